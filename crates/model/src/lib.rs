@@ -1,1 +1,25 @@
-//! model
+//! The shared vocabulary of Bowline: ids, log positions, blocks, records, and what sessions and
+//! shards say to each other. Plain data; no I/O, no clock, no protocol.
+//!
+//! * [`id`], [`lsn`]: names for things.
+//! * [`block`]: the unit of writing, replication and caching; [`record`]: what a block holds.
+//! * [`request`] / [`event`]: session → shard and shard → session.
+//! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
+//! * [`group`]: consumer-group requests and replies.
+
+pub mod block;
+pub mod event;
+pub mod group;
+pub mod id;
+pub mod lsn;
+pub mod meta;
+pub mod record;
+pub mod request;
+pub mod varint;
+
+pub use block::{AlignedBuf, Block, BlockRef};
+pub use id::{ConsumerId, PartitionId, QueueId, SessionId, ShardId, Token, TopicId};
+pub use lsn::Lsn;
+
+/// Milliseconds since the Unix epoch. Always an input, never read from a clock inside the core.
+pub type Millis = u64;

@@ -1,0 +1,236 @@
+//! What shards tell sessions, and what data shards tell the meta shard.
+
+use crate::meta::{Outcome, Rejection};
+use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group};
+
+#[derive(Debug)]
+pub enum Event {
+    /// A `Propose` or `Volatile` is as safe as it asked to be: confirm it.
+    Done {
+        token: Token,
+    },
+    /// A `Propose` or `Volatile` was refused or could not be made durable: nack it. The node may be stopping.
+    Failed {
+        token: Token,
+        reason: Failure,
+    },
+    Appended {
+        token: Token,
+        results: Vec<AppendResult>,
+    },
+    Deliver(Deliveries),
+    Subscribed {
+        token: Token,
+        consumer: ConsumerId,
+        result: Result<(), SubscribeError>,
+    },
+    /// `token: None` when the broker cancelled (the queue is gone).
+    Cancelled {
+        token: Option<Token>,
+        consumer: ConsumerId,
+    },
+    Got {
+        token: Token,
+        result: Result<Option<Got>, NoSuchQueue>,
+    },
+    QueueInfo {
+        token: Token,
+        result: Result<QueueInfo, NoSuchQueue>,
+    },
+    Purged {
+        token: Token,
+        result: Result<u64, NoSuchQueue>,
+    },
+    Fetched {
+        token: Token,
+        partitions: Vec<FetchedPartition>,
+    },
+    Moved {
+        token: Token,
+    },
+    Offsets {
+        token: Token,
+        results: Vec<(PartitionId, Result<OffsetFound, FetchError>)>,
+    },
+    /// The new log start.
+    Trimmed {
+        token: Token,
+        result: Result<u64, FetchError>,
+    },
+    PartitionInfo {
+        token: Token,
+        result: Result<PartitionInfo, FetchError>,
+    },
+    Group {
+        token: Token,
+        reply: group::Reply,
+    },
+    Meta {
+        token: Token,
+        result: Result<Outcome, Rejection>,
+    },
+    /// To every session, on change: publishers should (not) be blocked.
+    Alarm {
+        reason: Option<&'static str>,
+    },
+    /// The node stops; close the connection cleanly.
+    Shutdown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    DiskFull,
+    Stopping,
+}
+
+/// Deliveries for one session, in order. Bodies are slices of the blocks.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    pub blocks: Vec<BlockRef>,
+    pub items: Vec<Delivery>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    pub consumer: ConsumerId,
+    /// Dense per consumer; names the delivery in `Settle`.
+    pub number: u64,
+    pub redelivered: bool,
+    /// Index into [`Deliveries::blocks`].
+    pub block: u32,
+    /// Where the Publish record begins in the block's payload (frame included).
+    pub offset: u32,
+    pub len: u32,
+}
+
+#[derive(Debug)]
+pub struct Got {
+    pub delivery: Delivery,
+    pub block: BlockRef,
+    /// Ready messages left.
+    pub remaining: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoSuchQueue;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SubscribeError {
+    NoSuchQueue,
+    /// Somebody consumes exclusively, or exclusivity was asked for and somebody consumes.
+    Exclusive,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueInfo {
+    pub ready: u64,
+    pub unacked: u64,
+    pub consumers: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendResult {
+    pub partition: PartitionId,
+    /// Base offset and log start, or why not.
+    pub result: Result<Appended, AppendError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: u64,
+    pub log_start: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendError {
+    UnknownPartition,
+    /// Gap in the producer's sequence (Kafka 45).
+    OutOfOrderSequence,
+    /// An older epoch of this producer id (Kafka 47).
+    InvalidProducerEpoch,
+    DiskFull,
+}
+
+#[derive(Debug)]
+pub struct FetchedPartition {
+    pub partition: PartitionId,
+    pub result: Result<Fetched, FetchError>,
+}
+
+#[derive(Debug)]
+pub struct Fetched {
+    pub high_watermark: u64,
+    pub last_stable: u64,
+    pub log_start: u64,
+    /// Whole batches; the first may begin below the offset asked for.
+    pub batches: Vec<BatchSlice>,
+}
+
+/// One record batch in a block. `offset..offset + len` of the payload is the batch as the producer sent
+/// it; `base_offset` and leader epoch have to be patched into its head for a reader.
+#[derive(Debug, Clone)]
+pub struct BatchSlice {
+    pub block: BlockRef,
+    pub offset: u32,
+    pub len: u32,
+    pub base_offset: u64,
+    /// Converted from AMQP by the broker (`record::APPEND_CONVERTED`).
+    pub flags: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchError {
+    UnknownPartition,
+    /// With the bounds that would have been right.
+    OutOfRange {
+        log_start: u64,
+        high_watermark: u64,
+    },
+    /// The records cannot be read from the disk (reported, never served wrong).
+    Storage,
+}
+
+#[derive(Debug)]
+pub enum OffsetFound {
+    /// For Earliest and Latest. timestamp is −1.
+    Offset(u64),
+    /// For times: the front end looks in these batches, in order, for the record it wants; empty when no
+    /// record is that young.
+    Batches(Vec<BatchSlice>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionInfo {
+    pub log_start: u64,
+    pub high_watermark: u64,
+    pub bytes: u64,
+}
+
+/// From a data shard to the meta shard.
+#[derive(Debug)]
+pub enum MetaEvent {
+    QueueReady {
+        queue: QueueId,
+        info: QueueInfo,
+    },
+    QueueDropped {
+        queue: QueueId,
+        result: Result<u64, DropRefused>,
+    },
+    /// The last consumer of an auto-delete queue has gone.
+    AutoDelete {
+        queue: QueueId,
+    },
+    PartitionReady {
+        partition: PartitionId,
+    },
+    PartitionDropped {
+        partition: PartitionId,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropRefused {
+    InUse,
+    NotEmpty,
+}

@@ -1,0 +1,229 @@
+//! What front ends ask of a consumer-group coordinator (Kafka's classic protocol) and what it answers.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Maps one to one to Kafka error codes; the number is the code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i16)]
+pub enum Error {
+    OffsetMetadataTooLarge = 12,
+    CoordinatorNotAvailable = 15,
+    NotCoordinator = 16,
+    IllegalGeneration = 22,
+    InconsistentGroupProtocol = 23,
+    InvalidGroupId = 24,
+    UnknownMemberId = 25,
+    InvalidSessionTimeout = 26,
+    RebalanceInProgress = 27,
+    NonEmptyGroup = 68,
+    GroupIdNotFound = 69,
+    MemberIdRequired = 79,
+    GroupMaxSizeReached = 81,
+    FencedInstanceId = 82,
+    GroupSubscribedToTopic = 86,
+}
+
+#[derive(Clone, Debug)]
+pub enum Request {
+    Join(Join),
+    Sync(Sync),
+    Heartbeat(Member),
+    Leave {
+        group: String,
+        members: Vec<Leaving>,
+    },
+    Commit(Commit),
+    /// `topics: None` asks for all offsets of the group.
+    FetchOffsets {
+        group: String,
+        topics: Option<Vec<(String, Vec<i32>)>>,
+    },
+    Describe {
+        group: String,
+    },
+    List,
+    Delete {
+        group: String,
+    },
+    OffsetDelete {
+        group: String,
+        topics: Vec<(String, Vec<i32>)>,
+    },
+}
+
+/// A member as it names itself.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub group: String,
+    pub member_id: String,
+    pub generation: i32,
+    pub instance_id: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub group: String,
+    /// Empty when the member is new.
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    /// Unique text from the front end, used if the coordinator has to name the member.
+    pub new_member_id: String,
+    /// The client must come back with the id it is given first (JoinGroup v4+, dynamic members; KIP-394).
+    pub require_known_member_id: bool,
+    pub client_id: String,
+    pub client_host: String,
+    pub session_timeout_ms: i32,
+    pub rebalance_timeout_ms: i32,
+    pub protocol_type: String,
+    /// Name and metadata, most preferred first.
+    pub protocols: Vec<(String, Bytes)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sync {
+    pub member: Member,
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    /// Member id and assignment; from the leader only.
+    pub assignments: Vec<(String, Bytes)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// generation −1 and empty member id: a commit from outside the group's membership.
+    pub member: Member,
+    pub topics: Vec<(String, Vec<PartitionCommit>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionCommit {
+    pub partition: i32,
+    pub offset: i64,
+    /// −1 when unknown.
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+}
+
+/// Body of an OffsetCommit record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OffsetCommitRecord {
+    pub group: String,
+    pub topics: Vec<(String, Vec<PartitionCommit>)>,
+}
+
+/// Body of an OffsetDelete record; `topics: None` forgets the whole group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OffsetDeleteRecord {
+    pub group: String,
+    pub topics: Option<Vec<(String, Vec<i32>)>>,
+}
+
+/// Topic, and what became of each partition asked for.
+pub type PartitionResults = Vec<(String, Vec<(i32, Result<(), Error>)>)>;
+
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Join(Result<Joined, JoinRefused>),
+    Sync(Result<Synced, Error>),
+    Heartbeat(Result<(), Error>),
+    /// One result a member asked to leave, in order.
+    Leave(Vec<(Leaving, Result<(), Error>)>),
+    /// Group-level refusal, or one result per partition in the order asked.
+    Commit(Result<PartitionResults, Error>),
+    FetchOffsets(Vec<(String, Vec<PartitionOffset>)>),
+    Describe(Description),
+    List(Vec<Listed>),
+    Delete(Result<(), Error>),
+    OffsetDelete(Result<PartitionResults, Error>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Joined {
+    pub generation: i32,
+    pub protocol_type: String,
+    pub protocol_name: String,
+    pub leader: String,
+    pub member_id: String,
+    /// For the leader only: every member's id, instance id and metadata.
+    pub members: Vec<(String, Option<String>, Bytes)>,
+    /// The leader need not compute an assignment (JoinGroup v9, static leader rejoined).
+    pub skip_assignment: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct JoinRefused {
+    pub error: Error,
+    /// The id to come back with, for [`Error::MemberIdRequired`].
+    pub member_id: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Synced {
+    pub protocol_type: String,
+    pub protocol_name: String,
+    pub assignment: Bytes,
+}
+
+/// offset −1 when nothing was committed.
+#[derive(Clone, Debug)]
+pub struct PartitionOffset {
+    pub partition: i32,
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Empty,
+    PreparingRebalance,
+    CompletingRebalance,
+    Stable,
+    Dead,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Empty => "Empty",
+            State::PreparingRebalance => "PreparingRebalance",
+            State::CompletingRebalance => "CompletingRebalance",
+            State::Stable => "Stable",
+            State::Dead => "Dead",
+        }
+    }
+}
+
+/// A group that does not exist is described as `Dead`.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub group: String,
+    pub state: State,
+    pub protocol_type: String,
+    pub protocol_name: String,
+    pub members: Vec<DescribedMember>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DescribedMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub group: String,
+    pub protocol_type: String,
+    pub state: State,
+}

@@ -1,0 +1,227 @@
+//! What sessions (and the meta shard) ask of a data shard.
+//!
+//! A session sends what one socket read brought as one batch of requests. Requests of one session are
+//! handled in order. Each answer is an [`crate::event::Event`].
+
+use crate::meta::Table;
+use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug)]
+pub enum Request {
+    /// Log these records, then answer.
+    Propose(Propose),
+    /// Messages that wait for nothing: enqueue now, keep in memory (under memory pressure the shard logs them).
+    Volatile(Volatile),
+    Settle(Vec<Settle>),
+    Subscribe(Subscribe),
+    /// Stop deliveries. Answered by `Event::Cancelled`; nothing is delivered to it afterwards. Its
+    /// unsettled deliveries stay with the channel.
+    Cancel {
+        token: Token,
+        consumer: ConsumerId,
+    },
+    /// Cancel the channel's consumers and return all it has not settled. Not answered.
+    CloseChannel {
+        channel: u16,
+    },
+    /// The connection is gone: as [`Request::CloseChannel`] for all, and forget its watches and group waits.
+    CloseSession,
+    /// One message, if there is one. The delivery belongs to pseudo-consumer `consumer` (allocated by the
+    /// session for the channel's gets, never subscribed).
+    Get {
+        token: Token,
+        queue: QueueId,
+        channel: u16,
+        consumer: ConsumerId,
+        no_ack: bool,
+    },
+    /// The session wrote this many bytes of deliveries to its socket. See [`DELIVERY_WINDOW_BYTES`].
+    Drained {
+        bytes: u64,
+    },
+    QueueInfo {
+        token: Token,
+        queue: QueueId,
+    },
+    /// Drop the ready messages. Answered by `Event::Purged` when durable.
+    Purge {
+        token: Token,
+        queue: QueueId,
+    },
+    Fetch(Fetch),
+    /// Tell once, by `Event::Moved`, when any of these partitions has records at or above the offset.
+    Watch {
+        token: Token,
+        partitions: Vec<(PartitionId, u64)>,
+    },
+    Unwatch {
+        token: Token,
+    },
+    ListOffsets {
+        token: Token,
+        queries: Vec<(PartitionId, OffsetQuery)>,
+    },
+    /// Move the log start up to `offset` (`None`: the high watermark). Answered by `Event::Trimmed`.
+    Trim {
+        token: Token,
+        partition: PartitionId,
+        offset: Option<u64>,
+    },
+    /// What is known of producers is asked for by nobody yet; sizes for log-dir style tools are.
+    PartitionInfo {
+        token: Token,
+        partition: PartitionId,
+    },
+    Group {
+        token: Token,
+        request: group::Request,
+    },
+    /// From the meta shard only.
+    Provision(Provision),
+}
+
+/// A shard stops delivering to a session that has this many delivered bytes not yet reported as
+/// [`Request::Drained`]. A session reports at the latest when a quarter of it has been written.
+pub const DELIVERY_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Records encoded by the session: see [`crate::record`]. All of them go into one block.
+#[derive(Debug)]
+pub struct Propose {
+    pub token: Token,
+    /// Framed records of kind Publish and Append only, one after the other.
+    pub records: Bytes,
+    pub count: u32,
+    pub want: Want,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// `Event::Done` when all are durable and applied.
+    Done,
+    /// `Event::Appended` with one result per Append record.
+    Appended,
+}
+
+/// Framed Publish records for memory. `Event::Done` at once.
+#[derive(Debug)]
+pub struct Volatile {
+    pub token: Token,
+    pub records: Bytes,
+    pub count: u32,
+}
+
+/// What became of `count` deliveries of one consumer from number `first` on. Deliveries of a consumer
+/// are numbered densely from 0 in the order in which the shard made them ([`crate::event::Delivery::number`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    pub consumer: ConsumerId,
+    pub first: u64,
+    /// `u64::MAX`: all from `first` on.
+    pub count: u64,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Acked,
+    /// Back to its place; the next delivery says redelivered.
+    Returned,
+    /// Out of the queue without having been processed (dead-lettering will hook in here).
+    Rejected,
+}
+
+#[derive(Debug)]
+pub struct Subscribe {
+    pub token: Token,
+    pub queue: QueueId,
+    pub channel: u16,
+    pub consumer: ConsumerId,
+    /// Unsettled deliveries allowed; 0 = no limit.
+    pub prefetch: u32,
+    /// Deliveries settle themselves as they are made.
+    pub no_ack: bool,
+    pub exclusive: bool,
+    /// Higher first.
+    pub priority: i32,
+}
+
+#[derive(Debug)]
+pub struct Fetch {
+    pub token: Token,
+    pub partitions: Vec<FetchPartition>,
+    /// Over all partitions; the first batch is returned even if it is larger (KIP-74).
+    pub max_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct FetchPartition {
+    pub partition: PartitionId,
+    pub offset: u64,
+    pub max_bytes: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OffsetQuery {
+    Earliest,
+    Latest,
+    /// The batches in which the first record at or after this time must be sought.
+    Timestamp(i64),
+    MaxTimestamp,
+}
+
+/// From the meta shard: make a data shard's state follow the topology. Answered by `MetaEvent`s.
+#[derive(Debug)]
+pub enum Provision {
+    /// Create the queue if it is not there. Answered by `MetaEvent::QueueReady`.
+    Queue(QueueSpec),
+    /// Check and drop. Answered by `MetaEvent::QueueDropped`.
+    DropQueue {
+        queue: QueueId,
+        if_unused: bool,
+        if_empty: bool,
+    },
+    /// Create the partition or replace its configuration. Answered by `MetaEvent::PartitionReady`.
+    Partition(PartitionSpec),
+    DropPartition {
+        partition: PartitionId,
+    },
+    /// After a start: create what is missing, drop what is not named. Not answered.
+    Reconcile {
+        queues: Vec<QueueSpec>,
+        partitions: Vec<PartitionSpec>,
+    },
+}
+
+/// What a data shard has to know of a queue.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct QueueSpec {
+    pub queue: QueueId,
+    pub vhost: String,
+    pub name: String,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub exclusive: bool,
+    /// Arguments that change behaviour live here; none is honoured unless the declaration allowed it.
+    pub arguments: Table,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PartitionSpec {
+    pub partition: PartitionId,
+    pub topic: TopicId,
+    pub topic_name: String,
+    /// Position in the topic.
+    pub index: u32,
+    pub config: PartitionConfig,
+}
+
+/// Topic configuration as a partition enforces it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PartitionConfig {
+    /// Records older than this may go; `None` keeps for ever.
+    pub retention_ms: Option<u64>,
+    /// The partition may be this large, bytes; `None`: any size.
+    pub retention_bytes: Option<u64>,
+}

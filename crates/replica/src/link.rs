@@ -1,0 +1,225 @@
+//! What a front end holds: [`Node`], the running broker, and [`Link`], one session's line to its shards.
+//!
+//! A session collects what one socket read brought ([`Link::send`]), then hands it over with one
+//! [`Link::flush`]: one lock and at most one wake-up a shard, however many messages there were. Answers
+//! and deliveries gather in the session's outbox; [`Link::wait`] sleeps until there are some.
+
+use bowline_model::event::Event;
+use bowline_model::meta::MetaRequest;
+use bowline_model::request::Request;
+use bowline_model::{SessionId, ShardId, Token};
+use bowline_topology::Topology;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::Notify;
+
+/// The running broker, as front ends know it. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    /// Written by the meta shard only, when it applies a command. Read under a short lock by sessions that
+    /// have to route; they keep what they learn and ask again when [`Node::topology_version`] has moved.
+    pub topology: RwLock<Topology>,
+    pub topology_version: AtomicU64,
+    /// Index 0 is the meta shard.
+    pub inboxes: Vec<Inbox>,
+    pub next_session: AtomicU64,
+    pub cluster_id: String,
+}
+
+/// A shard's inbox: batches from sessions, completions from the log. Many writers, one reader.
+pub(crate) struct Inbox {
+    queue: Mutex<Vec<Message>>,
+    /// The owner is (about to be) parked and wants an unpark.
+    parked: AtomicBool,
+    owner: Mutex<Option<std::thread::Thread>>,
+}
+
+pub(crate) enum Message {
+    Open(SessionId, Arc<Outbox>),
+    Requests(SessionId, Vec<Request>),
+    Meta(SessionId, Vec<(Token, MetaRequest)>),
+    Closed(SessionId),
+    /// From the log, the readers, another shard, or the node's control.
+    Internal(crate::link::Internal),
+}
+
+/// What is not from a session.
+pub(crate) enum Internal {
+    Stop,
+}
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    events: Mutex<Vec<Event>>,
+    notify: Notify,
+}
+
+impl Outbox {
+    /// Appends all of `events` (leaving it empty) and wakes the session if it had nothing to do.
+    pub fn push_all(&self, events: &mut Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let was_empty = {
+            let mut queue = self.events.lock();
+            let was_empty = queue.is_empty();
+            if was_empty {
+                std::mem::swap(&mut *queue, events);
+            } else {
+                queue.append(events);
+            }
+            was_empty
+        };
+        if was_empty {
+            self.notify.notify_one();
+        }
+    }
+}
+
+impl Inbox {
+    pub fn new() -> Inbox {
+        Inbox { queue: Mutex::new(Vec::new()), parked: AtomicBool::new(false), owner: Mutex::new(None) }
+    }
+
+    pub fn push(&self, message: Message) {
+        self.queue.lock().push(message);
+        if self.parked.swap(false, Ordering::SeqCst)
+            && let Some(owner) = &*self.owner.lock()
+        {
+            owner.unpark();
+        }
+    }
+
+    /// The calling thread is the reader from now on.
+    pub fn own(&self) {
+        *self.owner.lock() = Some(std::thread::current());
+    }
+
+    /// Moves everything into `out` (which must be empty).
+    pub fn take(&self, out: &mut Vec<Message>) {
+        std::mem::swap(&mut *self.queue.lock(), out);
+    }
+
+    /// Sleeps until something is pushed or `timeout` passes. Only the owner may call it.
+    pub fn park(&self, timeout: Option<std::time::Duration>) {
+        self.parked.store(true, Ordering::SeqCst);
+        if self.queue.lock().is_empty() {
+            match timeout {
+                Some(timeout) => std::thread::park_timeout(timeout),
+                None => std::thread::park(),
+            }
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Node {
+    /// Registers a session with all shards.
+    pub fn connect(&self) -> Link {
+        let id = SessionId(self.shared.next_session.fetch_add(1, Ordering::Relaxed));
+        let outbox = Arc::new(Outbox::default());
+        for inbox in &self.shared.inboxes {
+            inbox.push(Message::Open(id, outbox.clone()));
+        }
+        Link {
+            node: self.clone(),
+            id,
+            outbox,
+            batches: (0..self.shared.inboxes.len()).map(|_| Vec::new()).collect(),
+            meta: Vec::new(),
+        }
+    }
+
+    /// The topology, for reading. Do not hold the guard across an await or any long work.
+    pub fn topology(&self) -> RwLockReadGuard<'_, Topology> {
+        self.shared.topology.read()
+    }
+
+    /// Moves whenever the topology has changed; what was learnt at another version must be learnt anew.
+    pub fn topology_version(&self) -> u64 {
+        self.shared.topology_version.load(Ordering::Acquire)
+    }
+
+    /// How many data shards there are (≥ 1). See [`ShardId::of`].
+    pub fn data_shards(&self) -> u16 {
+        (self.shared.inboxes.len() - 1) as u16
+    }
+
+    /// Stable for the life of the data directory: Kafka's cluster id.
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.cluster_id
+    }
+}
+
+/// One session's line to the shards. Dropping it closes the session everywhere.
+pub struct Link {
+    node: Node,
+    id: SessionId,
+    outbox: Arc<Outbox>,
+    batches: Vec<Vec<Request>>,
+    meta: Vec<(Token, MetaRequest)>,
+}
+
+impl Link {
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Adds a request for a data shard to the batch. Nothing goes out before [`Link::flush`].
+    pub fn send(&mut self, shard: ShardId, request: Request) {
+        debug_assert_ne!(shard, ShardId::META);
+        self.batches[shard.0 as usize].push(request);
+    }
+
+    /// Adds a request for the meta shard to the batch; answered by `Event::Meta`.
+    pub fn ask_meta(&mut self, token: Token, request: MetaRequest) {
+        self.meta.push((token, request));
+    }
+
+    /// Hands the batch over.
+    pub fn flush(&mut self) {
+        if !self.meta.is_empty() {
+            self.node.shared.inboxes[0].push(Message::Meta(self.id, std::mem::take(&mut self.meta)));
+        }
+        for (inbox, batch) in self.node.shared.inboxes.iter().zip(&mut self.batches).skip(1) {
+            if !batch.is_empty() {
+                inbox.push(Message::Requests(self.id, std::mem::take(batch)));
+            }
+        }
+    }
+
+    /// Waits until there is at least one event. Cancel-safe.
+    pub async fn wait(&self) {
+        loop {
+            if !self.outbox.events.lock().is_empty() {
+                return;
+            }
+            self.outbox.notify.notified().await;
+        }
+    }
+
+    /// Moves all waiting events into `out` (which must be empty). False if there were none.
+    pub fn take(&self, out: &mut Vec<Event>) -> bool {
+        debug_assert!(out.is_empty());
+        std::mem::swap(&mut *self.outbox.events.lock(), out);
+        !out.is_empty()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.flush();
+        for inbox in &self.node.shared.inboxes {
+            inbox.push(Message::Closed(self.id));
+        }
+    }
+}
