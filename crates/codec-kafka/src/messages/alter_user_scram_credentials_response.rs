@@ -1,0 +1,104 @@
+//! AlterUserScramCredentialsResponse: API key 51, versions 0–0, flexible from 0.
+//!
+//! Generated from schema/kafka.json by `cargo xtask codegen`; do not edit.
+
+use std::ops::RangeInclusive;
+
+use crate::message::{Message, Response};
+use crate::wire::{DecodeError, EncodeError, Reader, Writer};
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AlterUserScramCredentialsResponse {
+    pub throttle_time_ms: i32,
+    pub results: Vec<AlterUserScramCredentialsResult>,
+}
+
+impl AlterUserScramCredentialsResponse {
+    pub const KEY: i16 = 51;
+    pub const VERSIONS: RangeInclusive<i16> = 0..=0;
+    /// First flexible version.
+    pub const FLEXIBLE: i16 = 0;
+
+    pub fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(DecodeError::UnsupportedVersion {
+                message: "AlterUserScramCredentialsResponse",
+                version,
+            });
+        }
+        let message = Self {
+            throttle_time_ms: buf.i32()?,
+            results: buf.array(true, 5, |buf| AlterUserScramCredentialsResult::decode(buf, version))?,
+        };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(EncodeError::UnsupportedVersion {
+                message: "AlterUserScramCredentialsResponse",
+                version,
+            });
+        }
+        out.put_i32(self.throttle_time_ms);
+        out.put_length(self.results.len(), true)?;
+        for item in &self.results {
+            item.encode(out, version)?;
+        }
+
+        out.put_uvarint(0);
+        Ok(())
+    }
+}
+
+impl Message for AlterUserScramCredentialsResponse {
+    const NAME: &'static str = "AlterUserScramCredentialsResponse";
+    const VERSIONS: RangeInclusive<i16> = Self::VERSIONS;
+    const FLEXIBLE: i16 = Self::FLEXIBLE;
+
+    fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        Self::decode(buf, version)
+    }
+
+    fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(out, version)
+    }
+}
+
+impl Response for AlterUserScramCredentialsResponse {
+    const KEY: i16 = Self::KEY;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterUserScramCredentialsResult {
+    pub user: String,
+    pub error_code: i16,
+    pub error_message: Option<String>,
+}
+
+impl Default for AlterUserScramCredentialsResult {
+    fn default() -> Self {
+        Self { user: String::new(), error_code: 0, error_message: Some(String::new()) }
+    }
+}
+
+impl AlterUserScramCredentialsResult {
+    pub(crate) fn decode(buf: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        let message = Self {
+            user: buf.string(true)?,
+            error_code: buf.i16()?,
+            error_message: buf.nullable_string(true, true)?,
+        };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        out.put_string(&self.user, true)?;
+        out.put_i16(self.error_code);
+        out.put_nullable_string(self.error_message.as_deref(), true)?;
+        out.put_uvarint(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! DeleteShareGroupStateResponse: API key 86, versions 0–0, flexible from 0.
+//!
+//! Generated from schema/kafka.json by `cargo xtask codegen`; do not edit.
+
+use std::ops::RangeInclusive;
+
+use crate::message::{Message, Response};
+use crate::uuid::Uuid;
+use crate::wire::{DecodeError, EncodeError, Reader, Writer};
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeleteShareGroupStateResponse {
+    pub results: Vec<DeleteStateResult>,
+}
+
+impl DeleteShareGroupStateResponse {
+    pub const KEY: i16 = 86;
+    pub const VERSIONS: RangeInclusive<i16> = 0..=0;
+    /// First flexible version.
+    pub const FLEXIBLE: i16 = 0;
+
+    pub fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(DecodeError::UnsupportedVersion {
+                message: "DeleteShareGroupStateResponse",
+                version,
+            });
+        }
+        let message = Self { results: buf.array(true, 18, |buf| DeleteStateResult::decode(buf, version))? };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(EncodeError::UnsupportedVersion {
+                message: "DeleteShareGroupStateResponse",
+                version,
+            });
+        }
+        out.put_length(self.results.len(), true)?;
+        for item in &self.results {
+            item.encode(out, version)?;
+        }
+
+        out.put_uvarint(0);
+        Ok(())
+    }
+}
+
+impl Message for DeleteShareGroupStateResponse {
+    const NAME: &'static str = "DeleteShareGroupStateResponse";
+    const VERSIONS: RangeInclusive<i16> = Self::VERSIONS;
+    const FLEXIBLE: i16 = Self::FLEXIBLE;
+
+    fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        Self::decode(buf, version)
+    }
+
+    fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(out, version)
+    }
+}
+
+impl Response for DeleteShareGroupStateResponse {
+    const KEY: i16 = Self::KEY;
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DeleteStateResult {
+    pub topic_id: Uuid,
+    pub partitions: Vec<PartitionResult>,
+}
+
+impl DeleteStateResult {
+    pub(crate) fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let message = Self {
+            topic_id: buf.uuid()?,
+            partitions: buf.array(true, 8, |buf| PartitionResult::decode(buf, version))?,
+        };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        out.put_uuid(self.topic_id);
+        out.put_length(self.partitions.len(), true)?;
+        for item in &self.partitions {
+            item.encode(out, version)?;
+        }
+
+        out.put_uvarint(0);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PartitionResult {
+    pub partition: i32,
+    pub error_code: i16,
+    pub error_message: Option<String>,
+}
+
+impl PartitionResult {
+    pub(crate) fn decode(buf: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        let message = Self {
+            partition: buf.i32()?,
+            error_code: buf.i16()?,
+            error_message: buf.nullable_string(true, true)?,
+        };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        out.put_i32(self.partition);
+        out.put_i16(self.error_code);
+        out.put_nullable_string(self.error_message.as_deref(), true)?;
+        out.put_uvarint(0);
+        Ok(())
+    }
+}

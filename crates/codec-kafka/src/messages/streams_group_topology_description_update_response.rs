@@ -1,0 +1,70 @@
+//! StreamsGroupTopologyDescriptionUpdateResponse: API key 93, versions 0–0, flexible from 0.
+//!
+//! Generated from schema/kafka.json by `cargo xtask codegen`; do not edit.
+
+use std::ops::RangeInclusive;
+
+use crate::message::{Message, Response};
+use crate::wire::{DecodeError, EncodeError, Reader, Writer};
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StreamsGroupTopologyDescriptionUpdateResponse {
+    pub throttle_time_ms: i32,
+    pub error_code: i16,
+    pub error_message: Option<String>,
+}
+
+impl StreamsGroupTopologyDescriptionUpdateResponse {
+    pub const KEY: i16 = 93;
+    pub const VERSIONS: RangeInclusive<i16> = 0..=0;
+    /// First flexible version.
+    pub const FLEXIBLE: i16 = 0;
+
+    pub fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(DecodeError::UnsupportedVersion {
+                message: "StreamsGroupTopologyDescriptionUpdateResponse",
+                version,
+            });
+        }
+        let message = Self {
+            throttle_time_ms: buf.i32()?,
+            error_code: buf.i16()?,
+            error_message: buf.nullable_string(true, true)?,
+        };
+        buf.skip_tags()?;
+        Ok(message)
+    }
+
+    pub fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(EncodeError::UnsupportedVersion {
+                message: "StreamsGroupTopologyDescriptionUpdateResponse",
+                version,
+            });
+        }
+        out.put_i32(self.throttle_time_ms);
+        out.put_i16(self.error_code);
+        out.put_nullable_string(self.error_message.as_deref(), true)?;
+        out.put_uvarint(0);
+        Ok(())
+    }
+}
+
+impl Message for StreamsGroupTopologyDescriptionUpdateResponse {
+    const NAME: &'static str = "StreamsGroupTopologyDescriptionUpdateResponse";
+    const VERSIONS: RangeInclusive<i16> = Self::VERSIONS;
+    const FLEXIBLE: i16 = Self::FLEXIBLE;
+
+    fn decode(buf: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        Self::decode(buf, version)
+    }
+
+    fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(out, version)
+    }
+}
+
+impl Response for StreamsGroupTopologyDescriptionUpdateResponse {
+    const KEY: i16 = Self::KEY;
+}
