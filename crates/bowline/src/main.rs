@@ -1,1 +1,78 @@
-fn main() {}
+//! `bowline`: the broker and its clients in one binary.
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+
+mod config;
+mod serve;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The message broker that holds: RabbitMQ and Kafka clients over one durable log.
+#[derive(Parser)]
+#[command(name = "bowline", version, about, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bowline serve                                      a durable broker on localhost, data in ./bowline-data
+  bowline publish amqp://localhost/ -q test 'hello'  a message to queue `test`
+  bowline consume amqp://localhost/ -q test          and back
+  bowline verify --kills 20                          attack a broker of its own and count what was lost
+  bowline bench --workload W1                        how fast is it here?
+  bowline inspect ./bowline-data                     what lies in a data directory, and is it whole?";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker.
+    Serve(config::ServeArgs),
+    /// Publish messages over AMQP or Kafka.
+    Publish(bowline_cli::publish::Args),
+    /// Consume messages over AMQP or Kafka.
+    Consume(bowline_cli::consume::Args),
+    /// Measure a broker: rates, latencies, CPU, memory, bytes written.
+    Bench(bowline_bench::Args),
+    /// Attack a broker under load and report what was confirmed and lost.
+    Verify(bowline_verify::Args),
+    /// Read a data directory offline and say what is in it and what is damaged.
+    Inspect(bowline_replica::inspect::Args),
+    /// Print a completion script for your shell.
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff).
+    Man,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bowline: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Publish(args) => bowline_cli::publish::run(args),
+        Command::Consume(args) => bowline_cli::consume::run(args),
+        Command::Bench(args) => bowline_bench::run(args),
+        Command::Verify(args) => bowline_verify::run(args),
+        Command::Inspect(args) => bowline_replica::inspect::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bowline", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,1 +1,114 @@
-//! net
+//! Listeners and connection limits, once for every front end.
+//!
+//! A front end gives [`serve`] a bound listener and a function that runs one connection. `serve` accepts,
+//! bounds how many run at a time, survives "too many open files", and stops when told.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// Connections waiting to be accepted, as the kernel keeps them.
+const BACKLOG: u32 = 4096;
+
+/// Binds every address that `address` (`host:port`) resolves to: `localhost` is 127.0.0.1 and, where there is
+/// one, ::1. Port 0 picks a free port, the same for all. At least one must bind; an address family that the
+/// machine lacks is no error, an address in use is.
+pub async fn bind(address: &str) -> io::Result<Vec<TcpListener>> {
+    let mut resolved: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    resolved.sort_by_key(|a| !a.is_ipv4());
+    resolved.dedup();
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut failure = None;
+    for mut address in resolved {
+        if let (0, Some(first)) = (address.port(), listeners.first()) {
+            address.set_port(first.local_addr()?.port());
+        }
+        match listen(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Err(e),
+            Err(e) => failure = Some(e),
+        }
+    }
+    match (listeners.is_empty(), failure) {
+        (false, _) => Ok(listeners),
+        (true, Some(e)) => Err(e),
+        (true, None) => Err(io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address")),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// How many connections may run at a time, over all listeners that share it.
+#[derive(Clone)]
+pub struct Limit(Arc<Semaphore>);
+
+impl Limit {
+    pub fn new(connections: u32) -> Limit {
+        Limit(Arc::new(Semaphore::new(connections as usize)))
+    }
+}
+
+/// Becomes true once: stop accepting and close connections cleanly.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// Accepts until `shutdown`. Each connection runs `handler` in a task of its own; over the limit a new connection
+/// waits in the kernel's backlog until another one ends. Returns when every connection has ended.
+pub async fn serve<H, F>(listener: TcpListener, limit: Limit, mut shutdown: Shutdown, handler: H)
+where
+    H: Fn(TcpStream, SocketAddr) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => break,
+            // Reaping keeps the set from growing with every connection there ever was.
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &limit) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let _ = stream.set_nodelay(true);
+                let connection = handler(stream, peer);
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or memory: nothing to do but to let some connections end.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &TcpListener,
+    limit: &Limit,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = limit.0.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Ok((stream, peer, permit)),
+            // The peer was gone before we looked: not our trouble.
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

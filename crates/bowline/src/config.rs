@@ -1,0 +1,268 @@
+//! Configuration of `serve`. Each option is declared once, in [`ServeArgs`], and is thereby a flag, an
+//! environment variable and a key of the TOML file; they win in that order, defaults come last.
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// What the user said. `None` means "not said here".
+#[derive(Args, Deserialize, Default, Clone, Debug)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[command(after_help = "\
+Every option is also an environment variable (BOWLINE_DATA_DIR …) and a key of the TOML file (data-dir = \"…\").
+Flags win over the environment, the environment over the file.
+
+Examples:
+  bowline serve
+  bowline serve --data-dir /var/lib/bowline --amqp-addr 0.0.0.0:5672 --kafka-addr 0.0.0.0:9092 --user app:secret
+  BOWLINE_LOG_FORMAT=json bowline serve --config /etc/bowline.toml")]
+pub struct ServeArgs {
+    /// TOML file with these options as keys.
+    #[arg(long, env = "BOWLINE_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where the log lives. Created if missing. [default: ./bowline-data]
+    #[arg(long, env = "BOWLINE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where AMQP 0-9-1 clients connect; `none` switches it off. [default: localhost:5672]
+    #[arg(long, env = "BOWLINE_AMQP_ADDR", value_name = "HOST:PORT")]
+    amqp_addr: Option<String>,
+    /// Where Kafka clients connect; `none` switches it off. [default: localhost:9092]
+    #[arg(long, env = "BOWLINE_KAFKA_ADDR", value_name = "HOST:PORT")]
+    kafka_addr: Option<String>,
+    /// The address that Kafka clients are told to connect to. [default: the one they dialled]
+    #[arg(long, env = "BOWLINE_KAFKA_ADVERTISED", value_name = "HOST:PORT")]
+    kafka_advertised: Option<String>,
+    /// An AMQP user, `name:password`; may be given several times. `guest:guest` exists for loopback connections.
+    #[arg(long = "user", env = "BOWLINE_USERS", value_name = "NAME:PASSWORD", value_delimiter = ',')]
+    #[serde(default)]
+    users: Vec<String>,
+    /// A file of AMQP users, one `name:password` a line.
+    #[arg(long, env = "BOWLINE_USERS_FILE", value_name = "FILE")]
+    users_file: Option<PathBuf>,
+    /// `durable`: a confirm means on stable storage. `relaxed`: a confirm means handed to the operating
+    /// system; a power cut or kernel crash can lose confirmed messages. [default: durable]
+    #[arg(long, env = "BOWLINE_FLUSH", value_enum)]
+    flush: Option<Flush>,
+    /// Memory for recently written blocks. [default: 64MiB]
+    #[arg(long, env = "BOWLINE_CACHE", value_name = "SIZE")]
+    cache: Option<Size>,
+    /// Memory for transient messages; beyond it they go through the log. [default: 64MiB]
+    #[arg(long, env = "BOWLINE_TRANSIENT_MEMORY", value_name = "SIZE")]
+    transient_memory: Option<Size>,
+    /// Data shards; fixed when the data directory is created. [default: one for every two cores]
+    #[arg(long, env = "BOWLINE_SHARDS", value_name = "N")]
+    shards: Option<u16>,
+    /// Segment size of the log; fixed when the data directory is created. [default: 64MiB]
+    #[arg(long, env = "BOWLINE_SEGMENT", value_name = "SIZE")]
+    segment: Option<Size>,
+    /// Publishers are blocked when less than this is free on the disk. [default: 512MiB]
+    #[arg(long, env = "BOWLINE_DISK_RESERVE", value_name = "SIZE")]
+    disk_reserve: Option<Size>,
+    /// Start although acknowledged records are damaged: they are set aside in `quarantine/` and reported.
+    #[arg(long, env = "BOWLINE_ACCEPT_LOSS")]
+    #[serde(default)]
+    accept_loss: bool,
+    /// Partitions of a topic created by first use. [default: 1]
+    #[arg(long, env = "BOWLINE_NUM_PARTITIONS", value_name = "N")]
+    num_partitions: Option<u32>,
+    /// Create topics on first use. [default: true]
+    #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
+    auto_create_topics: Option<bool>,
+    /// Kafka node id. [default: 1]
+    #[arg(long, env = "BOWLINE_NODE_ID", value_name = "N")]
+    node_id: Option<i32>,
+    /// Connections of each protocol at a time. [default: 20000]
+    #[arg(long, env = "BOWLINE_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<u32>,
+    /// error, warn, info, debug; or a filter such as `info,bowline_storage=debug`. [default: info]
+    #[arg(long, env = "BOWLINE_LOG_LEVEL", value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// [default: text]
+    #[arg(long, env = "BOWLINE_LOG_FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+    /// Do not measure the disk's flush time at the start.
+    #[arg(long, env = "BOWLINE_NO_PROBE")]
+    #[serde(default)]
+    no_probe: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flush {
+    Durable,
+    Relaxed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A number of bytes, written `64MiB`, `1g`, `4096` …
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let text = text.trim();
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = text[..digits].parse().map_err(|_| format!("`{text}` is not a size"))?;
+        let shift = match text[digits..].trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return Err(format!("`{text}`: the unit must be KiB, MiB, GiB or TiB")),
+        };
+        number.checked_mul(1 << shift).map(Size).ok_or_else(|| format!("`{text}` is too large"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Size, String> {
+        text.parse()
+    }
+}
+
+/// The configuration that is in force.
+#[derive(Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub amqp_addr: Option<String>,
+    pub kafka_addr: Option<String>,
+    pub kafka_advertised: Option<(String, u16)>,
+    pub users: Vec<(String, String)>,
+    pub flush: Flush,
+    pub cache_bytes: usize,
+    pub transient_bytes: usize,
+    pub shards: Option<u16>,
+    pub segment_bytes: u64,
+    pub disk_reserve_bytes: u64,
+    pub accept_loss: bool,
+    pub num_partitions: u32,
+    pub auto_create_topics: bool,
+    pub node_id: i32,
+    pub max_connections: u32,
+    pub log_level: String,
+    pub log_format: LogFormat,
+    pub probe: bool,
+}
+
+impl ServeArgs {
+    /// Merges flags and environment (already in `self`) with the file and the defaults, and checks them.
+    pub fn resolve(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => read_file(path)?,
+            None => ServeArgs::default(),
+        };
+        let mut users = Vec::new();
+        let listed = if self.users.is_empty() { file.users } else { self.users };
+        for entry in &listed {
+            users.push(user(entry)?);
+        }
+        if let Some(path) = self.users_file.or(file.users_file) {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("users file {}", path.display()))?;
+            for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+                users.push(user(line).with_context(|| format!("users file {}", path.display()))?);
+            }
+        }
+        let advertised = self.kafka_advertised.or(file.kafka_advertised);
+        let config = Config {
+            data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "bowline-data".into()),
+            amqp_addr: address(self.amqp_addr.or(file.amqp_addr), "localhost:5672"),
+            kafka_addr: address(self.kafka_addr.or(file.kafka_addr), "localhost:9092"),
+            kafka_advertised: advertised.as_deref().map(host_port).transpose()?,
+            users,
+            flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
+            cache_bytes: self.cache.or(file.cache).map_or(64 << 20, |s| s.0 as usize),
+            transient_bytes: self.transient_memory.or(file.transient_memory).map_or(64 << 20, |s| s.0 as usize),
+            shards: self.shards.or(file.shards),
+            segment_bytes: self.segment.or(file.segment).map_or(64 << 20, |s| s.0),
+            disk_reserve_bytes: self.disk_reserve.or(file.disk_reserve).map_or(512 << 20, |s| s.0),
+            accept_loss: self.accept_loss || file.accept_loss,
+            num_partitions: self.num_partitions.or(file.num_partitions).unwrap_or(1),
+            auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
+            node_id: self.node_id.or(file.node_id).unwrap_or(1),
+            max_connections: self.max_connections.or(file.max_connections).unwrap_or(20_000),
+            log_level: self.log_level.or(file.log_level).unwrap_or_else(|| "info".into()),
+            log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            probe: !(self.no_probe || file.no_probe),
+        };
+        anyhow::ensure!(
+            (16 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
+            "segment must be between 16MiB and 1GiB and a multiple of 4096 bytes"
+        );
+        anyhow::ensure!(config.shards.is_none_or(|n| (1..=64).contains(&n)), "shards must be between 1 and 64");
+        anyhow::ensure!(config.cache_bytes >= 4 << 20, "cache must be at least 4MiB");
+        anyhow::ensure!((1..=10_000).contains(&config.num_partitions), "num-partitions must be between 1 and 10000");
+        anyhow::ensure!(config.node_id >= 0, "node-id must not be negative");
+        Ok(config)
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("configuration file {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
+}
+
+fn address(said: Option<String>, default: &str) -> Option<String> {
+    let address = said.unwrap_or_else(|| default.to_owned());
+    (address != "none").then_some(address)
+}
+
+fn user(entry: &str) -> anyhow::Result<(String, String)> {
+    match entry.split_once(':') {
+        Some((name, password)) if !name.is_empty() => Ok((name.to_owned(), password.to_owned())),
+        _ => anyhow::bail!("a user is written name:password"),
+    }
+}
+
+fn host_port(text: &str) -> anyhow::Result<(String, u16)> {
+    let (host, port) = text.rsplit_once(':').with_context(|| format!("`{text}` is not HOST:PORT"))?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port.parse().with_context(|| format!("port of `{text}`"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.toml");
+        std::fs::write(&path, "data-dir = '/from/file'\ncache = '8MiB'\nusers = ['a:b:c']\n").unwrap();
+        let args = ServeArgs { config: Some(path), data_dir: Some("/from/flag".into()), ..Default::default() };
+        let config = args.resolve().unwrap();
+        assert_eq!(config.data_dir, Path::new("/from/flag"));
+        assert_eq!(config.cache_bytes, 8 << 20);
+        assert_eq!(config.users, [("a".to_owned(), "b:c".to_owned())]);
+        assert_eq!(config.amqp_addr.as_deref(), Some("localhost:5672"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.toml");
+        std::fs::write(&path, "cahce = '8MiB'\n").unwrap();
+        let error = ServeArgs { config: Some(path), ..Default::default() }.resolve().unwrap_err();
+        assert!(format!("{error:#}").contains("cahce"));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!("64MiB".parse::<Size>().unwrap().0, 64 << 20);
+        assert_eq!("1g".parse::<Size>().unwrap().0, 1 << 30);
+        assert_eq!("4096".parse::<Size>().unwrap().0, 4096);
+        assert!("x".parse::<Size>().is_err() && "5 parsec".parse::<Size>().is_err());
+    }
+}
