@@ -10,8 +10,11 @@ use anyhow::{Result, bail};
 /// What a verb's module offers: it gets the arguments that follow its name.
 type Verb = fn(&[String]) -> Result<()>;
 
-const VERBS: &[(&str, &str, Verb)] =
-    &[("codegen", "write the Kafka message codecs from schema/kafka.json (--check: only compare)", codegen::run)];
+const VERBS: &[(&str, &str, Verb)] = &[(
+    "codegen",
+    "write the Kafka message codecs from schema/kafka.json (--check: only compare)",
+    codegen::run,
+)];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();

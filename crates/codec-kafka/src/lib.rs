@@ -4,13 +4,17 @@
 //! panics on input or allocates out of proportion to it.
 
 pub mod api_key;
+pub mod error;
+pub mod frame;
 pub mod message;
 pub mod messages;
+pub mod protocol;
 pub mod records;
 pub mod uuid;
 pub mod wire;
 
 pub use api_key::ApiKey;
+pub use error::ErrorCode;
 pub use message::{Message, Request, Response};
 pub use records::Records;
 pub use uuid::Uuid;

@@ -30,7 +30,11 @@ pub fn generate(schema: &Schema) -> Result<String> {
     let mut out = String::from(HEADER);
     enumeration(&mut out, &apis);
     out += "impl ApiKey {\n";
-    let _ = writeln!(out, "/// In ascending order of their numbers.\npub const ALL: [ApiKey; {}] = [", apis.len());
+    let _ = writeln!(
+        out,
+        "/// In ascending order of their numbers.\npub const ALL: [ApiKey; {}] = [",
+        apis.len()
+    );
     for api in &apis {
         let _ = writeln!(out, "ApiKey::{},", api.name);
     }
@@ -40,7 +44,9 @@ pub fn generate(schema: &Schema) -> Result<String> {
         let _ = writeln!(out, "{} => Some(ApiKey::{}),", key(api), api.name);
     }
     out += "_ => None,\n}\n}\n\n";
-    table(&mut out, "The name in the protocol guide.", "name", "&'static str", &apis, |a| format!("{:?}", a.name));
+    table(&mut out, "The name in the protocol guide.", "name", "&'static str", &apis, |a| {
+        format!("{:?}", a.name)
+    });
     table(
         &mut out,
         "Versions that this crate reads and writes.",
@@ -60,7 +66,8 @@ pub fn generate(schema: &Schema) -> Result<String> {
     let unstable: Vec<&str> = apis.iter().filter(|a| a.request.unstable_latest).map(|a| a.name).collect();
     let unstable = unstable.iter().map(|name| format!("ApiKey::{name}")).collect::<Vec<_>>().join(" | ");
     let produce = apis.iter().find(|a| a.request.key == Some(PRODUCE)).context("no Produce")?.name;
-    let api_versions = apis.iter().find(|a| a.request.key == Some(API_VERSIONS)).context("no ApiVersions")?.name;
+    let api_versions =
+        apis.iter().find(|a| a.request.key == Some(API_VERSIONS)).context("no ApiVersions")?.name;
     let _ = writeln!(
         out,
         "/// What a server may offer: without versions that Kafka has not released, and with Produce\n\

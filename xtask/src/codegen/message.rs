@@ -29,6 +29,7 @@ pub fn generate_index(schema: &Schema) -> String {
         "//! All client-facing messages, one module each; nested structs live with their message.\n//!\n",
     );
     out += GENERATED;
+    out += "\n// Tagged fields are matched by number, be it one or many.\n#![allow(clippy::single_match)]\n";
     out += "\npub mod catalog;\n";
     for message in &schema.messages {
         let _ = writeln!(out, "pub mod {};", snake_case(&message.name));
@@ -228,7 +229,9 @@ fn mentions(code: &str, identifier: &str) -> bool {
 
 /// Declares `flexible` for code that uses it.
 fn declare_flexible(out: &mut String, place: &Place, body: &str) {
-    if mentions(body, "flexible") && let Some(first) = place.message.flexible {
+    if mentions(body, "flexible")
+        && let Some(first) = place.message.flexible
+    {
         let _ = writeln!(out, "let flexible = version >= {first};");
     }
 }
@@ -255,7 +258,8 @@ fn decode_body(out: &mut String, place: &Place, s: &Struct) -> Result<()> {
     }
     body += if ends_in_tags.is_some() { "};\n" } else { "})\n" };
     if let Some(condition) = ends_in_tags {
-        let read_tags = if tagged.is_empty() { "buf.skip_tags()?;\n".into() } else { decode_tags(place, &tagged) };
+        let read_tags =
+            if tagged.is_empty() { "buf.skip_tags()?;\n".into() } else { decode_tags(place, &tagged) };
         if condition == "true" {
             body += &read_tags;
         } else {
@@ -269,14 +273,17 @@ fn decode_body(out: &mut String, place: &Place, s: &Struct) -> Result<()> {
 }
 
 fn decode_tags(place: &Place, tagged: &[&Field]) -> String {
-    let mut out = String::from("for _ in 0..buf.tag_count()? {\nlet (tag, outer_end) = buf.begin_tag()?;\nmatch tag {\n");
+    let mut out = String::from(
+        "for _ in 0..buf.tag_count()? {\nlet (tag, outer_end) = buf.begin_tag()?;\nmatch tag {\n",
+    );
     for field in tagged {
         let Some((tag, versions)) = field.tag else { continue };
         let guard = match place.condition(tag_versions(place, field, versions), flexible_versions(place)) {
             Some(condition) => format!(" if {condition}"),
             None => String::new(),
         };
-        let _ = writeln!(out, "{tag}{guard} => message.{} = {},", field_name(&field.name), place.decode(field));
+        let _ =
+            writeln!(out, "{tag}{guard} => message.{} = {},", field_name(&field.name), place.decode(field));
     }
     out += "_ => {}\n}\nbuf.end_tag(outer_end);\n}\n";
     out
@@ -324,14 +331,14 @@ fn encode_body(out: &mut String, place: &Place, s: &Struct) -> Result<()> {
         let is_set = place.is_set(field)?;
         match (condition, field.tag) {
             (None, Some(_)) => {}
-            (Some(condition), Some(_)) => {
-                if let Some(refuse) = refuse {
-                    let _ = writeln!(body, "if !({condition}) && {is_set} {refuse}");
+            (Some(_), Some(_)) => {
+                if let (Some(refuse), Some(absent)) = (refuse, place.negated(present, place.outer)) {
+                    let _ = writeln!(body, "if {absent} && {is_set} {refuse}");
                 }
             }
             (None, None) => body += &place.encode(field, "out"),
             (Some(condition), None) => {
-                let _ = write!(body, "if {condition} {{ {} }}", place.encode(field, "out"));
+                let _ = write!(body, "if {condition} {{ {} }}", place.encode(field, "out").trim_end());
                 if let Some(refuse) = refuse {
                     let _ = write!(body, " else if {is_set} {refuse}");
                 }
@@ -341,7 +348,8 @@ fn encode_body(out: &mut String, place: &Place, s: &Struct) -> Result<()> {
     }
     let tagged: Vec<&Field> = s.fields.iter().filter(|f| f.tag.is_some()).collect();
     if let Some(condition) = flexible_condition(place) {
-        let tags = if tagged.is_empty() { "out.put_uvarint(0);\n".into() } else { encode_tags(place, &tagged)? };
+        let tags =
+            if tagged.is_empty() { "out.put_uvarint(0);\n".into() } else { encode_tags(place, &tagged)? };
         if condition == "true" {
             body += &tags;
         } else {
@@ -368,7 +376,8 @@ fn encode_tags(place: &Place, tagged: &[&Field]) -> Result<String> {
         sorted.push((tag, field, condition));
     }
     sorted.sort_by_key(|(tag, _, _)| *tag);
-    let counts: Vec<String> = sorted.iter().map(|(_, _, condition)| format!("u32::from({condition})")).collect();
+    let counts: Vec<String> =
+        sorted.iter().map(|(_, _, condition)| format!("u32::from({condition})")).collect();
     let mut out = format!("out.put_uvarint({});\n", counts.join(" + "));
     for (tag, field, condition) in &sorted {
         if matches!(field.kind, FieldType::Records) {

@@ -89,7 +89,9 @@ fn struct_min_bytes(message: &Message, s: &Struct, version: i16) -> usize {
     let flexible = message.is_flexible(version);
     let untagged = s.fields.iter().filter(|f| f.versions.contains(version) && f.tag.is_none());
     let fields: usize = untagged
-        .map(|f| f.kind.min_bytes(message, flexible && !f.never_flexible, version, f.nullable.contains(version)))
+        .map(|f| {
+            f.kind.min_bytes(message, flexible && !f.never_flexible, version, f.nullable.contains(version))
+        })
         .sum();
     fields + usize::from(flexible)
 }
@@ -120,6 +122,17 @@ impl Place<'_> {
             (true, true) if versions.first == versions.last => Some(format!("version == {}", versions.first)),
             (true, true) => Some(format!("({}..={}).contains(&version)", versions.first, versions.last)),
         }
+    }
+
+    /// The opposite of `condition`.
+    pub fn negated(&self, versions: Versions, within: Versions) -> Option<String> {
+        let condition = self.condition(versions, within)?;
+        Some(match (versions.first > within.first, versions.last < within.last) {
+            _ if condition == "false" => "true".into(),
+            (true, false) => format!("version < {}", versions.first),
+            (false, _) => format!("version > {}", versions.last),
+            _ => format!("!({condition})"),
+        })
     }
 
     /// The `flexible` argument for a field present in `present`.
@@ -184,7 +197,10 @@ impl Place<'_> {
         let mut code = String::new();
         let null_ok = self.null_ok(field);
         if nullable && null_ok != "true" {
-            let and_refused = if null_ok == "false" { String::new() } else { format!(" && !({null_ok})") };
+            let present = self.present(field);
+            let refused =
+                self.negated(field.nullable.intersect(present), present).filter(|code| code != "true");
+            let and_refused = refused.map_or(String::new(), |code| format!(" && {code}"));
             code += &format!(
                 "if self.{name}.is_none(){and_refused} {{ return Err(EncodeError::NullNotAllowed {{ field: {:?}, version }}); }}\n",
                 field.name
@@ -197,7 +213,9 @@ impl Place<'_> {
             FieldType::Array(element) => {
                 let item = self.encode_plain(element, "item", flexible, out, true);
                 let items = |list: &str, each: &str| {
-                    format!("{out}.put_length({list}.len(), {flexible})?;\nfor item in {each} {{ {item}; }}\n")
+                    format!(
+                        "{out}.put_length({list}.len(), {flexible})?;\nfor item in {each} {{ {item}; }}\n"
+                    )
                 };
                 match nullable {
                     true => format!(
@@ -216,7 +234,7 @@ impl Place<'_> {
             FieldType::Records => format!("{out}.put_nullable_records(self.{name}.as_ref(), {flexible})?;"),
             kind => self.encode_plain(kind, &format!("self.{name}"), flexible, out, false) + ";",
         };
-        code + "\n"
+        code.trim_end().to_owned() + "\n"
     }
 
     fn encode_plain(&self, kind: &FieldType, value: &str, flexible: &str, out: &str, by_ref: bool) -> String {
@@ -264,7 +282,9 @@ impl Place<'_> {
         let (default, _) = self.default(field)?;
         Ok(match &field.kind {
             _ if default == "None" => format!("self.{name}.is_some()"),
-            FieldType::String | FieldType::Bytes | FieldType::Records | FieldType::Array(_) if default.starts_with("Some(") => {
+            FieldType::String | FieldType::Bytes | FieldType::Records | FieldType::Array(_)
+                if default.starts_with("Some(") =>
+            {
                 format!("self.{name}.as_ref().is_some_and(|value| !value.is_empty())")
             }
             FieldType::String | FieldType::Bytes | FieldType::Array(_) if field.default.is_none() => {

@@ -146,7 +146,6 @@ impl AddPartitionsToTxnTransaction {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -176,7 +175,6 @@ impl AddPartitionsToTxnTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -121,7 +121,6 @@ impl AddPartitionsToTxnResult {
         for item in &self.topic_results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -154,7 +153,6 @@ impl AddPartitionsToTxnTopicResult {
         for item in &self.results_by_partition {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -66,7 +66,6 @@ impl AddRaftVoterRequest {
         for item in &self.listeners {
             item.encode(out, version)?;
         }
-
         if version >= 1 {
             out.put_bool(self.ack_when_committed);
         } else if !self.ack_when_committed {

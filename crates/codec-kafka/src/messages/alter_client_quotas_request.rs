@@ -43,7 +43,6 @@ impl AlterClientQuotasRequest {
         for item in &self.entries {
             item.encode(out, version)?;
         }
-
         out.put_bool(self.validate_only);
         if flexible {
             out.put_uvarint(0);
@@ -96,12 +95,10 @@ impl EntryData {
         for item in &self.entity {
             item.encode(out, version)?;
         }
-
         out.put_length(self.ops.len(), flexible)?;
         for item in &self.ops {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -44,7 +44,6 @@ impl AlterClientQuotasResponse {
         for item in &self.entries {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -105,7 +104,6 @@ impl EntryData {
         for item in &self.entity {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -43,7 +43,6 @@ impl AlterConfigsRequest {
         for item in &self.resources {
             item.encode(out, version)?;
         }
-
         out.put_bool(self.validate_only);
         if flexible {
             out.put_uvarint(0);
@@ -100,7 +99,6 @@ impl AlterConfigsResource {
         for item in &self.configs {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -44,7 +44,6 @@ impl AlterConfigsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

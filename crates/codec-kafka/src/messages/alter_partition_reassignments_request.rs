@@ -60,7 +60,6 @@ impl AlterPartitionReassignmentsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -107,7 +106,6 @@ impl ReassignableTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

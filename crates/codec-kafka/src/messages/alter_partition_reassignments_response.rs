@@ -70,7 +70,6 @@ impl AlterPartitionReassignmentsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -116,7 +115,6 @@ impl ReassignableTopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -39,7 +39,6 @@ impl AlterReplicaLogDirsRequest {
         for item in &self.dirs {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -92,7 +91,6 @@ impl AlterReplicaLogDir {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -124,7 +122,6 @@ impl AlterReplicaLogDirTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

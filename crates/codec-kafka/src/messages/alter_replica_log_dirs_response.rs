@@ -44,7 +44,6 @@ impl AlterReplicaLogDirsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -97,7 +96,6 @@ impl AlterReplicaLogDirTopicResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -46,7 +46,6 @@ impl AlterShareGroupOffsetsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -94,7 +93,6 @@ impl AlterShareGroupOffsetsRequestTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -54,7 +54,6 @@ impl AlterShareGroupOffsetsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -104,7 +103,6 @@ impl AlterShareGroupOffsetsResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

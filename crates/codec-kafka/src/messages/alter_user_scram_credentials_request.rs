@@ -47,12 +47,10 @@ impl AlterUserScramCredentialsRequest {
         for item in &self.deletions {
             item.encode(out, version)?;
         }
-
         out.put_length(self.upsertions.len(), true)?;
         for item in &self.upsertions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

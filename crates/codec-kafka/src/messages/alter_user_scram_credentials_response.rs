@@ -46,7 +46,6 @@ impl AlterUserScramCredentialsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

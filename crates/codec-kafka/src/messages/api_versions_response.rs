@@ -89,7 +89,6 @@ impl ApiVersionsResponse {
         for item in &self.api_keys {
             item.encode(out, version)?;
         }
-
         if version >= 1 {
             out.put_i32(self.throttle_time_ms);
         }
@@ -106,7 +105,6 @@ impl ApiVersionsResponse {
                 for item in &self.supported_features {
                     item.encode(&mut field, version)?;
                 }
-
                 out.put_tag(0, field)?;
             }
             if self.finalized_features_epoch != -1 {
@@ -120,7 +118,6 @@ impl ApiVersionsResponse {
                 for item in &self.finalized_features {
                     item.encode(&mut field, version)?;
                 }
-
                 out.put_tag(2, field)?;
             }
             if self.zk_migration_ready {

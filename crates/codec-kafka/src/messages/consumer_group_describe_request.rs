@@ -39,7 +39,6 @@ impl ConsumerGroupDescribeRequest {
         for item in &self.group_ids {
             out.put_string(item, true)?;
         }
-
         out.put_bool(self.include_authorized_operations);
         out.put_uvarint(0);
         Ok(())

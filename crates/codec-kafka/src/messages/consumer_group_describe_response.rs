@@ -47,7 +47,6 @@ impl ConsumerGroupDescribeResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -129,7 +128,6 @@ impl DescribedGroup {
         for item in &self.members {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.authorized_operations);
         out.put_uvarint(0);
         Ok(())
@@ -200,7 +198,6 @@ impl Member {
         for item in &self.subscribed_topic_names {
             out.put_string(item, true)?;
         }
-
         out.put_nullable_string(self.subscribed_topic_regex.as_deref(), true)?;
         self.assignment.encode(out, version)?;
         self.target_assignment.encode(out, version)?;
@@ -230,7 +227,6 @@ impl Assignment {
         for item in &self.topic_partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -261,7 +257,6 @@ impl TopicPartitions {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -150,7 +150,6 @@ impl TopicPartitions {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -110,7 +110,6 @@ impl Assignment {
         for item in &self.topic_partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -135,7 +134,6 @@ impl TopicPartitions {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -38,7 +38,6 @@ impl ConsumerProtocolAssignment {
         for item in &self.assigned_partitions {
             item.encode(out, version)?;
         }
-
         out.put_nullable_bytes(self.user_data.as_ref(), false)?;
         Ok(())
     }
@@ -75,7 +74,6 @@ impl TopicPartition {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         Ok(())
     }
 }

@@ -63,7 +63,6 @@ impl ConsumerProtocolSubscription {
         for item in &self.topics {
             out.put_string(item, false)?;
         }
-
         out.put_nullable_bytes(self.user_data.as_ref(), false)?;
         if version >= 1 {
             out.put_length(self.owned_partitions.len(), false)?;
@@ -112,7 +111,6 @@ impl TopicPartition {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         Ok(())
     }
 }

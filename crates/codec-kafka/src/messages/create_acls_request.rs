@@ -39,7 +39,6 @@ impl CreateAclsRequest {
         for item in &self.creations {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

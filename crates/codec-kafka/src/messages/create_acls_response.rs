@@ -44,7 +44,6 @@ impl CreateAclsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -78,7 +78,6 @@ impl CreateDelegationTokenRequest {
         for item in &self.renewers {
             item.encode(out, version)?;
         }
-
         out.put_i64(self.max_lifetime_ms);
         if flexible {
             out.put_uvarint(0);

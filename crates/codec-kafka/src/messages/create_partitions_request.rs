@@ -45,7 +45,6 @@ impl CreatePartitionsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.timeout_ms);
         out.put_bool(self.validate_only);
         if flexible {
@@ -143,7 +142,6 @@ impl CreatePartitionsAssignment {
         for item in &self.broker_ids {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

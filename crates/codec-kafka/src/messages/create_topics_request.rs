@@ -51,7 +51,6 @@ impl CreateTopicsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.timeout_ms);
         out.put_bool(self.validate_only);
         if flexible {
@@ -114,12 +113,10 @@ impl CreatableTopic {
         for item in &self.assignments {
             item.encode(out, version)?;
         }
-
         out.put_length(self.configs.len(), flexible)?;
         for item in &self.configs {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -151,7 +148,6 @@ impl CreatableReplicaAssignment {
         for item in &self.broker_ids {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -45,7 +45,6 @@ impl CreateTopicsResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -39,7 +39,6 @@ impl DeleteAclsRequest {
         for item in &self.filters {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

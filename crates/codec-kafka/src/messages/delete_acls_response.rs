@@ -44,7 +44,6 @@ impl DeleteAclsResponse {
         for item in &self.filter_results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -105,7 +104,6 @@ impl DeleteAclsFilterResult {
         for item in &self.matching_acls {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

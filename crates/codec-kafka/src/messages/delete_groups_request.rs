@@ -39,7 +39,6 @@ impl DeleteGroupsRequest {
         for item in &self.groups_names {
             out.put_string(item, flexible)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -43,7 +43,6 @@ impl DeleteRecordsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.timeout_ms);
         if flexible {
             out.put_uvarint(0);
@@ -97,7 +96,6 @@ impl DeleteRecordsTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -46,7 +46,6 @@ impl DeleteShareGroupOffsetsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -54,7 +54,6 @@ impl DeleteShareGroupOffsetsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

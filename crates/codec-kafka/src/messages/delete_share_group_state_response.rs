@@ -42,7 +42,6 @@ impl DeleteShareGroupStateResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -88,7 +87,6 @@ impl DeleteStateResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -45,7 +45,6 @@ impl DeleteTopicsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -105,7 +104,7 @@ impl DeletableTopicResult {
 
     pub(crate) fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
-        if self.name.is_none() && !(version >= 6) {
+        if self.name.is_none() && version < 6 {
             return Err(EncodeError::NullNotAllowed { field: "Name", version });
         }
         out.put_nullable_string(self.name.as_deref(), flexible)?;

@@ -56,7 +56,6 @@ impl DescribeAclsResponse {
         for item in &self.resources {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -120,7 +119,6 @@ impl DescribeAclsResource {
         for item in &self.acls {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -43,7 +43,6 @@ impl DescribeClientQuotasRequest {
         for item in &self.components {
             item.encode(out, version)?;
         }
-
         out.put_bool(self.strict);
         if flexible {
             out.put_uvarint(0);

@@ -116,12 +116,10 @@ impl EntryData {
         for item in &self.entity {
             item.encode(out, version)?;
         }
-
         out.put_length(self.values.len(), flexible)?;
         for item in &self.values {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -77,7 +77,6 @@ impl DescribeClusterResponse {
         for item in &self.brokers {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.cluster_authorized_operations);
         out.put_uvarint(0);
         Ok(())

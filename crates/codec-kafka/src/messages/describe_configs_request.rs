@@ -46,7 +46,6 @@ impl DescribeConfigsRequest {
         for item in &self.resources {
             item.encode(out, version)?;
         }
-
         out.put_bool(self.include_synonyms);
         if version >= 3 {
             out.put_bool(self.include_documentation);

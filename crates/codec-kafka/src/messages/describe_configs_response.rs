@@ -44,7 +44,6 @@ impl DescribeConfigsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -117,7 +116,6 @@ impl DescribeConfigsResult {
         for item in &self.configs {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -188,7 +186,6 @@ impl DescribeConfigsResourceResult {
         for item in &self.synonyms {
             item.encode(out, version)?;
         }
-
         if version >= 3 {
             out.put_i8(self.config_type);
         }

@@ -54,7 +54,6 @@ impl DescribeDelegationTokenResponse {
         for item in &self.tokens {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.throttle_time_ms);
         if flexible {
             out.put_uvarint(0);
@@ -141,7 +140,6 @@ impl DescribedDelegationToken {
         for item in &self.renewers {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

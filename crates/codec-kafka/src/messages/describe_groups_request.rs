@@ -44,7 +44,6 @@ impl DescribeGroupsRequest {
         for item in &self.groups {
             out.put_string(item, flexible)?;
         }
-
         if version >= 3 {
             out.put_bool(self.include_authorized_operations);
         } else if self.include_authorized_operations {

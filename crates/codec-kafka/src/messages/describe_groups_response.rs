@@ -49,7 +49,6 @@ impl DescribeGroupsResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -139,7 +138,6 @@ impl DescribedGroup {
         for item in &self.members {
             item.encode(out, version)?;
         }
-
         if version >= 3 {
             out.put_i32(self.authorized_operations);
         } else if self.authorized_operations != i32::MIN {

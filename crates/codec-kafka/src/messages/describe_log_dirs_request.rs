@@ -103,7 +103,6 @@ impl DescribableLogDirTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -50,7 +50,6 @@ impl DescribeLogDirsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -127,7 +126,6 @@ impl DescribeLogDirsResult {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if version >= 4 {
             out.put_i64(self.total_bytes);
         }
@@ -170,7 +168,6 @@ impl DescribeLogDirsTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -35,7 +35,6 @@ impl DescribeProducersRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -80,7 +79,6 @@ impl TopicRequest {
         for item in &self.partition_indexes {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

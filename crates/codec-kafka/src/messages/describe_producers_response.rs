@@ -40,7 +40,6 @@ impl DescribeProducersResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -86,7 +85,6 @@ impl TopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -120,7 +118,6 @@ impl PartitionResponse {
         for item in &self.active_producers {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

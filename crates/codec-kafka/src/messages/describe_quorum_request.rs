@@ -35,7 +35,6 @@ impl DescribeQuorumRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -82,7 +81,6 @@ impl TopicData {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -60,7 +60,6 @@ impl DescribeQuorumResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if version >= 2 {
             out.put_length(self.nodes.len(), true)?;
             for item in &self.nodes {
@@ -114,7 +113,6 @@ impl TopicData {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -177,12 +175,10 @@ impl PartitionData {
         for item in &self.current_voters {
             item.encode(out, version)?;
         }
-
         out.put_length(self.observers.len(), true)?;
         for item in &self.observers {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -266,7 +262,6 @@ impl Node {
         for item in &self.listeners {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

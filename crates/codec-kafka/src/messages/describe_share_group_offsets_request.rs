@@ -43,7 +43,6 @@ impl DescribeShareGroupOffsetsRequest {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -128,7 +127,6 @@ impl DescribeShareGroupOffsetsRequestTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -47,7 +47,6 @@ impl DescribeShareGroupOffsetsResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -98,7 +97,6 @@ impl DescribeShareGroupOffsetsResponseGroup {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i16(self.error_code);
         out.put_nullable_string(self.error_message.as_deref(), true)?;
         out.put_uvarint(0);
@@ -132,7 +130,6 @@ impl DescribeShareGroupOffsetsResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

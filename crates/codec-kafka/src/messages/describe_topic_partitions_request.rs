@@ -53,7 +53,6 @@ impl DescribeTopicPartitionsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.response_partition_limit);
         match &self.cursor {
             Some(value) => {

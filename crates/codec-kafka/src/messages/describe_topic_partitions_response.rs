@@ -53,7 +53,6 @@ impl DescribeTopicPartitionsResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         match &self.next_cursor {
             Some(value) => {
                 out.put_i8(1);
@@ -131,7 +130,6 @@ impl DescribeTopicPartitionsResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.topic_authorized_operations);
         out.put_uvarint(0);
         Ok(())
@@ -193,12 +191,10 @@ impl DescribeTopicPartitionsResponsePartition {
         for item in &self.replica_nodes {
             out.put_i32(*item);
         }
-
         out.put_length(self.isr_nodes.len(), true)?;
         for item in &self.isr_nodes {
             out.put_i32(*item);
         }
-
         match &self.eligible_leader_replicas {
             Some(items) => {
                 out.put_length(items.len(), true)?;
@@ -221,7 +217,6 @@ impl DescribeTopicPartitionsResponsePartition {
         for item in &self.offline_replicas {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

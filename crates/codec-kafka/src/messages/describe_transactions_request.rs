@@ -35,7 +35,6 @@ impl DescribeTransactionsRequest {
         for item in &self.transactional_ids {
             out.put_string(item, true)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

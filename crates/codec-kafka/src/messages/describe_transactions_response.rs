@@ -40,7 +40,6 @@ impl DescribeTransactionsResponse {
         for item in &self.transaction_states {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -104,7 +103,6 @@ impl TransactionState {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -129,7 +127,6 @@ impl TopicData {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -58,7 +58,6 @@ impl DescribeUserScramCredentialsResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -121,7 +120,6 @@ impl DescribeUserScramCredentialsResult {
         for item in &self.credential_infos {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -114,7 +114,6 @@ impl TopicPartitions {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

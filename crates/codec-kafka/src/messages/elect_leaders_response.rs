@@ -53,7 +53,6 @@ impl ElectLeadersResponse {
         for item in &self.replica_election_results {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -105,7 +104,6 @@ impl ReplicaElectionResult {
         for item in &self.partition_result {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -103,7 +103,7 @@ impl FetchRequest {
         } else if self.replica_id != -1 {
             return Err(EncodeError::UnsupportedField { field: "ReplicaId", version });
         }
-        if !(version >= 15) && self.replica_state != ReplicaState::default() {
+        if version < 15 && self.replica_state != ReplicaState::default() {
             return Err(EncodeError::UnsupportedField { field: "ReplicaState", version });
         }
         out.put_i32(self.max_wait_ms);
@@ -120,7 +120,6 @@ impl FetchRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if version >= 7 {
             out.put_length(self.forgotten_topics_data.len(), flexible)?;
             for item in &self.forgotten_topics_data {
@@ -233,7 +232,6 @@ impl FetchTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -371,7 +369,6 @@ impl ForgottenTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }

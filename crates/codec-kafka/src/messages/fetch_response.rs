@@ -73,8 +73,7 @@ impl FetchResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
-        if !(version >= 16) && !self.node_endpoints.is_empty() {
+        if version < 16 && !self.node_endpoints.is_empty() {
             return Err(EncodeError::UnsupportedField { field: "NodeEndpoints", version });
         }
         if flexible {
@@ -85,7 +84,6 @@ impl FetchResponse {
                 for item in &self.node_endpoints {
                     item.encode(&mut field, version)?;
                 }
-
                 out.put_tag(0, field)?;
             }
         }
@@ -146,7 +144,6 @@ impl FetchableTopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -233,13 +230,13 @@ impl PartitionData {
         if version >= 5 {
             out.put_i64(self.log_start_offset);
         }
-        if !(version >= 12) && self.diverging_epoch != EpochEndOffset::default() {
+        if version < 12 && self.diverging_epoch != EpochEndOffset::default() {
             return Err(EncodeError::UnsupportedField { field: "DivergingEpoch", version });
         }
-        if !(version >= 12) && self.current_leader != LeaderIdAndEpoch::default() {
+        if version < 12 && self.current_leader != LeaderIdAndEpoch::default() {
             return Err(EncodeError::UnsupportedField { field: "CurrentLeader", version });
         }
-        if !(version >= 12) && self.snapshot_id != SnapshotId::default() {
+        if version < 12 && self.snapshot_id != SnapshotId::default() {
             return Err(EncodeError::UnsupportedField { field: "SnapshotId", version });
         }
         match &self.aborted_transactions {

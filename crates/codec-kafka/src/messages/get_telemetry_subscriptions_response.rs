@@ -64,7 +64,6 @@ impl GetTelemetrySubscriptionsResponse {
         for item in &self.accepted_compression_types {
             out.put_i8(*item);
         }
-
         out.put_i32(self.push_interval_ms);
         out.put_i32(self.telemetry_max_bytes);
         out.put_bool(self.delta_temporality);
@@ -72,7 +71,6 @@ impl GetTelemetrySubscriptionsResponse {
         for item in &self.requested_metrics {
             out.put_string(item, true)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

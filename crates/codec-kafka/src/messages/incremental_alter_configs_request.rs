@@ -49,7 +49,6 @@ impl IncrementalAlterConfigsRequest {
         for item in &self.resources {
             item.encode(out, version)?;
         }
-
         out.put_bool(self.validate_only);
         if flexible {
             out.put_uvarint(0);
@@ -106,7 +105,6 @@ impl AlterConfigsResource {
         for item in &self.configs {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

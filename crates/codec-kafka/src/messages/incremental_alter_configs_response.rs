@@ -50,7 +50,6 @@ impl IncrementalAlterConfigsResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

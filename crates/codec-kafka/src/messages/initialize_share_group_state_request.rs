@@ -47,7 +47,6 @@ impl InitializeShareGroupStateRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -94,7 +93,6 @@ impl InitializeStateData {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -43,7 +43,6 @@ impl InitializeShareGroupStateResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -89,7 +88,6 @@ impl InitializeStateResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -87,7 +87,6 @@ impl JoinGroupRequest {
         for item in &self.protocols {
             item.encode(out, version)?;
         }
-
         if version >= 8 {
             out.put_nullable_string(self.reason.as_deref(), true)?;
         }

@@ -83,7 +83,7 @@ impl JoinGroupResponse {
         if version >= 7 {
             out.put_nullable_string(self.protocol_type.as_deref(), true)?;
         }
-        if self.protocol_name.is_none() && !(version >= 7) {
+        if self.protocol_name.is_none() && version < 7 {
             return Err(EncodeError::NullNotAllowed { field: "ProtocolName", version });
         }
         out.put_nullable_string(self.protocol_name.as_deref(), flexible)?;
@@ -98,7 +98,6 @@ impl JoinGroupResponse {
         for item in &self.members {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -43,7 +43,6 @@ impl ListConfigResourcesResponse {
         for item in &self.config_resources {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -50,7 +50,6 @@ impl ListGroupsResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -55,7 +55,6 @@ impl ListOffsetsRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if version >= 10 {
             out.put_i32(self.timeout_ms);
         }
@@ -111,7 +110,6 @@ impl ListOffsetsTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -47,7 +47,6 @@ impl ListOffsetsResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -99,7 +98,6 @@ impl ListOffsetsTopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -103,7 +103,6 @@ impl ListPartitionReassignmentsTopics {
         for item in &self.partition_indexes {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -58,7 +58,6 @@ impl ListPartitionReassignmentsResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -104,7 +103,6 @@ impl OngoingTopicReassignment {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -136,17 +134,14 @@ impl OngoingPartitionReassignment {
         for item in &self.replicas {
             out.put_i32(*item);
         }
-
         out.put_length(self.adding_replicas.len(), true)?;
         for item in &self.adding_replicas {
             out.put_i32(*item);
         }
-
         out.put_length(self.removing_replicas.len(), true)?;
         for item in &self.removing_replicas {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -56,12 +56,10 @@ impl ListTransactionsRequest {
         for item in &self.state_filters {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.producer_id_filters.len(), true)?;
         for item in &self.producer_id_filters {
             out.put_i64(*item);
         }
-
         if version >= 1 {
             out.put_i64(self.duration_filter);
         } else if self.duration_filter != -1 {

@@ -45,12 +45,10 @@ impl ListTransactionsResponse {
         for item in &self.unknown_state_filters {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.transaction_states.len(), true)?;
         for item in &self.transaction_states {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

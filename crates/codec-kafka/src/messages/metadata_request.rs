@@ -65,7 +65,7 @@ impl MetadataRequest {
             return Err(EncodeError::UnsupportedVersion { message: "MetadataRequest", version });
         }
         let flexible = version >= 9;
-        if self.topics.is_none() && !(version >= 1) {
+        if self.topics.is_none() && version < 1 {
             return Err(EncodeError::NullNotAllowed { field: "Topics", version });
         }
         match &self.topics {
@@ -153,7 +153,7 @@ impl MetadataRequestTopic {
         if version >= 10 {
             out.put_uuid(self.topic_id);
         }
-        if self.name.is_none() && !(version >= 10) {
+        if self.name.is_none() && version < 10 {
             return Err(EncodeError::NullNotAllowed { field: "Name", version });
         }
         out.put_nullable_string(self.name.as_deref(), flexible)?;

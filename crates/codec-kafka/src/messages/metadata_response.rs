@@ -76,7 +76,6 @@ impl MetadataResponse {
         for item in &self.brokers {
             item.encode(out, version)?;
         }
-
         if version >= 2 {
             out.put_nullable_string(self.cluster_id.as_deref(), flexible)?;
         }
@@ -87,7 +86,6 @@ impl MetadataResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if (8..=10).contains(&version) {
             out.put_i32(self.cluster_authorized_operations);
         } else if self.cluster_authorized_operations != i32::MIN {
@@ -207,7 +205,7 @@ impl MetadataResponseTopic {
     pub(crate) fn encode(&self, out: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         out.put_i16(self.error_code);
-        if self.name.is_none() && !(version >= 12) {
+        if self.name.is_none() && version < 12 {
             return Err(EncodeError::NullNotAllowed { field: "Name", version });
         }
         out.put_nullable_string(self.name.as_deref(), flexible)?;
@@ -221,7 +219,6 @@ impl MetadataResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if version >= 8 {
             out.put_i32(self.topic_authorized_operations);
         } else if self.topic_authorized_operations != i32::MIN {
@@ -295,12 +292,10 @@ impl MetadataResponsePartition {
         for item in &self.replica_nodes {
             out.put_i32(*item);
         }
-
         out.put_length(self.isr_nodes.len(), flexible)?;
         for item in &self.isr_nodes {
             out.put_i32(*item);
         }
-
         if version >= 5 {
             out.put_length(self.offline_replicas.len(), flexible)?;
             for item in &self.offline_replicas {

@@ -2,6 +2,9 @@
 //!
 //! Generated from schema/kafka.json by `cargo xtask codegen`; do not edit.
 
+// Tagged fields are matched by number, be it one or many.
+#![allow(clippy::single_match)]
+
 pub mod add_offsets_to_txn_request;
 pub mod add_offsets_to_txn_response;
 pub mod add_partitions_to_txn_request;

@@ -78,7 +78,6 @@ impl OffsetCommitRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -140,7 +139,6 @@ impl OffsetCommitRequestTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

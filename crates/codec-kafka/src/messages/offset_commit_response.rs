@@ -48,7 +48,6 @@ impl OffsetCommitResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -109,7 +108,6 @@ impl OffsetCommitResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

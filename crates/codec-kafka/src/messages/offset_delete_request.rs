@@ -38,7 +38,6 @@ impl OffsetDeleteRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         Ok(())
     }
 }
@@ -82,7 +81,6 @@ impl OffsetDeleteRequestTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         Ok(())
     }
 }

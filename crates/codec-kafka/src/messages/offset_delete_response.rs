@@ -41,7 +41,6 @@ impl OffsetDeleteResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         Ok(())
     }
 }
@@ -84,7 +83,6 @@ impl OffsetDeleteResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ impl OffsetFetchRequest {
             return Err(EncodeError::UnsupportedField { field: "GroupId", version });
         }
         if version <= 7 {
-            if self.topics.is_none() && !(version >= 2) {
+            if self.topics.is_none() && version < 2 {
                 return Err(EncodeError::NullNotAllowed { field: "Topics", version });
             }
             match &self.topics {
@@ -148,7 +148,6 @@ impl OffsetFetchRequestTopic {
         for item in &self.partition_indexes {
             out.put_i32(*item);
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -238,7 +237,6 @@ impl OffsetFetchRequestTopics {
         for item in &self.partition_indexes {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

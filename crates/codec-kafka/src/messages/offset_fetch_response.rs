@@ -129,7 +129,6 @@ impl OffsetFetchResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -215,7 +214,6 @@ impl OffsetFetchResponseGroup {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i16(self.error_code);
         out.put_uvarint(0);
         Ok(())
@@ -253,7 +251,6 @@ impl OffsetFetchResponseTopics {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

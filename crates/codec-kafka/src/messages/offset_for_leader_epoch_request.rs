@@ -53,7 +53,6 @@ impl OffsetForLeaderEpochRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -106,7 +105,6 @@ impl OffsetForLeaderTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

@@ -44,7 +44,6 @@ impl OffsetForLeaderEpochResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -96,7 +95,6 @@ impl OffsetForLeaderTopicResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

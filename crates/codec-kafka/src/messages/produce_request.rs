@@ -52,7 +52,6 @@ impl ProduceRequest {
         for item in &self.topic_data {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -114,7 +113,6 @@ impl TopicProduceData {
         for item in &self.partition_data {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

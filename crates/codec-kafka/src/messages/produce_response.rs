@@ -57,9 +57,8 @@ impl ProduceResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.throttle_time_ms);
-        if !(version >= 10) && !self.node_endpoints.is_empty() {
+        if version < 10 && !self.node_endpoints.is_empty() {
             return Err(EncodeError::UnsupportedField { field: "NodeEndpoints", version });
         }
         if flexible {
@@ -70,7 +69,6 @@ impl ProduceResponse {
                 for item in &self.node_endpoints {
                     item.encode(&mut field, version)?;
                 }
-
                 out.put_tag(0, field)?;
             }
         }
@@ -132,7 +130,6 @@ impl TopicProduceResponse {
         for item in &self.partition_responses {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -219,7 +216,7 @@ impl PartitionProduceResponse {
         if version >= 8 {
             out.put_nullable_string(self.error_message.as_deref(), flexible)?;
         }
-        if !(version >= 10) && self.current_leader != LeaderIdAndEpoch::default() {
+        if version < 10 && self.current_leader != LeaderIdAndEpoch::default() {
             return Err(EncodeError::UnsupportedField { field: "CurrentLeader", version });
         }
         if flexible {

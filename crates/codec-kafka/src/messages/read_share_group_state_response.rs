@@ -36,7 +36,6 @@ impl ReadShareGroupStateResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -82,7 +81,6 @@ impl ReadStateResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -122,7 +120,6 @@ impl PartitionResult {
         for item in &self.state_batches {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

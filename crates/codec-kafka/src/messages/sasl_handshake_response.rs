@@ -35,7 +35,6 @@ impl SaslHandshakeResponse {
         for item in &self.mechanisms {
             out.put_string(item, false)?;
         }
-
         Ok(())
     }
 }

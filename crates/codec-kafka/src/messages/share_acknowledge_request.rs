@@ -67,7 +67,6 @@ impl ShareAcknowledgeRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -114,7 +113,6 @@ impl AcknowledgeTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -142,7 +140,6 @@ impl AcknowledgePartition {
         for item in &self.acknowledgement_batches {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -173,7 +170,6 @@ impl AcknowledgementBatch {
         for item in &self.acknowledge_types {
             out.put_i8(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -55,12 +55,10 @@ impl ShareAcknowledgeResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_length(self.node_endpoints.len(), true)?;
         for item in &self.node_endpoints {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -106,7 +104,6 @@ impl ShareAcknowledgeTopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

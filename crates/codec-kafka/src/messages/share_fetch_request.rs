@@ -97,12 +97,10 @@ impl ShareFetchRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_length(self.forgotten_topics_data.len(), true)?;
         for item in &self.forgotten_topics_data {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -149,7 +147,6 @@ impl FetchTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -177,7 +174,6 @@ impl FetchPartition {
         for item in &self.acknowledgement_batches {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -208,7 +204,6 @@ impl AcknowledgementBatch {
         for item in &self.acknowledge_types {
             out.put_i8(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -233,7 +228,6 @@ impl ForgottenTopic {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -53,12 +53,10 @@ impl ShareFetchResponse {
         for item in &self.responses {
             item.encode(out, version)?;
         }
-
         out.put_length(self.node_endpoints.len(), true)?;
         for item in &self.node_endpoints {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -104,7 +102,6 @@ impl ShareFetchableTopicResponse {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -169,7 +166,6 @@ impl PartitionData {
         for item in &self.acquired_records {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

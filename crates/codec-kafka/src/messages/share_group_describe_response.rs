@@ -41,7 +41,6 @@ impl ShareGroupDescribeResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -123,7 +122,6 @@ impl DescribedGroup {
         for item in &self.members {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.authorized_operations);
         out.put_uvarint(0);
         Ok(())
@@ -166,7 +164,6 @@ impl Member {
         for item in &self.subscribed_topic_names {
             out.put_string(item, true)?;
         }
-
         self.assignment.encode(out, version)?;
         out.put_uvarint(0);
         Ok(())
@@ -191,7 +188,6 @@ impl Assignment {
         for item in &self.topic_partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -222,7 +218,6 @@ impl TopicPartitions {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

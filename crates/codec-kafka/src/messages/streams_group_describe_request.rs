@@ -42,7 +42,6 @@ impl StreamsGroupDescribeRequest {
         for item in &self.group_ids {
             out.put_string(item, true)?;
         }
-
         out.put_bool(self.include_authorized_operations);
         if version >= 1 {
             out.put_bool(self.include_topology_description);

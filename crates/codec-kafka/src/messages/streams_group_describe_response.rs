@@ -40,7 +40,6 @@ impl StreamsGroupDescribeResponse {
         for item in &self.groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -148,7 +147,6 @@ impl DescribedGroup {
         for item in &self.members {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.authorized_operations);
         if version >= 1 {
             match &self.topology_description {
@@ -234,22 +232,18 @@ impl Subtopology {
         for item in &self.source_topics {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.repartition_sink_topics.len(), true)?;
         for item in &self.repartition_sink_topics {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.state_changelog_topics.len(), true)?;
         for item in &self.state_changelog_topics {
             item.encode(out, version)?;
         }
-
         out.put_length(self.repartition_source_topics.len(), true)?;
         for item in &self.repartition_source_topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -283,7 +277,6 @@ impl TopicInfo {
         for item in &self.topic_configs {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -376,17 +369,14 @@ impl Member {
         for item in &self.client_tags {
             item.encode(out, version)?;
         }
-
         out.put_length(self.task_offsets.len(), true)?;
         for item in &self.task_offsets {
             item.encode(out, version)?;
         }
-
         out.put_length(self.task_end_offsets.len(), true)?;
         for item in &self.task_end_offsets {
             item.encode(out, version)?;
         }
-
         self.assignment.encode(out, version)?;
         self.target_assignment.encode(out, version)?;
         out.put_bool(self.is_classic);
@@ -462,17 +452,14 @@ impl Assignment {
         for item in &self.active_tasks {
             item.encode(out, version)?;
         }
-
         out.put_length(self.standby_tasks.len(), true)?;
         for item in &self.standby_tasks {
             item.encode(out, version)?;
         }
-
         out.put_length(self.warmup_tasks.len(), true)?;
         for item in &self.warmup_tasks {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -498,7 +485,6 @@ impl TaskIds {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -525,12 +511,10 @@ impl TopologyDescription {
         for item in &self.subtopologies {
             item.encode(out, version)?;
         }
-
         out.put_length(self.global_stores.len(), true)?;
         for item in &self.global_stores {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -558,7 +542,6 @@ impl TopologyDescriptionSubtopology {
         for item in &self.nodes {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -595,18 +578,15 @@ impl TopologyDescriptionNode {
         for item in &self.source_topics {
             out.put_string(item, true)?;
         }
-
         out.put_nullable_string(self.sink_topic.as_deref(), true)?;
         out.put_length(self.stores.len(), true)?;
         for item in &self.stores {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.successors.len(), true)?;
         for item in &self.successors {
             out.put_string(item, true)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

@@ -216,7 +216,6 @@ impl Topology {
         for item in &self.subtopologies {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -254,32 +253,26 @@ impl Subtopology {
         for item in &self.source_topics {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.source_topic_regex.len(), true)?;
         for item in &self.source_topic_regex {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.state_changelog_topics.len(), true)?;
         for item in &self.state_changelog_topics {
             item.encode(out, version)?;
         }
-
         out.put_length(self.repartition_sink_topics.len(), true)?;
         for item in &self.repartition_sink_topics {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.repartition_source_topics.len(), true)?;
         for item in &self.repartition_source_topics {
             item.encode(out, version)?;
         }
-
         out.put_length(self.copartition_groups.len(), true)?;
         for item in &self.copartition_groups {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -313,7 +306,6 @@ impl TopicInfo {
         for item in &self.topic_configs {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -363,17 +355,14 @@ impl CopartitionGroup {
         for item in &self.source_topics {
             out.put_i16(*item);
         }
-
         out.put_length(self.source_topic_regex.len(), true)?;
         for item in &self.source_topic_regex {
             out.put_i16(*item);
         }
-
         out.put_length(self.repartition_source_topics.len(), true)?;
         for item in &self.repartition_source_topics {
             out.put_i16(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -399,7 +388,6 @@ impl TaskIds {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

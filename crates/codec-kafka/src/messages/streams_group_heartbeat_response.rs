@@ -226,7 +226,6 @@ impl TaskIds {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -256,12 +255,10 @@ impl EndpointToPartitions {
         for item in &self.active_partitions {
             item.encode(out, version)?;
         }
-
         out.put_length(self.standby_partitions.len(), true)?;
         for item in &self.standby_partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -307,7 +304,6 @@ impl TopicPartition {
         for item in &self.partitions {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

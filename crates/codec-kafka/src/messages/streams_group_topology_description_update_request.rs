@@ -94,12 +94,10 @@ impl TopologyDescription {
         for item in &self.subtopologies {
             item.encode(out, version)?;
         }
-
         out.put_length(self.global_stores.len(), true)?;
         for item in &self.global_stores {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -127,7 +125,6 @@ impl TopologyDescriptionSubtopology {
         for item in &self.nodes {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -164,18 +161,15 @@ impl TopologyDescriptionNode {
         for item in &self.source_topics {
             out.put_string(item, true)?;
         }
-
         out.put_nullable_string(self.sink_topic.as_deref(), true)?;
         out.put_length(self.stores.len(), true)?;
         for item in &self.stores {
             out.put_string(item, true)?;
         }
-
         out.put_length(self.successors.len(), true)?;
         for item in &self.successors {
             out.put_string(item, true)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

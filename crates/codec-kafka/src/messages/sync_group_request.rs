@@ -72,7 +72,6 @@ impl SyncGroupRequest {
         for item in &self.assignments {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

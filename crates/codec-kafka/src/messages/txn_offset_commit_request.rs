@@ -93,7 +93,6 @@ impl TxnOffsetCommitRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -156,7 +155,6 @@ impl TxnOffsetCommitRequestTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

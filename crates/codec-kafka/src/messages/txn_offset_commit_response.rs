@@ -45,7 +45,6 @@ impl TxnOffsetCommitResponse {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }
@@ -107,7 +106,6 @@ impl TxnOffsetCommitResponseTopic {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         if flexible {
             out.put_uvarint(0);
         }

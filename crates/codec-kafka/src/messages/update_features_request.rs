@@ -49,7 +49,6 @@ impl UpdateFeaturesRequest {
         for item in &self.feature_updates {
             item.encode(out, version)?;
         }
-
         if version >= 1 {
             out.put_bool(self.validate_only);
         } else if self.validate_only {

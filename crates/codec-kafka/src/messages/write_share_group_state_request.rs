@@ -41,7 +41,6 @@ impl WriteShareGroupStateRequest {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -88,7 +87,6 @@ impl WriteStateData {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -144,7 +142,6 @@ impl PartitionData {
         for item in &self.state_batches {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

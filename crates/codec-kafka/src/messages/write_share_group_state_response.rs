@@ -36,7 +36,6 @@ impl WriteShareGroupStateResponse {
         for item in &self.results {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -82,7 +81,6 @@ impl WriteStateResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

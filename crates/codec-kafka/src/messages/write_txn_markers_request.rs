@@ -35,7 +35,6 @@ impl WriteTxnMarkersRequest {
         for item in &self.markers {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -93,7 +92,6 @@ impl WritableTxnMarker {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_i32(self.coordinator_epoch);
         if version >= 2 {
             out.put_i8(self.transaction_version);
@@ -123,7 +121,6 @@ impl WritableTxnMarkerTopic {
         for item in &self.partition_indexes {
             out.put_i32(*item);
         }
-
         out.put_uvarint(0);
         Ok(())
     }

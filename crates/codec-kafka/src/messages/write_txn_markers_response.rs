@@ -36,7 +36,6 @@ impl WriteTxnMarkersResponse {
         for item in &self.markers {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -82,7 +81,6 @@ impl WritableTxnMarkerResult {
         for item in &self.topics {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }
@@ -110,7 +108,6 @@ impl WritableTxnMarkerTopicResult {
         for item in &self.partitions {
             item.encode(out, version)?;
         }
-
         out.put_uvarint(0);
         Ok(())
     }

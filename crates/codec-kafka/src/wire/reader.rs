@@ -124,13 +124,17 @@ impl Reader {
 
     /// `null_ok` is false in versions that do not know null here; null is then an error.
     pub fn nullable_string(&mut self, flexible: bool, null_ok: bool) -> Result<Option<String>, DecodeError> {
-        let length = if flexible { i64::from(self.uvarint()?) - 1 } else { i64::from(self.i16()?) };
-        let Some(length) = checked_length(length, null_ok)? else { return Ok(None) };
-        if length > STRING_MAX_BYTES {
-            return Err(DecodeError::InvalidLength(length as i64));
-        }
+        let Some(length) = self.string_length(flexible, null_ok)? else { return Ok(None) };
         let text = std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::InvalidUtf8)?;
         Ok(Some(text.to_owned()))
+    }
+
+    /// A nullable string as a slice of the message, checked to be UTF-8 but not copied.
+    pub fn nullable_text(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
+        let Some(length) = self.string_length(flexible, true)? else { return Ok(None) };
+        let start = self.pos;
+        std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::InvalidUtf8)?;
+        Ok(Some(self.buf.slice(start..start + length)))
     }
 
     pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
@@ -145,7 +149,11 @@ impl Reader {
         Ok(Some(self.buf.slice(start..start + length)))
     }
 
-    pub fn nullable_records(&mut self, flexible: bool, null_ok: bool) -> Result<Option<Records>, DecodeError> {
+    pub fn nullable_records(
+        &mut self,
+        flexible: bool,
+        null_ok: bool,
+    ) -> Result<Option<Records>, DecodeError> {
         Ok(self.nullable_bytes(flexible, null_ok)?.map(Records::from))
     }
 
@@ -225,6 +233,14 @@ impl Reader {
             self.end_tag(outer_end);
         }
         Ok(())
+    }
+
+    fn string_length(&mut self, flexible: bool, null_ok: bool) -> Result<Option<usize>, DecodeError> {
+        let length = if flexible { i64::from(self.uvarint()?) - 1 } else { i64::from(self.i16()?) };
+        match checked_length(length, null_ok)? {
+            Some(length) if length > STRING_MAX_BYTES => Err(DecodeError::InvalidLength(length as i64)),
+            length => Ok(length),
+        }
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {

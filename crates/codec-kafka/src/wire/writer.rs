@@ -212,7 +212,11 @@ impl Writer {
         }
     }
 
-    pub fn put_nullable_records(&mut self, records: Option<&Records>, flexible: bool) -> Result<(), EncodeError> {
+    pub fn put_nullable_records(
+        &mut self,
+        records: Option<&Records>,
+        flexible: bool,
+    ) -> Result<(), EncodeError> {
         let Some(records) = records else { return self.put_null_length(flexible) };
         self.put_length(records.len(), flexible)?;
         for segment in &records.segments {
