@@ -1,1 +1,28 @@
-//! storage
+//! The log: the only crate that opens data files.
+//!
+//! ```text
+//! Log::open(disk, options) -> (Log, Recovered { checkpoint, replay })
+//!     for block in &mut recovered.replay { … }           every block after the checkpoint, lsn order
+//! log.start(on_complete)                                  threads; or log.start_manual(on_complete) -> Driver (simulation)
+//! log.append(Append) -> Result<Lsn, AppendError>          never waits for the disk; on_complete(shard, Ok(block)) later
+//! log.read(lsn) -> Result<BlockRef, ReadError>            log.read_run(lsn, max_bytes, max_blocks) -> Result<Vec<BlockRef>, ReadError>
+//! log.position() -> Lsn                                   log.durable() -> Lsn     log.wait_durable(lsn) -> Result<(), Fatal>
+//! log.last(shard) -> Option<(term, index)>                log.locate(shard, index) -> Option<Lsn>
+//! log.truncate_suffix(shard, from_index)                  log.purge_prefix(shard, upto_index)
+//! log.write_checkpoint(Checkpoint)                        blocking, from a background thread
+//! log.new_cold_file(pace) -> ColdWriter                   append(ColdBlock) -> Lsn, finish(); log.remove_cold(file)
+//! log.space()  log.stats()  log.format()  log.close()
+//! ```
+
+pub mod disk;
+pub mod error;
+pub mod options;
+pub mod types;
+
+pub use disk::{Disk, DiskFile, DiskResult};
+pub use error::{
+    AppendError, CheckpointError, ColdError, Corrupt, DiskError, Fatal, HeaderDamage, OpenError, ReadError,
+    ReadErrorKind, ReplayError,
+};
+pub use options::{Identity, Options};
+pub use types::{Append, Checkpoint, ColdBlock, OnComplete, ShardCheckpoint, Space};
