@@ -1,1 +1,27 @@
-//! broker
+//! The data shard's state machine: queues, dispatch and settling; it assembles `bowline-stream` (partitions,
+//! producers, groups) into one [`Shard`].
+//!
+//! Events in, effects out; no I/O, clock, thread or randomness (`clippy.toml` holds it to that):
+//!
+//! ```text
+//! Request ─► handle ─► volatile work at once                            ─► Effects
+//!                  └─► open proposal ─► seal ─► (log) ─► apply(block)   ─► Effects
+//!                                          └─► (log full) ─► abandon    ─► Effects
+//! Read    ─► (log)  ─► loaded                                           ─► Effects
+//! dispatch: ready messages meet consumers with credit                   ─► Effects
+//! ```
+//!
+//! What the caller keeps to:
+//! * `apply` gets every committed block of the shard, in order, once; the blocks that it sealed itself come back
+//!   with the waiters of their [`Proposal`], in the order in which they were sealed. Blocks of an earlier run of
+//!   the process come with no waiters.
+//! * Every [`Read`] is answered by one `loaded`.
+//! * `dispatch` after a batch of `handle`, `apply` and `loaded` calls: that is when deliveries are made.
+
+pub mod effects;
+pub mod proposal;
+pub mod shard;
+
+pub use effects::{Effects, Read};
+pub use proposal::{Proposal, Urgency, Waiter};
+pub use shard::{Options, RestoreError, Shard, Stats};
