@@ -4,10 +4,12 @@
 //! panics on input or allocates out of proportion to it.
 
 pub mod api_key;
+pub mod checksum;
 pub mod error;
 pub mod frame;
 pub mod message;
 pub mod messages;
+pub mod partitioner;
 pub mod protocol;
 pub mod records;
 pub mod uuid;
