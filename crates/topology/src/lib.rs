@@ -1,5 +1,32 @@
-//! The topology: vhosts, exchanges, bindings, queues and topics.
+//! The meta shard's state machine: exchanges, bindings, the declarations of queues and topics, and routing.
+//!
+//! [`Topology::apply`] changes the state from a logged [`Command`] alone, so every replica and every replay ends in
+//! the same state; [`Topology::checkpoint`] is canonical: equal states give equal bytes. [`Topology::check`] tells
+//! beforehand whether a command has anything to do, so that refusals and no-ops need no log entry.
+//!
+//! What it deliberately does not do: I/O, clocks and random numbers (times and topic ids come with commands),
+//! messages and consumers (data shards), permissions.
+//!
+//! Words: an exchange *routes* a message to *targets*; a target is a queue or a topic. Queues and topics share one
+//! name space per vhost, because to AMQP clients a topic is a queue of type `stream`.
 
-/// The meta shard's state.
-#[derive(Default)]
-pub struct Topology {}
+mod applied;
+pub mod arguments;
+pub mod config;
+mod exchange;
+pub mod names;
+mod queue;
+pub mod refusal;
+mod state;
+mod targets;
+mod topic;
+
+pub use applied::{Applied, Check};
+pub use config::Defaults;
+pub use exchange::Exchange;
+pub use queue::{Queue, QueueType};
+pub use state::{Entry, RestoreError, Topology};
+pub use targets::{NoExchange, QueueTarget, Targets, TopicTarget};
+pub use topic::Topic;
+
+pub use bowline_model::meta::{Command, Reason, Rejection};

@@ -1,0 +1,47 @@
+//! Where a message goes.
+
+use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The outcome of routing. `route` adds to it, so one value can gather several routing keys (CC, BCC);
+/// each queue and topic is in it at most once. Reuse it between messages: [`Targets::clear`] keeps its memory.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    pub queues: SmallVec<[QueueTarget; 4]>,
+    pub topics: SmallVec<[TopicTarget; 1]>,
+    /// The result depends on the message's headers: do not remember it per (exchange, routing key).
+    pub needs_headers: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueTarget {
+    pub queue: QueueId,
+    pub shard: ShardId,
+    /// The queue survives a restart.
+    pub durable: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct TopicTarget {
+    pub id: TopicId,
+    /// In index order, never empty.
+    pub partitions: Arc<[PartitionId]>,
+}
+
+/// There is no such exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoExchange;
+
+impl Targets {
+    pub fn clear(&mut self) {
+        self.queues.clear();
+        self.topics.clear();
+        self.needs_headers = false;
+    }
+
+    /// The message is unroutable (AMQP 312 for mandatory messages).
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.topics.is_empty()
+    }
+}
