@@ -1,0 +1,2 @@
+//! Kafka
+pub fn error_name(code: i16) -> &'static str { "error" }
