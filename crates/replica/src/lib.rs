@@ -1,8 +1,20 @@
 //! Joins the rooms: one thread per shard drives the deterministic core (`bowline-broker`,
 //! `bowline-topology`) over the log (`bowline-storage`), and performs the effects.
 //!
-//! Front ends see [`Node`] and [`Link`] only.
+//! Front ends see [`Node`] and [`Link`] only. [`data::DataShard`] and [`meta::MetaShard`] know no threads and no
+//! clock, so that the simulation drives the very code that serves.
 
-pub mod link;
+pub mod data;
+pub mod inspect;
+mod link;
+pub mod meta;
+mod node;
+mod snapshot;
+mod thread;
 
+pub use bowline_storage::flush_probe;
 pub use link::{Link, Node};
+pub use node::{Engine, Options, Recovery, StartError, start};
+
+/// Whom data shards take the meta shard for. Sessions are numbered from the next one on.
+pub const META_SESSION: bowline_model::SessionId = bowline_model::SessionId(0);

@@ -4,11 +4,13 @@
 //! [`Link::flush`]: one lock and at most one wake-up a shard, however many messages there were. Answers
 //! and deliveries gather in the session's outbox; [`Link::wait`] sleeps until there are some.
 
-use bowline_model::event::Event;
+use crate::snapshot::ShardSnapshot;
+use bowline_model::event::{Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
-use bowline_model::request::Request;
-use bowline_model::{SessionId, ShardId, Token};
+use bowline_model::request::{Provision, Request};
+use bowline_model::{BlockRef, Lsn, SessionId, ShardId, Token};
 use bowline_topology::Topology;
+use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,11 +47,32 @@ pub(crate) enum Message {
     Meta(SessionId, Vec<(Token, MetaRequest)>),
     Closed(SessionId),
     /// From the log, the readers, another shard, or the node's control.
-    Internal(crate::link::Internal),
+    Internal(Internal),
 }
 
 /// What is not from a session.
 pub(crate) enum Internal {
+    /// The block that was proposed first of those under way is durable.
+    Committed(BlockRef),
+    /// Answer to a read.
+    Loaded {
+        asked: Lsn,
+        result: Result<Vec<BlockRef>, ()>,
+    },
+    /// From the meta shard.
+    Provision(Provision),
+    /// To the meta shard.
+    Meta(MetaEvent),
+    Checkpoint(Sender<ShardSnapshot>),
+    /// Everything up to this index is in a checkpoint.
+    Compacted(u64),
+    /// The disk is full, or has room again.
+    Full(bool),
+    /// To the meta shard: tell every session that the node stops.
+    AnnounceShutdown,
+    /// Finish what is open, then answer.
+    Drain(Sender<()>),
+    /// End the thread.
     Stop,
 }
 

@@ -1,0 +1,161 @@
+//! A data shard joined to its replication: requests and commits in, effects out. No thread, no clock: the
+//! shard thread ([`crate::thread`]) and the simulation drive the same code.
+//!
+//! ```text
+//! requests ─► Shard::handle ─► open block ─► seal ─► propose ──► (log) ──► committed ─► Shard::apply ─► effects
+//! ```
+//! At most [`IN_FLIGHT_MAX`] blocks are under way; what arrives meanwhile gathers in the open block. That is the
+//! whole of group commit: no timer takes part, but for blocks in which nobody waits for anything.
+
+use bowline_broker::{Effects, LAZY_MS, Proposal, Shard, Urgency, Waiter};
+use crate::snapshot::ShardSnapshot;
+use bowline_model::event::{Event, Failure};
+use bowline_model::record::{self, Kind};
+use bowline_model::request::Request;
+use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, SessionId, ShardId};
+use bowline_raft::{Entry, Replication};
+use bowline_storage::ShardCheckpoint;
+use std::collections::VecDeque;
+
+/// Blocks of one shard that may be proposed and not yet committed. Two keep the disk busy while a commit is
+/// being applied; more would only make smaller batches.
+pub const IN_FLIGHT_MAX: usize = 2;
+
+pub struct DataShard<R> {
+    pub shard: Shard,
+    pub replication: R,
+    in_flight: VecDeque<Vec<Waiter>>,
+    /// No block that is not applied lies below.
+    replay_floor: Lsn,
+    /// Since when the open block has only been waiting lazily.
+    lazy_since: Option<Millis>,
+    /// The disk is full: what would add messages is refused, what removes them is not.
+    full: bool,
+    stopping: bool,
+    stopped: bool,
+}
+
+impl<R: Replication> DataShard<R> {
+    pub fn new(shard: Shard, replication: R) -> DataShard<R> {
+        let replay_floor = replication.position();
+        DataShard { shard, replication, in_flight: VecDeque::new(), replay_floor, lazy_since: None, full: false, stopping: false, stopped: false }
+    }
+
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Refuses new messages from now on; [`DataShard::is_idle`] tells when all else is done.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The owner is to go.
+    pub fn set_stopped(&mut self) {
+        self.stopped = true;
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Nothing is open or under way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.shard.proposal_urgency() == Urgency::Nothing
+    }
+
+    pub fn request(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
+        if (self.full || self.stopping) && let Some(token) = adds_messages(&request) {
+            let reason = if self.full { Failure::DiskFull } else { Failure::Stopping };
+            fx.events.push((session, Event::Failed { token, reason }));
+            return;
+        }
+        self.shard.handle(now, session, request, fx);
+    }
+
+    pub fn committed(&mut self, block: &BlockRef, fx: &mut Effects) {
+        let waiters = self.in_flight.pop_front().expect("commits come in the order of proposals");
+        self.replay_floor = block.lsn;
+        self.shard.apply(block, waiters, fx);
+    }
+
+    pub fn loaded(&mut self, asked: Lsn, result: Result<Vec<BlockRef>, ()>, fx: &mut Effects) {
+        self.shard.loaded(asked, result, fx);
+    }
+
+    /// Begins this start's term: proposes the record after which nothing volatile of before counts. Must be
+    /// committed before any session is served.
+    ///
+    /// # Errors
+    /// When the log does not take it.
+    pub fn begin(&mut self, now: Millis) -> Result<(), bowline_storage::AppendError> {
+        let mut records = Vec::new();
+        record::put(&mut records, Kind::NodeStarted, &[]);
+        let mut buf = AlignedBuf::with_payload_capacity(records.len());
+        buf.extend_from_slice(&records);
+        self.replication.propose(Entry { stamp: now, n_records: 1, buf })?;
+        self.in_flight.push_back(Vec::new());
+        Ok(())
+    }
+
+    /// The durable state, as of everything applied so far.
+    pub(crate) fn snapshot(&self, shard: ShardId) -> ShardSnapshot {
+        let (applied_term, applied_index) = self.shard.applied();
+        // With nothing under way, whatever comes will lie behind the present end of the log.
+        let replay_from = if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
+        let (live_segments, live_cold) = self.shard.live_segments();
+        let state = self.shard.checkpoint();
+        let checkpoint = ShardCheckpoint { shard, applied_term, applied_index, replay_from, state };
+        ShardSnapshot { checkpoint, live_segments, live_cold }
+    }
+
+    /// Proposes what is ripe, then dispatches. To be called after every batch of input.
+    pub fn advance(&mut self, now: Millis, fx: &mut Effects) {
+        self.shard.tick(now, fx);
+        self.propose_ripe(now, fx);
+        self.shard.dispatch(now, fx);
+        // Dispatch settles automatic acknowledgements and reserves horizons.
+        self.propose_ripe(now, fx);
+    }
+
+    /// When [`DataShard::advance`] has to be called even if nothing arrives.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let lazy = match self.shard.proposal_urgency() {
+            Urgency::Nothing => None,
+            _ if self.in_flight.len() >= IN_FLIGHT_MAX => None,
+            _ => self.lazy_since.map(|since| since + LAZY_MS),
+        };
+        [lazy, self.shard.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn propose_ripe(&mut self, now: Millis, fx: &mut Effects) {
+        while self.in_flight.len() < IN_FLIGHT_MAX && self.is_ripe(now) {
+            let Some(Proposal { buf, n_records, waiters }) = self.shard.seal(now) else { break };
+            self.lazy_since = None;
+            match self.replication.propose(Entry { stamp: now, n_records, buf }) {
+                Ok(_) => self.in_flight.push_back(waiters),
+                Err(error) => {
+                    tracing::error!(%error, "the log refuses a block");
+                    self.shard.abandon(waiters, Failure::Stopping, fx);
+                }
+            }
+        }
+    }
+
+    fn is_ripe(&mut self, now: Millis) -> bool {
+        match self.shard.proposal_urgency() {
+            Urgency::Nothing => false,
+            Urgency::Now => true,
+            Urgency::Lazily => self.stopping || now >= *self.lazy_since.get_or_insert(now) + LAZY_MS,
+        }
+    }
+}
+
+/// The token to answer if the request would make the log grow for good.
+fn adds_messages(request: &Request) -> Option<bowline_model::Token> {
+    match request {
+        Request::Propose(propose) => Some(propose.token),
+        Request::Volatile(volatile) => Some(volatile.token),
+        _ => None,
+    }
+}

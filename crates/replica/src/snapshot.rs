@@ -1,0 +1,80 @@
+//! Checkpoints: when to take one, and gathering the shards' states into one consistent picture.
+
+use crate::link::{Internal, Message, Shared};
+use bowline_model::ShardId;
+use bowline_storage::{Checkpoint, CheckpointError, Log, ShardCheckpoint};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A checkpoint is due after this much log …
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// … or this long after the first append that it would contain.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);
+/// How often the need for a checkpoint and the room on the disk are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// One shard's part of a checkpoint.
+pub(crate) struct ShardSnapshot {
+    pub checkpoint: ShardCheckpoint,
+    pub live_segments: BTreeSet<u32>,
+    pub live_cold: BTreeSet<u32>,
+}
+
+/// Asks every shard for its state and writes the whole. Blocks.
+pub(crate) fn take(shared: &Shared, log: &Log) -> Result<(), CheckpointError> {
+    let (reply, replies) = crossbeam_channel::bounded(shared.inboxes.len());
+    for inbox in &shared.inboxes {
+        inbox.push(Message::Internal(Internal::Checkpoint(reply.clone())));
+    }
+    drop(reply);
+    let mut whole = Checkpoint::default();
+    for part in replies.iter().take(shared.inboxes.len()) {
+        whole.shards.push(part.checkpoint);
+        whole.live_segments.extend(part.live_segments);
+        whole.live_cold.extend(part.live_cold);
+    }
+    if whole.shards.len() < shared.inboxes.len() {
+        // A shard thread has gone: the node is dying, and half a picture is none.
+        return Ok(());
+    }
+    whole.shards.sort_by_key(|s| s.shard);
+    let applied: Vec<(ShardId, u64)> = whole.shards.iter().map(|s| (s.shard, s.applied_index)).collect();
+    log.write_checkpoint(whole)?;
+    for (shard, index) in applied {
+        shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Compacted(index)));
+    }
+    Ok(())
+}
+
+/// Runs until `stop` closes: checkpoints when due, and tells the shards when the disk fills up or has room again.
+pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
+    let mut at_last = log.stats().bytes_appended;
+    let mut dirty_since = None;
+    let mut was_full = false;
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK_EVERY) {
+        let full = log.space().alarm;
+        if full != was_full {
+            tracing::warn!(full, "disk space alarm");
+            for inbox in &shared.inboxes {
+                inbox.push(Message::Internal(Internal::Full(full)));
+            }
+            was_full = full;
+        }
+        let appended = log.stats().bytes_appended;
+        if appended == at_last {
+            continue;
+        }
+        let since = *dirty_since.get_or_insert_with(Instant::now);
+        if appended - at_last >= CHECKPOINT_BYTES || since.elapsed() >= CHECKPOINT_AFTER || full {
+            match take(&shared, &log) {
+                Ok(()) => {
+                    at_last = appended;
+                    dirty_since = None;
+                }
+                Err(error) => tracing::error!(%error, "no checkpoint was written; the one before it counts"),
+            }
+        }
+    }
+}

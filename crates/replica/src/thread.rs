@@ -1,0 +1,175 @@
+//! The thread of a data shard: waits for input, drives [`DataShard`], performs its effects.
+
+use crate::data::DataShard;
+use crate::link::{Inbox, Internal, Message, Outbox, Shared};
+use crate::snapshot::ShardSnapshot;
+use bowline_broker::Effects;
+use bowline_model::event::Event;
+use bowline_model::{Millis, SessionId, ShardId};
+use bowline_raft::{Replication, SingleNode};
+use crossbeam_channel::Sender;
+use hashbrown::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A read for the reader threads, and who wants it.
+pub(crate) struct ReadJob {
+    pub shard: ShardId,
+    pub read: bowline_broker::Read,
+}
+
+pub(crate) fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as Millis)
+}
+
+/// Sessions known to a thread, and what this round has for them.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    open: HashMap<SessionId, Slot, foldhash::fast::RandomState>,
+    /// Those with events in this round.
+    touched: Vec<SessionId>,
+}
+
+struct Slot {
+    outbox: Arc<Outbox>,
+    events: Vec<Event>,
+}
+
+impl Sessions {
+    pub fn open(&mut self, id: SessionId, outbox: Arc<Outbox>) {
+        self.open.insert(id, Slot { outbox, events: Vec::new() });
+    }
+
+    pub fn close(&mut self, id: SessionId) {
+        self.open.remove(&id);
+    }
+
+    pub fn ids(&self) -> Vec<SessionId> {
+        self.open.keys().copied().collect()
+    }
+
+    pub fn post(&mut self, id: SessionId, event: Event) {
+        if let Some(slot) = self.open.get_mut(&id) {
+            if slot.events.is_empty() {
+                self.touched.push(id);
+            }
+            slot.events.push(event);
+        }
+    }
+
+    /// Hands every session what it got: one lock and at most one wake-up each.
+    pub fn flush(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(slot) = self.open.get_mut(&id) {
+                slot.outbox.push_all(&mut slot.events);
+            }
+        }
+    }
+}
+
+/// Sleeps on `inbox` until input or `deadline`.
+pub(crate) fn sleep(inbox: &Inbox, deadline: Option<Millis>) {
+    match deadline {
+        None => inbox.park(None),
+        Some(at) => {
+            let left = at.saturating_sub(now());
+            if left > 0 {
+                inbox.park(Some(Duration::from_millis(left)));
+            }
+        }
+    }
+}
+
+pub(crate) struct DataThread {
+    pub id: ShardId,
+    pub shared: Arc<Shared>,
+    pub shard: DataShard<SingleNode>,
+    pub reads: Sender<ReadJob>,
+}
+
+impl DataThread {
+    pub fn run(mut self) {
+        let shared = self.shared.clone();
+        let inbox = &shared.inboxes[self.id.0 as usize];
+        inbox.own();
+        let mut sessions = Sessions::default();
+        let mut messages = Vec::new();
+        let mut fx = Effects::default();
+        let mut stopping = None;
+        loop {
+            inbox.take(&mut messages);
+            let idle = messages.is_empty();
+            let now = now();
+            for message in messages.drain(..) {
+                match message {
+                    Message::Open(id, outbox) => sessions.open(id, outbox),
+                    Message::Requests(id, requests) => {
+                        for request in requests {
+                            self.shard.request(now, id, request, &mut fx);
+                        }
+                    }
+                    Message::Closed(id) => {
+                        self.shard.request(now, id, bowline_model::request::Request::CloseSession, &mut fx);
+                        sessions.close(id);
+                    }
+                    Message::Meta(..) => debug_assert!(false, "meta requests go to the meta shard"),
+                    Message::Internal(internal) => self.internal(now, internal, &mut fx, &mut stopping),
+                }
+            }
+            self.shard.advance(now, &mut fx);
+            self.perform(&mut fx, &mut sessions);
+            if let Some(done) = &stopping
+                && self.shard.is_idle()
+            {
+                let _: Result<(), _> = Sender::send(done, ());
+                stopping = None;
+            }
+            if idle {
+                sleep(inbox, self.shard.next_deadline());
+            }
+            if self.shard.is_stopped() {
+                return;
+            }
+        }
+    }
+
+    fn internal(&mut self, now: Millis, internal: Internal, fx: &mut Effects, stopping: &mut Option<Sender<()>>) {
+        match internal {
+            Internal::Committed(block) => self.shard.committed(&block, fx),
+            Internal::Loaded { asked, result } => self.shard.loaded(asked, result, fx),
+            Internal::Provision(provision) => {
+                let request = bowline_model::request::Request::Provision(provision);
+                self.shard.request(now, crate::META_SESSION, request, fx);
+            }
+            Internal::Checkpoint(reply) => {
+                let _ = reply.send(self.snapshot());
+            }
+            Internal::Compacted(index) => self.shard.replication.compacted(index),
+            Internal::Full(full) => self.shard.set_full(full),
+            Internal::Drain(done) => {
+                self.shard.stop();
+                *stopping = Some(done);
+            }
+            Internal::Stop => self.shard.set_stopped(),
+            Internal::Meta(_) | Internal::AnnounceShutdown => debug_assert!(false, "for the meta shard"),
+        }
+    }
+
+    fn snapshot(&self) -> ShardSnapshot {
+        self.shard.snapshot(self.id)
+    }
+
+    fn perform(&mut self, fx: &mut Effects, sessions: &mut Sessions) {
+        for (session, event) in fx.events.drain(..) {
+            sessions.post(session, event);
+        }
+        sessions.flush();
+        for event in fx.meta.drain(..) {
+            self.shared.inboxes[0].push(Message::Internal(Internal::Meta(event)));
+        }
+        for read in fx.reads.drain(..) {
+            // The readers outlive the shards.
+            let _ = self.reads.send(ReadJob { shard: self.id, read });
+        }
+    }
+}
