@@ -7,6 +7,8 @@ pub mod api_key;
 pub mod checksum;
 pub mod error;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod message;
 pub mod messages;
 pub mod partitioner;
@@ -17,6 +19,8 @@ pub mod wire;
 
 pub use api_key::ApiKey;
 pub use error::ErrorCode;
+#[doc(hidden)]
+pub use fuzz::fuzz_decode_any;
 pub use message::{Message, Request, Response};
 pub use records::Records;
 pub use uuid::Uuid;
