@@ -16,6 +16,9 @@ pub const FRAME_BYTES_MAX: usize = 100 << 20;
 
 const SIZE_BYTES: usize = 4;
 
+/// Holds most frames without growing, apart from the record batches, which are not copied.
+const SMALL_FRAME_BYTES: usize = 512;
+
 /// Cuts a received byte stream into frames.
 #[derive(Debug, Clone)]
 pub struct FrameSplitter {
@@ -166,7 +169,7 @@ pub fn encode_request<R: Request>(
     client_id: Option<&str>,
     body: &R,
 ) -> Result<Vec<Bytes>, EncodeError> {
-    let mut out = Writer::new();
+    let mut out = Writer::with_capacity(SMALL_FRAME_BYTES);
     write_request(&mut out, version, correlation_id, client_id, body)?;
     Ok(out.into_segments())
 }
@@ -177,7 +180,7 @@ pub fn encode_response<R: Response>(
     correlation_id: i32,
     body: &R,
 ) -> Result<Vec<Bytes>, EncodeError> {
-    let mut out = Writer::new();
+    let mut out = Writer::with_capacity(SMALL_FRAME_BYTES);
     write_response(&mut out, version, correlation_id, body)?;
     Ok(out.into_segments())
 }

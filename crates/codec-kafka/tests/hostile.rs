@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 #[test]
 fn array_lengths_are_bounded_by_what_remains() {
-    // Two milliards of topics in a body of five bytes.
+    // Two billion topics in a body of five bytes.
     let mut reader = Reader::new(Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff, 0x01]));
     let error = MetadataRequest::decode(&mut reader, 4).unwrap_err();
     assert_eq!(error, DecodeError::ArrayTooLong { length: i32::MAX as usize, remaining: 1 });
@@ -27,7 +27,7 @@ fn arrays_share_a_memory_budget() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use bowline_codec_kafka::fuzz_decode_any;
 use bowline_codec_kafka::messages::catalog;
 use bowline_codec_kafka::wire::DECODE_MEMORY_MAX;
 use serde_json::Value;
@@ -31,6 +32,33 @@ fn random_messages_are_written_as_they_were_read() {
                 let bytes = sample.out;
                 let again = codec.recode(bytes.clone().into(), version, DECODE_MEMORY_MAX);
                 assert_eq!(again.as_deref(), Ok(&bytes[..]), "{} v{version} round {round}", codec.name);
+            }
+        }
+    }
+}
+
+/// Damaged messages get much further into the decoders than arbitrary bytes do.
+#[test]
+fn damaged_messages_never_panic() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    for (index, message) in schema["messages"].as_array().unwrap().iter().enumerate() {
+        let codec = &catalog::ALL[index];
+        for version in codec.first_version..=codec.last_version {
+            for round in 0..4 * ROUNDS {
+                let mut sample = Sample::new(message, version, round);
+                sample.structure(codec.name);
+                let mut data = vec![index as u8, (version - codec.first_version) as u8];
+                data.append(&mut sample.out);
+                for _ in 0..=sample.below(3) {
+                    let at = sample.below(data.len() as u64 - 2 + 1) as usize + 2;
+                    match sample.below(4) {
+                        0 => data.truncate(at),
+                        _ if at == data.len() => data.push(sample.below(256) as u8),
+                        1 => data[at] = [0, 1, 0x7f, 0x80, 0xff][sample.below(5) as usize],
+                        _ => data[at] ^= 1 << sample.below(8),
+                    }
+                }
+                fuzz_decode_any(&data);
             }
         }
     }

@@ -103,3 +103,11 @@ fn stale_files(src: &Path, files: &Files) -> Result<Vec<PathBuf>> {
     }
     Ok(stale)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn committed_code_is_what_the_schema_says() {
+        super::run(&["--check".to_owned()]).unwrap();
+    }
+}

@@ -25,3 +25,6 @@ pub use error::BatchError;
 pub use record::{Header, Headers, Record, RecordIter};
 pub use slices::Records;
 pub use validate::{RecordsSummary, validate_batch, validate_records, verify_batch};
+
+#[cfg(test)]
+mod tests;
