@@ -1,0 +1,164 @@
+//! `cargo xtask test`: the README's test command. Runs everything, and sets up what it needs below `target/clients`.
+
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Seeds of the simulation in a test run; more on demand with `cargo xtask sim --seeds N`.
+const SIM_SEEDS: &str = "300";
+/// Seconds a fuzz target runs in a test run.
+const FUZZ_SECONDS: &str = "15";
+
+/// One part of the test run.
+struct Part {
+    name: &'static str,
+    run: fn(&Path) -> anyhow::Result<Outcome>,
+}
+
+enum Outcome {
+    Passed,
+    /// A tool that the part needs is not on this machine; it says which.
+    Skipped(String),
+}
+
+const PARTS: &[Part] = &[
+    Part { name: "unit", run: unit },
+    Part { name: "sim", run: sim },
+    Part { name: "fuzz", run: fuzz },
+    Part { name: "binary", run: binary },
+    Part { name: "python", run: python },
+    Part { name: "node", run: node },
+    Part { name: "go", run: go },
+    Part { name: "java", run: java },
+    Part { name: "verify", run: verify },
+];
+
+/// Runs the parts named, or all.
+pub fn run(args: &[String]) -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lives in the workspace")?.to_owned();
+    if let Some(unknown) = args.iter().find(|a| !PARTS.iter().any(|p| p.name == a.as_str())) {
+        let names: Vec<_> = PARTS.iter().map(|p| p.name).collect();
+        bail!("no part `{unknown}`; there are {}", names.join(", "));
+    }
+    let mut summary = Vec::new();
+    let mut failed = 0;
+    for part in PARTS.iter().filter(|p| args.is_empty() || args.iter().any(|a| a == p.name)) {
+        println!("\n=== {} ===", part.name);
+        let began = Instant::now();
+        let result = (part.run)(&root);
+        let seconds = began.elapsed().as_secs();
+        summary.push(match result {
+            Ok(Outcome::Passed) => format!("{:<8} passed   {seconds} s", part.name),
+            Ok(Outcome::Skipped(why)) => format!("{:<8} skipped  {why}", part.name),
+            Err(error) => {
+                failed += 1;
+                format!("{:<8} FAILED   {seconds} s: {error:#}", part.name)
+            }
+        });
+    }
+    println!("\n=== summary ===");
+    summary.iter().for_each(|line| println!("{line}"));
+    if failed > 0 {
+        bail!("{failed} of {} parts failed", summary.len());
+    }
+    Ok(())
+}
+
+fn unit(root: &Path) -> anyhow::Result<Outcome> {
+    passed(cargo(root).args(["test", "--workspace", "--quiet"]))
+}
+
+fn sim(root: &Path) -> anyhow::Result<Outcome> {
+    passed(cargo(root).args(["xtask", "sim", "--seeds", SIM_SEEDS]))
+}
+
+fn fuzz(root: &Path) -> anyhow::Result<Outcome> {
+    passed(cargo(root).args(["xtask", "fuzz", "--seconds", FUZZ_SECONDS]))
+}
+
+fn binary(root: &Path) -> anyhow::Result<Outcome> {
+    passed(cargo(root).args(["build", "--release", "--package", "bowline"]))
+}
+
+fn python(root: &Path) -> anyhow::Result<Outcome> {
+    let tests = root.join("tests/clients/python");
+    let env = root.join("target/clients/python");
+    let requirements = tests.join("requirements.txt");
+    if !available("python3") {
+        return Ok(Outcome::Skipped("no python3".into()));
+    }
+    if !env.join("bin/pytest").exists() {
+        sh(Command::new("python3").args(["-m", "venv"]).arg(&env))?;
+        sh(Command::new(env.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements))?;
+    }
+    passed(clients(Command::new(env.join("bin/pytest")).args(["-q", "--timeout", "120"]).current_dir(tests), root))
+}
+
+fn node(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("npm") {
+        return Ok(Outcome::Skipped("no npm".into()));
+    }
+    let dir = copy_for_install(root, "node")?;
+    sh(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&dir))?;
+    passed(clients(Command::new("npm").arg("test").current_dir(&dir), root))
+}
+
+fn go(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("go") {
+        return Ok(Outcome::Skipped("no go".into()));
+    }
+    let dir = copy_for_install(root, "go")?;
+    passed(clients(Command::new("go").args(["test", "-count=1", "-timeout", "300s", "./..."]).current_dir(&dir), root))
+}
+
+fn java(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("mvn") {
+        return Ok(Outcome::Skipped("no mvn".into()));
+    }
+    let dir = copy_for_install(root, "java")?;
+    passed(clients(Command::new("mvn").args(["-q", "-B", "test"]).current_dir(&dir), root))
+}
+
+fn verify(root: &Path) -> anyhow::Result<Outcome> {
+    let seconds = ["verify", "--kills", "10", "--seed", "1"];
+    passed(Command::new(root.join("target/release/bowline")).args(seconds))
+}
+
+/// Package managers write beside what they install; give them a copy below `target`.
+fn copy_for_install(root: &Path, language: &str) -> anyhow::Result<PathBuf> {
+    let from = root.join("tests/clients").join(language);
+    let to = root.join("target/clients").join(language);
+    std::fs::create_dir_all(&to)?;
+    sh(Command::new("cp").arg("-r").arg(from.join(".")).arg(&to))?;
+    Ok(to)
+}
+
+/// Tells client tests where the binary is.
+fn clients<'a>(command: &'a mut Command, root: &Path) -> &'a mut Command {
+    command.env("BOWLINE_BIN", root.join("target/release/bowline"))
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root);
+    cargo
+}
+
+fn available(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn passed(command: &mut Command) -> anyhow::Result<Outcome> {
+    sh(command)?;
+    Ok(Outcome::Passed)
+}
+
+fn sh(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
