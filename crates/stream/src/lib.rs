@@ -25,7 +25,7 @@ pub mod partition;
 pub use checkpoint::Damaged;
 pub use group::Groups;
 pub use out::{BlockLookup, Out, Proposal, Read, Waiter};
-pub use partition::{FetchOutcome, OffsetsOutcome, Partitions};
+pub use partition::{FetchOutcome, OffsetsOutcome, OffsetsSearch, Partitions};
 
 use bowline_model::event::{AppendResult, Event, FetchError};
 use bowline_model::record::{Kind, Record};

@@ -22,6 +22,12 @@ pub struct Proposal {
     pub urgent: bool,
 }
 
+impl Proposal {
+    pub(crate) fn new(urgent: bool) -> Proposal {
+        Proposal { records: Vec::new(), count: 0, waiter: None, urgent }
+    }
+}
+
 /// An answer that is due when a proposal has been applied. Opaque to the shard.
 #[derive(Debug)]
 pub enum Waiter {

@@ -1,14 +1,40 @@
-//! Partitions of topics.
-use crate::checkpoint::Damaged;
-use crate::out::{BlockLookup, Out, Read};
-use bowline_model::event::{
-    AppendError, AppendResult, FetchError, FetchedPartition, OffsetFound, PartitionInfo,
-};
-use bowline_model::record::{Append, Record};
-use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
-use bowline_model::{Block, Lsn, Millis, PartitionId, SessionId, Token};
+//! All partitions of a shard: what they hold and where it lies in the log.
+//!
+//! A partition's records are in blocks of the log; here is only the index: one extent per run of batches in a
+//! block, found by offset. State changes only when a committed block is applied, so whatever can be seen here is
+//! durable, and the end of a partition is its high watermark.
+//!
+//! Does not know: how batches look inside (the front end validates and patches them), who leads, what a topic is.
 
-/// What one fetch or offset query may ask to be read from the disk.
+mod batch;
+mod checkpoint;
+mod extent;
+mod fetch;
+mod offsets;
+mod producer;
+mod retention;
+mod segments;
+mod state;
+mod walk;
+mod watch;
+
+pub use fetch::{FetchOutcome, PINNED_BYTES_MAX};
+pub use offsets::{OffsetsOutcome, OffsetsSearch};
+pub use producer::{PRODUCER_EXPIRY_MS, PRODUCERS_MAX};
+pub use segments::LiveSegment;
+
+use crate::out::Out;
+use bowline_model::event::{AppendError, AppendResult, FetchError, PartitionInfo};
+use bowline_model::record::{Append, Kind, Record};
+use bowline_model::request::PartitionSpec;
+use bowline_model::{Block, Lsn, Millis, PartitionId, SessionId, Token};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use segments::Segments;
+use state::Partition;
+use std::collections::BTreeMap;
+
+/// What one fetch or offset query may ask to be read from the disk at a time, bytes; a single block may be larger.
 pub const READ_BYTES_MAX: u32 = 8 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
@@ -23,134 +49,143 @@ impl Default for Options {
     }
 }
 
-/// What became of a fetch.
-#[derive(Debug)]
-pub enum FetchOutcome {
-    Ready(Vec<FetchedPartition>),
-    /// These blocks are wanted: have them read, make them resident, and fetch again with `retry` set.
-    Missing(Vec<Read>),
-}
-
-/// What became of an offset query.
-#[derive(Debug)]
-pub enum OffsetsOutcome {
-    Ready(Vec<(PartitionId, Result<OffsetFound, FetchError>)>),
-    /// As for a fetch.
-    Missing(Vec<Read>),
-}
-
-/// What a segment of the log holds for partitions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LiveSegment {
-    pub extents: u32,
-    /// Bytes of batches.
-    pub bytes: u64,
-}
-
 /// All partitions of the shard.
 #[derive(Debug)]
 pub struct Partitions {
-    #[allow(dead_code)]
     options: Options,
+    /// Ids come from the meta shard, not from clients, so a fixed hash will do. Boxed, as the table is never full.
+    by_id: HashMap<PartitionId, Box<Partition>, FixedState>,
+    segments: Segments,
+    /// The latest stamp of any block applied: never goes back, even if a new leader's clock is behind.
+    clock: Millis,
+    /// Volatile: which partitions a watch is on.
+    watches: BTreeMap<(SessionId, Token), Vec<PartitionId>>,
+    /// Volatile: watched partitions that have grown in the block being applied.
+    moved: Vec<PartitionId>,
+    next_check: Millis,
+    next_purge: Millis,
 }
 
 impl Partitions {
     pub fn new(options: Options) -> Partitions {
-        Partitions { options }
+        Partitions {
+            options,
+            by_id: HashMap::with_hasher(FixedState::default()),
+            segments: Segments::default(),
+            clock: 0,
+            watches: BTreeMap::new(),
+            moved: Vec::new(),
+            next_check: 0,
+            next_purge: 0,
+        }
     }
 
-    /// Applies an Append record.
+    /// Applies an Append record: gives the batch its offsets, or refuses it, or recognises it as one that an
+    /// idempotent producer has sent before and answers with the offset it got then.
+    #[inline]
     pub fn apply_append(&mut self, block: &Block, record: &Record<'_>) -> AppendResult {
-        let _ = block;
-        let partition = PartitionId(Append::decode(record.body).map_or(0, |a| a.partition));
-        AppendResult { partition, result: Err(AppendError::UnknownPartition) }
+        self.clock = self.clock.max(block.stamp);
+        let Some(append) = Append::decode(record.body) else {
+            debug_assert!(false, "an Append record that is none");
+            return AppendResult { partition: PartitionId(0), result: Err(AppendError::UnknownPartition) };
+        };
+        let id = PartitionId(append.partition);
+        let Some(partition) = self.by_id.get_mut(&id) else {
+            return AppendResult { partition: id, result: Err(AppendError::UnknownPartition) };
+        };
+        let result = partition.append(block, record.offset, append.batch, self.clock, &mut self.segments);
+        if !partition.watchers.is_empty() && self.moved.last() != Some(&id) {
+            self.moved.push(id);
+        }
+        AppendResult { partition: id, result }
     }
-    /// Applies a PartitionCreate, PartitionDelete or PartitionTrim record.
+
+    /// Applies a PartitionCreate, PartitionDelete or PartitionTrim record; others do nothing.
     pub fn apply(&mut self, block: &Block, record: &Record<'_>, out: &mut Out) {
-        let _ = (block, record, out);
+        self.clock = self.clock.max(block.stamp);
+        match record.kind {
+            Kind::PartitionCreate => {
+                if let Ok(spec) = postcard::from_bytes::<PartitionSpec>(record.body) {
+                    self.create(spec);
+                }
+            }
+            Kind::PartitionDelete => {
+                if let Ok(id) = postcard::from_bytes::<PartitionId>(record.body) {
+                    self.delete(id, out);
+                }
+            }
+            Kind::PartitionTrim => {
+                if let Ok((id, offset)) = postcard::from_bytes::<(PartitionId, u64)>(record.body)
+                    && let Some(partition) = self.by_id.get_mut(&id)
+                {
+                    partition.trim(offset, &mut self.segments);
+                }
+            }
+            _ => {}
+        }
     }
-    /// Answers watches of partitions that have grown.
-    pub fn finish_block(&mut self, out: &mut Out) {
-        let _ = out;
-    }
-    /// `retry`: blocks asked for by the previous try have been read; take what is there.
-    pub fn fetch(&self, fetch: &Fetch, retry: bool, lookup: &mut dyn BlockLookup) -> FetchOutcome {
-        let _ = (fetch, retry, lookup);
-        FetchOutcome::Ready(Vec::new())
-    }
-    /// Answers `Request::ListOffsets`.
-    pub fn list_offsets(
-        &self,
-        queries: &[(PartitionId, OffsetQuery)],
-        lookup: &mut dyn BlockLookup,
-    ) -> OffsetsOutcome {
-        let _ = (queries, lookup);
-        OffsetsOutcome::Ready(Vec::new())
-    }
-    /// Answers by `Event::Moved`, at once if a partition is that far already, or unknown.
-    pub fn watch(
-        &mut self,
-        session: SessionId,
-        token: Token,
-        partitions: Vec<(PartitionId, u64)>,
-        out: &mut Out,
-    ) {
-        let _ = (session, token, partitions, out);
-    }
-    pub fn unwatch(&mut self, session: SessionId, token: Token) {
-        let _ = (session, token);
-    }
-    /// Answers by `Event::Trimmed`, at once or when the trim has been applied.
-    pub fn trim(
-        &mut self,
-        session: SessionId,
-        token: Token,
-        partition: PartitionId,
-        offset: Option<u64>,
-        out: &mut Out,
-    ) {
-        let _ = (session, token, partition, offset, out);
-    }
+
+    /// Answers `Request::PartitionInfo`.
     pub fn info(&self, partition: PartitionId) -> Result<PartitionInfo, FetchError> {
-        let _ = partition;
-        Err(FetchError::UnknownPartition)
+        let partition = self.by_id.get(&partition).ok_or(FetchError::UnknownPartition)?;
+        Ok(PartitionInfo {
+            log_start: partition.log_start,
+            high_watermark: partition.next_offset,
+            bytes: partition.bytes,
+        })
     }
-    /// `None`: no such partition. Reconciling and provisioning compare with it.
+
+    /// `None`: no such partition. For provisioning and reconciling: what is there already need not be proposed.
     pub fn spec(&self, partition: PartitionId) -> Option<&PartitionSpec> {
-        let _ = partition;
-        None
+        self.by_id.get(&partition).map(|partition| &partition.spec)
     }
+
     /// In no particular order.
     pub fn ids(&self) -> impl Iterator<Item = PartitionId> + '_ {
-        std::iter::empty()
+        self.by_id.keys().copied()
     }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     pub fn log_start(&self, partition: PartitionId) -> Option<u64> {
-        let _ = partition;
-        None
+        self.by_id.get(&partition).map(|partition| partition.log_start)
     }
+
     /// One past the last offset.
     pub fn high_watermark(&self, partition: PartitionId) -> Option<u64> {
-        let _ = partition;
-        None
+        self.by_id.get(&partition).map(|partition| partition.next_offset)
     }
-    /// Segments (their position 0) and cold files that hold live batches, ascending.
+
+    /// Segments of the log (their position 0) that hold live batches, in order; cold files after them.
     pub fn live_segments(&self) -> impl Iterator<Item = (Lsn, LiveSegment)> + '_ {
-        std::iter::empty()
+        self.segments.iter()
     }
-    pub fn tick(&mut self, now: Millis, out: &mut Out) {
-        let _ = (now, out);
+
+    fn create(&mut self, spec: PartitionSpec) {
+        match self.by_id.get_mut(&spec.partition) {
+            Some(partition) => partition.spec = spec,
+            None => {
+                self.by_id.insert(spec.partition, Box::new(Partition::new(spec)));
+            }
+        }
     }
-    pub fn next_deadline(&self) -> Option<Millis> {
-        None
+
+    fn delete(&mut self, id: PartitionId, out: &mut Out) {
+        if let Some(mut partition) = self.by_id.remove(&id) {
+            partition.release(&mut self.segments);
+            self.fire(&std::mem::take(&mut partition.watchers), out);
+        }
     }
-    pub fn close_session(&mut self, session: SessionId) {
-        let _ = session;
-    }
-    pub fn checkpoint(&self, out: &mut Vec<u8>) {
-        let _ = out;
-    }
-    pub fn restore(&mut self, input: &[u8]) -> Result<(), Damaged> {
-        let _ = input;
-        Ok(())
+
+    fn sorted_ids(&self) -> Vec<PartitionId> {
+        let mut ids: Vec<PartitionId> = self.ids().collect();
+        ids.sort_unstable();
+        ids
     }
 }

@@ -1,0 +1,63 @@
+//! Forgetting: offsets that nobody uses any more, and groups that hold nothing.
+//!
+//! An offset goes seven days after it was committed *and* the group has been without members; in a group with
+//! consumers only if none of them subscribes to the topic (KIP-211). Since when a group is empty is not logged:
+//! after a restart the days count anew, which keeps offsets too long rather than too short.
+
+use super::state::Group;
+use super::subscription::Subscribed;
+use super::{Groups, TopicPartitions, propose_delete};
+use crate::out::Out;
+use bowline_model::Millis;
+use bowline_model::group::State;
+use std::sync::Arc;
+
+/// Kafka's `offsets.retention.minutes`.
+pub const OFFSET_EXPIRY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How often it is looked at, ms.
+pub const EXPIRY_CHECK_MS: u64 = 10 * 60 * 1000;
+
+impl Groups {
+    /// Proposes to forget expired offsets, and drops vacant groups.
+    pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {
+        if now < self.next_check {
+            return;
+        }
+        self.next_check = now + EXPIRY_CHECK_MS;
+        let mut vacant: Vec<Arc<str>> = Vec::new();
+        for (name, group) in &mut self.by_name {
+            if group.is_vacant() {
+                vacant.push(name.clone());
+                continue;
+            }
+            let topics = expired(group, now);
+            if !topics.is_empty() {
+                propose_delete(name, Some(topics), None, out);
+            }
+        }
+        vacant.iter().for_each(|name| self.forget(name));
+    }
+}
+
+fn expired(group: &mut Group, now: Millis) -> TopicPartitions {
+    let limit = now.saturating_sub(OFFSET_EXPIRY_MS);
+    // A commit that is on its way is not in the offsets yet.
+    if group.commit_asked > limit || group.offsets.is_empty() {
+        if group.state == State::Empty {
+            group.empty_since.get_or_insert(now);
+        }
+        return Vec::new();
+    }
+    match group.state {
+        State::Empty if *group.empty_since.get_or_insert(now) > limit => Vec::new(),
+        State::Empty | State::Stable => {
+            let subscribed = group.subscribed();
+            let keep = |topic: &str| {
+                group.state == State::Stable
+                    && (subscribed == Subscribed::NotConsumers || subscribed.contains(topic))
+            };
+            group.offsets.older_than(limit, keep)
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Fetch: whole batches from where a consumer stands, within its limits.
+//!
+//! Limits follow KIP-74: partitions are served in the order asked; a partition gets at most its own limit and what
+//! is left of the whole; the very first batch is handed out even if it is larger than either. A consumer always
+//! sees everything that is applied: high watermark and last stable offset are the end of the partition.
+
+use super::Partitions;
+use super::state::Partition;
+use super::walk::{Batches, ReadPlan};
+use crate::out::{BlockLookup, Read};
+use bowline_model::event::{BatchSlice, FetchError, Fetched, FetchedPartition};
+use bowline_model::request::{Fetch, FetchPartition};
+use bowline_model::{BlockRef, Lsn};
+
+/// Payload of the blocks that one answer may keep in memory, bytes, however little it takes of each; the first
+/// block may be larger.
+pub const PINNED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What became of a fetch.
+#[derive(Debug)]
+pub enum FetchOutcome {
+    Ready(Vec<FetchedPartition>),
+    /// These blocks are wanted: have them read, make them resident, and fetch again with `retry` set.
+    Missing(Vec<Read>),
+}
+
+impl Partitions {
+    /// Serves a fetch from resident blocks.
+    ///
+    /// At the first try everything within the limits must be resident, so that a consumer that is partly behind
+    /// waits for its old partitions too instead of being fed with the new ones only. At a `retry` (the reads have
+    /// come, though some blocks may be gone again) it takes what is there; only if that is nothing at all, it asks
+    /// again.
+    pub fn fetch(&self, fetch: &Fetch, retry: bool, lookup: &mut dyn BlockLookup) -> FetchOutcome {
+        let mut serving = Serving {
+            bytes_left: u64::from(fetch.max_bytes),
+            any: false,
+            took: false,
+            pinned_bytes: 0,
+            pinned: Lsn(u64::MAX),
+            plan: ReadPlan::default(),
+            retry,
+            lookup,
+        };
+        let partitions = fetch
+            .partitions
+            .iter()
+            .map(|wanted| FetchedPartition {
+                partition: wanted.partition,
+                result: match self.by_id.get(&wanted.partition) {
+                    Some(partition) => serving.partition(partition, wanted),
+                    None => Err(FetchError::UnknownPartition),
+                },
+            })
+            .collect();
+        if serving.plan.is_empty() || (retry && serving.took) {
+            FetchOutcome::Ready(partitions)
+        } else {
+            FetchOutcome::Missing(serving.plan.into_reads())
+        }
+    }
+}
+
+/// A fetch being served.
+struct Serving<'a> {
+    bytes_left: u64,
+    /// Something was taken or planned, so limits are strict from now on.
+    any: bool,
+    /// Something was taken.
+    took: bool,
+    pinned_bytes: u64,
+    /// The block counted last.
+    pinned: Lsn,
+    plan: ReadPlan,
+    retry: bool,
+    lookup: &'a mut dyn BlockLookup,
+}
+
+/// Goes on with the partition?
+enum Next {
+    More,
+    Enough,
+}
+
+impl Serving<'_> {
+    fn partition(&mut self, partition: &Partition, wanted: &FetchPartition) -> Result<Fetched, FetchError> {
+        let (log_start, high_watermark) = (partition.log_start, partition.next_offset);
+        if wanted.offset < log_start || wanted.offset > high_watermark {
+            return Err(FetchError::OutOfRange { log_start, high_watermark });
+        }
+        let before = self.bytes_left;
+        // From here on `bytes_left` is what this partition may have.
+        self.bytes_left = before.min(u64::from(wanted.max_bytes));
+        let allowed = self.bytes_left;
+        let mut batches = Vec::new();
+        let result = self.extents(partition, wanted.offset, &mut batches);
+        self.bytes_left = before - (allowed - self.bytes_left);
+        result?;
+        Ok(Fetched { high_watermark, last_stable: high_watermark, log_start, batches })
+    }
+
+    fn extents(
+        &mut self,
+        partition: &Partition,
+        offset: u64,
+        batches: &mut Vec<BatchSlice>,
+    ) -> Result<(), FetchError> {
+        let mut index = partition.extents.find(offset);
+        let mut gap = false;
+        while let Some(extent) = partition.extents.get(index) {
+            if self.any && self.bytes_left == 0 {
+                return Ok(());
+            }
+            index += 1;
+            let bytes = u64::from(extent.bytes);
+            match self.lookup.block(extent.lsn) {
+                Some(_) if gap => self.bytes_left = self.bytes_left.saturating_sub(bytes),
+                Some(block) => {
+                    let walk = Batches::new(&block, partition.spec.partition.0, extent);
+                    match self.block(&block, walk, offset, batches) {
+                        Ok(Next::More) => {}
+                        Ok(Next::Enough) => return Ok(()),
+                        Err(error) => return if batches.is_empty() { Err(error) } else { Ok(()) },
+                    }
+                }
+                None if self.lookup.unreadable(extent.lsn) => {
+                    return if batches.is_empty() && !gap { Err(FetchError::Storage) } else { Ok(()) };
+                }
+                None => {
+                    // A retry goes on with other partitions; the plan counts only if they have nothing either.
+                    if !self.plan.add(extent) || self.retry {
+                        return Ok(());
+                    }
+                    gap = true;
+                    self.any = true;
+                    self.bytes_left = self.bytes_left.saturating_sub(bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn block(
+        &mut self,
+        block: &BlockRef,
+        walk: Batches<'_>,
+        offset: u64,
+        batches: &mut Vec<BatchSlice>,
+    ) -> Result<Next, FetchError> {
+        for item in walk {
+            let (batch, header) = item.map_err(|_| FetchError::Storage)?;
+            if batch.base_offset + u64::from(header.count) <= offset {
+                continue;
+            }
+            let len = u64::from(batch.len);
+            if self.any && (len > self.bytes_left || !self.pin(block)) {
+                return Ok(Next::Enough);
+            }
+            self.pin(block);
+            self.bytes_left = self.bytes_left.saturating_sub(len);
+            (self.any, self.took) = (true, true);
+            batches.push(batch);
+        }
+        Ok(Next::More)
+    }
+
+    /// Counts the block among those that the answer holds; false if that would be too much.
+    fn pin(&mut self, block: &BlockRef) -> bool {
+        if self.pinned == block.lsn {
+            return true;
+        }
+        let bytes = block.payload.len() as u64;
+        if self.pinned_bytes > 0 && self.pinned_bytes + bytes > PINNED_BYTES_MAX {
+            return false;
+        }
+        self.pinned_bytes += bytes;
+        self.pinned = block.lsn;
+        true
+    }
+}

@@ -1,0 +1,146 @@
+//! One partition.
+
+use super::batch::{self, Header};
+use super::extent::{Extent, Extents};
+use super::producer::{Producers, Verdict};
+use super::segments::Segments;
+use super::watch::Watcher;
+use bowline_model::event::{AppendError, Appended};
+use bowline_model::request::PartitionSpec;
+use bowline_model::{Block, Millis};
+
+/// Kept small: there are tens of thousands, and most sleep.
+#[derive(Debug)]
+pub struct Partition {
+    pub spec: PartitionSpec,
+    /// Offset of the next record. State changes only by committed blocks, so this is the high watermark, and, as
+    /// long as there are no transactions, the last stable offset.
+    pub next_offset: u64,
+    /// Nothing below is served. May lie inside the first extent.
+    pub log_start: u64,
+    /// Bytes of all batches of all extents.
+    pub bytes: u64,
+    /// One node has one leader for ever; replication will count here.
+    pub leader_epoch: i32,
+    /// A batch was refused or was a duplicate since the last extent was made, so that extent must not grow: its
+    /// batches would no longer follow one another. Only means something within a block.
+    extent_closed: bool,
+    pub extents: Extents,
+    pub producers: Option<Box<Producers>>,
+    /// Volatile.
+    pub watchers: Vec<Watcher>,
+}
+
+impl Partition {
+    pub fn new(spec: PartitionSpec) -> Partition {
+        Partition {
+            spec,
+            next_offset: 0,
+            log_start: 0,
+            bytes: 0,
+            leader_epoch: 0,
+            extent_closed: false,
+            extents: Extents::default(),
+            producers: None,
+            watchers: Vec::new(),
+        }
+    }
+
+    /// Takes the batch whose record frame begins at `record_position` of `block`, or says why not.
+    pub fn append(
+        &mut self,
+        block: &Block,
+        record_position: u32,
+        batch: &[u8],
+        clock: Millis,
+        segments: &mut Segments,
+    ) -> Result<Appended, AppendError> {
+        match self.check(batch, clock) {
+            Ok((header, Verdict::Append)) => {
+                let base_offset = self.next_offset;
+                self.index(block, record_position, batch.len() as u32, &header, segments);
+                if header.producer_id > batch::NO_PRODUCER {
+                    self.producers.get_or_insert_default().record(&header, base_offset, clock);
+                }
+                Ok(Appended { base_offset, log_start: self.log_start })
+            }
+            Ok((_, Verdict::Duplicate(base_offset))) => {
+                self.extent_closed = true;
+                Ok(Appended { base_offset, log_start: self.log_start })
+            }
+            Ok((_, Verdict::Refuse(error))) | Err(error) => {
+                self.extent_closed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Raises the log start to `offset`, at most to the end, and lets go of extents that lie below it.
+    pub fn trim(&mut self, offset: u64, segments: &mut Segments) {
+        self.log_start = self.log_start.max(offset.min(self.next_offset));
+        while self.extents.first().is_some_and(|extent| extent.end() <= self.log_start) {
+            self.drop_first(segments);
+        }
+    }
+
+    /// Lets go of everything; the partition is about to be dropped.
+    pub fn release(&mut self, segments: &mut Segments) {
+        while self.extents.len() > 0 {
+            self.drop_first(segments);
+        }
+    }
+
+    fn check(&self, batch: &[u8], clock: Millis) -> Result<(Header, Verdict), AppendError> {
+        // The front end lets nothing malformed through. If something got here all the same, it has no sequence
+        // that could be in order, and is refused for good.
+        let header = batch::parse(batch).ok_or(AppendError::OutOfOrderSequence)?;
+        let verdict = match &self.producers {
+            Some(producers) if header.producer_id > batch::NO_PRODUCER => producers.check(&header, clock),
+            None if header.producer_id > batch::NO_PRODUCER => Producers::default().check(&header, clock),
+            _ => Verdict::Append,
+        };
+        Ok((header, verdict))
+    }
+
+    fn index(
+        &mut self,
+        block: &Block,
+        record_position: u32,
+        bytes: u32,
+        header: &Header,
+        segments: &mut Segments,
+    ) {
+        let max_timestamp = if header.max_timestamp < 0 { block.stamp as i64 } else { header.max_timestamp };
+        let first_offset = self.next_offset;
+        self.next_offset += u64::from(header.count);
+        self.bytes += u64::from(bytes);
+        if !self.extent_closed
+            && let Some(last) = self.extents.last_mut()
+            && { last.lsn } == block.lsn
+            && let Some(count) = last.count.checked_add(header.count)
+        {
+            last.count = count;
+            last.bytes += bytes;
+            last.max_timestamp = max_timestamp.max(last.max_timestamp);
+            segments.add_bytes(block.lsn, bytes);
+            return;
+        }
+        self.extent_closed = false;
+        segments.add_extent(block.lsn, bytes);
+        self.extents.push(Extent {
+            lsn: block.lsn,
+            first_offset,
+            max_timestamp,
+            count: header.count,
+            record_position,
+            bytes,
+        });
+    }
+
+    fn drop_first(&mut self, segments: &mut Segments) {
+        if let Some(extent) = self.extents.pop_first() {
+            self.bytes -= u64::from(extent.bytes);
+            segments.remove(&extent);
+        }
+    }
+}
