@@ -14,15 +14,40 @@
 //! log.space()  log.stats()  log.format()  log.close()
 //! ```
 
+mod checkpoint;
+pub mod cold;
+pub mod core;
 pub mod disk;
+pub mod driver;
 pub mod error;
+mod format_file;
+pub mod header;
+mod log;
 pub mod options;
+pub mod reader;
+pub mod real_disk;
+mod recovery;
+mod scan;
+mod segments;
+mod shard_index;
+pub mod stats;
 pub mod types;
+mod upkeep;
+mod writer;
 
+pub use cold::ColdWriter;
 pub use disk::{Disk, DiskFile, DiskResult};
+pub use driver::{Driver, Ticket};
 pub use error::{
     AppendError, CheckpointError, ColdError, Corrupt, DiskError, Fatal, HeaderDamage, OpenError, ReadError,
     ReadErrorKind, ReplayError,
 };
+pub use format_file::Format;
+pub use log::Log;
 pub use options::{Identity, Options};
+pub use reader::Run;
+pub use real_disk::RealDisk;
+pub use recovery::{Recovered, Replay};
+pub use scan::{Cut, Loss, Report};
+pub use stats::Stats;
 pub use types::{Append, Checkpoint, ColdBlock, OnComplete, ShardCheckpoint, Space};

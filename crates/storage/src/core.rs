@@ -1,0 +1,492 @@
+//! The log without its disk: where each block goes, which write carries it, and when it counts as durable.
+//!
+//! ```text
+//! place(append) -> lsn      into the active segment, rolling to the next when it is full
+//! take() -> WriteOp         a run of adjacent queued blocks; several ops may be out at a time
+//!   op.seal(&mut chain)     headers and checksums, in the order of take()
+//!   (somebody writes op.slices() at op.position, durably)
+//! completed(op) / failed(op, error)
+//! take_durable()            blocks that became durable in order; or dropped, with the error, when poisoned
+//! ```
+//!
+//! Invariants: lsns are handed out in order of `place`; a block is durable only when all before it are;
+//! after a failure nothing becomes durable any more. No I/O, no clock, no threads: the writer threads
+//! ([`crate::writer`]) and the simulation ([`crate::Driver`]) drive the same code.
+
+use crate::error::{AppendError, Fatal};
+use crate::header::{BlockHeader, FLAG_CLOSED, FLAG_COLD, SEGMENT_HEADER_BYTES, SYSTEM_SHARD, block_bytes};
+use crate::shard_index::ShardIndexes;
+use crate::types::Append;
+use bowline_model::block::BLOCK_HEADER_BYTES;
+use bowline_model::record::{self, Kind};
+use bowline_model::{AlignedBuf, Block, BlockRef, Lsn, Millis, ShardId};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// Most blocks that one write carries: far below what the kernel takes in one vectored write.
+const BLOCKS_PER_WRITE_MAX: usize = 256;
+/// The pool of prepared segments is filled when this part of the active one is in use.
+const IN_USE_DIVISOR: u32 = 16;
+
+/// A block with its place in the log (or in a cold file).
+#[derive(Debug)]
+pub struct Placed {
+    pub lsn: Lsn,
+    epoch: u64,
+    flags: u16,
+    pub shard: ShardId,
+    pub term: u64,
+    pub index: u64,
+    pub stamp: Millis,
+    pub n_records: u32,
+    payload_len: u32,
+    buf: AlignedBuf,
+}
+
+/// What the next header must say about the block before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Chain {
+    pub lsn: Lsn,
+    pub crc: u32,
+}
+
+/// One durable write of adjacent blocks.
+#[derive(Debug)]
+pub struct WriteOp {
+    id: u64,
+    pub segment: u32,
+    pub position: u32,
+    durable_upto: Lsn,
+    blocks: Vec<Placed>,
+}
+
+struct Active {
+    number: u32,
+    epoch: u64,
+    position: u32,
+    capacity: u32,
+}
+
+struct Flight {
+    id: u64,
+    last: Lsn,
+    /// Set when its write is done and an earlier one is not.
+    parked: Option<Vec<Placed>>,
+}
+
+/// What became of blocks: [`LogCore::take_durable`].
+pub enum Outcome {
+    Durable(Vec<Placed>),
+    Failed(Vec<Placed>, Fatal),
+}
+
+/// A segment that should be prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    pub number: u32,
+    pub epoch: u64,
+    pub capacity: u32,
+    /// Blocks are waiting for it: no time for zeroing.
+    pub urgent: bool,
+}
+
+/// See the module's head.
+pub struct LogCore {
+    sector_bytes: u32,
+    segment_bytes: u32,
+    write_bytes_max: usize,
+    ready_segments: u32,
+    epoch_seed: u64,
+    active: Option<Active>,
+    /// Segments up to this number have their file, header and name on disk.
+    prepared_upto: u32,
+    queue: VecDeque<Placed>,
+    queued_bytes: usize,
+    flights: VecDeque<Flight>,
+    next_op: u64,
+    outcomes: VecDeque<Outcome>,
+    durable: Lsn,
+    last_placed: Lsn,
+    /// The last block placed is one of ours that records the durable position.
+    sealed: bool,
+    alarm: bool,
+    /// Only the closing seal is still accepted.
+    closing: bool,
+    poisoned: Option<Fatal>,
+    unprepared_rolls: u64,
+    pub(crate) shards: ShardIndexes,
+}
+
+impl LogCore {
+    pub fn new(sector_bytes: u32, options: &crate::Options) -> LogCore {
+        LogCore {
+            sector_bytes,
+            segment_bytes: options.segment_bytes,
+            write_bytes_max: options.write_bytes_max,
+            ready_segments: options.ready_segments,
+            epoch_seed: options.epoch_seed,
+            active: None,
+            prepared_upto: 0,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            flights: VecDeque::new(),
+            next_op: 0,
+            outcomes: VecDeque::new(),
+            durable: Lsn::default(),
+            last_placed: Lsn::default(),
+            sealed: true,
+            alarm: false,
+            closing: false,
+            poisoned: None,
+            unprepared_rolls: 0,
+            shards: ShardIndexes::default(),
+        }
+    }
+
+    /// Begins appending: `number` is a prepared segment without blocks; `prepared_upto` the last prepared.
+    /// `last` is the last block of the log so far, `sealed` whether it records the durable position.
+    pub fn start(&mut self, number: u32, capacity: u32, prepared_upto: u32, last: Lsn, sealed: bool) {
+        assert!(
+            self.active.is_none() && prepared_upto >= number,
+            "a log is started once, on a prepared segment"
+        );
+        let epoch = self.epoch_for(number);
+        self.active = Some(Active { number, epoch, position: SEGMENT_HEADER_BYTES, capacity });
+        self.prepared_upto = prepared_upto;
+        self.durable = last;
+        self.last_placed = last;
+        self.sealed = sealed;
+    }
+
+    /// The epoch of segment `number` in this process: unlike all before and hard to guess.
+    pub fn epoch_for(&self, number: u32) -> u64 {
+        let mut x = self.epoch_seed ^ (u64::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)).max(1)
+    }
+
+    pub fn place(&mut self, append: Append) -> Result<Lsn, AppendError> {
+        if self.closing {
+            return Err(AppendError::NotStarted);
+        }
+        if let Some(expected) = self.shards.expected(append.shard)
+            && expected != append.index
+        {
+            return Err(AppendError::Index { shard: append.shard.0, expected, got: append.index });
+        }
+        if append.index == 0 || append.shard == SYSTEM_SHARD {
+            return Err(AppendError::Index { shard: append.shard.0, expected: 1, got: append.index });
+        }
+        let (shard, term, index) = (append.shard, append.term, append.index);
+        let lsn = self.put(append, 0)?;
+        self.shards.push(shard, term, index, lsn);
+        self.sealed = false;
+        Ok(lsn)
+    }
+
+    /// Places a record that voids the entries of `shard` from `from_index` on.
+    pub fn place_truncate(&mut self, shard: ShardId, from_index: u64) -> Result<Lsn, AppendError> {
+        if self.closing {
+            return Err(AppendError::NotStarted);
+        }
+        let lsn = self.put(own_block(shard, Kind::Truncate, &from_index.to_le_bytes()), 0)?;
+        self.shards.truncate(shard, from_index);
+        self.sealed = false;
+        Ok(lsn)
+    }
+
+    /// Whether the log has been idle without having recorded how far it is durable.
+    pub fn wants_seal(&self) -> bool {
+        !self.sealed && self.queue.is_empty() && self.flights.is_empty() && self.is_open()
+    }
+
+    /// Places the block that records the durable position. `closing`: nothing will follow.
+    pub fn place_seal(&mut self, closing: bool) -> Result<Lsn, AppendError> {
+        let lsn =
+            self.put(own_block(SYSTEM_SHARD, Kind::Noop, &[]), if closing { FLAG_CLOSED } else { 0 })?;
+        self.sealed = true;
+        Ok(lsn)
+    }
+
+    /// The next write, if there is one that can be made. `None` too while its segment is not prepared.
+    pub fn take(&mut self) -> Option<WriteOp> {
+        if !self.can_take() {
+            return None;
+        }
+        let first = self.queue.pop_front()?;
+        let mut op = WriteOp {
+            id: self.next_op,
+            segment: first.lsn.segment(),
+            position: first.lsn.byte_position(),
+            durable_upto: self.durable,
+            blocks: Vec::with_capacity(1 + self.queue.len().min(BLOCKS_PER_WRITE_MAX - 1)),
+        };
+        let mut bytes = first.disk_bytes(self.sector_bytes);
+        op.blocks.push(first);
+        while let Some(next) = self.queue.front() {
+            let more = next.disk_bytes(self.sector_bytes);
+            let adjacent = next.lsn == Lsn::new(op.segment, op.position + bytes as u32);
+            if !adjacent || bytes + more > self.write_bytes_max || op.blocks.len() == BLOCKS_PER_WRITE_MAX {
+                break;
+            }
+            bytes += more;
+            op.blocks.extend(self.queue.pop_front());
+        }
+        self.queued_bytes -= bytes;
+        self.next_op += 1;
+        let last = op.blocks.last().map_or(Lsn::default(), |b| b.lsn);
+        self.flights.push_back(Flight { id: op.id, last, parked: None });
+        Some(op)
+    }
+
+    pub fn can_take(&self) -> bool {
+        self.poisoned.is_none() && self.queue.front().is_some_and(|b| b.lsn.segment() <= self.prepared_upto)
+    }
+
+    /// The write of `op` is on stable storage.
+    pub fn completed(&mut self, op: WriteOp) {
+        if let Some(fatal) = self.poisoned.clone() {
+            self.outcomes.push_back(Outcome::Failed(op.blocks, fatal));
+            return;
+        }
+        let flight = self.flights.iter_mut().find(|f| f.id == op.id).expect("an op is completed once");
+        flight.parked = Some(op.blocks);
+        while self.flights.front().is_some_and(|f| f.parked.is_some()) {
+            let Some(flight) = self.flights.pop_front() else { break };
+            self.durable = flight.last;
+            self.outcomes.extend(flight.parked.map(Outcome::Durable));
+        }
+    }
+
+    /// The write of `op` failed. The log is poisoned; what is queued, parked and in flight fails with it.
+    pub fn failed(&mut self, op: WriteOp, fatal: Fatal) {
+        let fatal = self.poison(fatal);
+        self.outcomes.push_back(Outcome::Failed(op.blocks, fatal));
+    }
+
+    /// Stops the log for good, because of `fatal` unless it had stopped before. Returns the reason.
+    pub fn poison(&mut self, fatal: Fatal) -> Fatal {
+        let fatal = self.poisoned.get_or_insert(fatal).clone();
+        for flight in self.flights.drain(..) {
+            if let Some(blocks) = flight.parked {
+                self.outcomes.push_back(Outcome::Failed(blocks, fatal.clone()));
+            }
+        }
+        let queued: Vec<Placed> = self.queue.drain(..).collect();
+        self.queued_bytes = 0;
+        if !queued.is_empty() {
+            self.outcomes.push_back(Outcome::Failed(queued, fatal.clone()));
+        }
+        fatal
+    }
+
+    /// The next blocks, in lsn order, that became durable or failed.
+    pub fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// The segment that should be prepared next, if any.
+    pub fn wants_segment(&self) -> Option<Wanted> {
+        let active = self.active.as_ref().filter(|_| self.poisoned.is_none())?;
+        let urgent = active.number > self.prepared_upto;
+        // A young log prepares one segment only, so that a small broker stays small.
+        let target = if active.capacity < self.segment_bytes { 1 } else { self.ready_segments };
+        let in_use = active.position > active.capacity / IN_USE_DIVISOR;
+        let short = in_use && self.prepared_upto.saturating_sub(active.number) < target;
+        let number = self.prepared_upto + 1;
+        (urgent || short).then(|| Wanted {
+            number,
+            epoch: self.epoch_for(number),
+            capacity: self.segment_bytes,
+            urgent,
+        })
+    }
+
+    /// Segment `number`, the one that was wanted, is prepared.
+    pub fn prepared(&mut self, number: u32) {
+        debug_assert_eq!(number, self.prepared_upto + 1);
+        self.prepared_upto = number;
+    }
+
+    /// Accepts no appends from now on; what was accepted is still written.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub fn set_alarm(&mut self, alarm: bool) {
+        self.alarm = alarm;
+    }
+
+    pub fn alarm(&self) -> bool {
+        self.alarm
+    }
+
+    pub fn poisoned(&self) -> Option<&Fatal> {
+        self.poisoned.as_ref()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.active.is_some() && self.poisoned.is_none()
+    }
+
+    /// All blocks up to and including this one are on stable storage.
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// Where the next block would go: above every block placed so far.
+    pub fn position(&self) -> Lsn {
+        self.active.as_ref().map_or(self.last_placed, |a| Lsn::new(a.number, a.position))
+    }
+
+    pub fn last_placed(&self) -> Lsn {
+        self.last_placed
+    }
+
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    pub fn active_segment(&self) -> Option<u32> {
+        self.active.as_ref().map(|a| a.number)
+    }
+
+    pub fn prepared_upto(&self) -> u32 {
+        self.prepared_upto
+    }
+
+    pub fn unprepared_rolls(&self) -> u64 {
+        self.unprepared_rolls
+    }
+
+    fn put(&mut self, append: Append, flags: u16) -> Result<Lsn, AppendError> {
+        if let Some(fatal) = &self.poisoned {
+            return Err(fatal.clone().into());
+        }
+        if self.alarm && !append.essential {
+            return Err(AppendError::Full);
+        }
+        let payload_len = append.buf.payload_len();
+        let bytes = block_bytes(payload_len, self.sector_bytes);
+        let max = u64::from(self.segment_bytes - SEGMENT_HEADER_BYTES);
+        if bytes > max || payload_len > bowline_model::block::BLOCK_PAYLOAD_HARD_MAX {
+            return Err(AppendError::TooLarge { bytes: payload_len, max: max as usize - BLOCK_HEADER_BYTES });
+        }
+        let Some(active) = &self.active else { return Err(AppendError::NotStarted) };
+        if u64::from(active.position) + bytes > u64::from(active.capacity) {
+            let number = active.number + 1;
+            if number > self.prepared_upto {
+                if self.alarm {
+                    return Err(AppendError::Full);
+                }
+                self.unprepared_rolls += 1;
+            }
+            let (epoch, capacity) = (self.epoch_for(number), self.segment_bytes);
+            self.active = Some(Active { number, epoch, position: SEGMENT_HEADER_BYTES, capacity });
+        }
+        let Some(active) = &mut self.active else { return Err(AppendError::NotStarted) };
+        let lsn = Lsn::new(active.number, active.position);
+        active.position += bytes as u32;
+        self.queued_bytes += bytes as usize;
+        self.last_placed = lsn;
+        self.queue.push_back(Placed::new(lsn, active.epoch, flags, append, payload_len as u32));
+        Ok(lsn)
+    }
+}
+
+impl Placed {
+    fn new(lsn: Lsn, epoch: u64, flags: u16, append: Append, payload_len: u32) -> Placed {
+        let Append { shard, term, index, stamp, n_records, buf, .. } = append;
+        Placed { lsn, epoch, flags, shard, term, index, stamp, n_records, payload_len, buf }
+    }
+
+    /// A block of a cold file.
+    pub(crate) fn cold(lsn: Lsn, epoch: u64, block: crate::types::ColdBlock) -> Placed {
+        let crate::types::ColdBlock { shard, term, index, stamp, n_records, buf } = block;
+        let payload_len = buf.payload_len() as u32;
+        Placed { lsn, epoch, flags: FLAG_COLD, shard, term, index, stamp, n_records, payload_len, buf }
+    }
+
+    /// Writes the header and the padding. Once.
+    pub(crate) fn seal(&mut self, chain: &mut Chain, durable_upto: Lsn, sector_bytes: u32) {
+        debug_assert_eq!(self.buf.payload_len(), self.payload_len as usize);
+        let header = BlockHeader {
+            flags: self.flags,
+            key_id: 0,
+            epoch: self.epoch,
+            lsn: self.lsn,
+            shard: self.shard,
+            term: self.term,
+            index: self.index,
+            stamp: self.stamp,
+            n_records: self.n_records,
+            payload_len: self.payload_len,
+            payload_crc: record::crc32c(self.buf.payload()),
+            prev_lsn: chain.lsn,
+            prev_crc: chain.crc,
+            durable_upto,
+        };
+        let crc = header.encode(self.buf.header_mut());
+        *chain = Chain { lsn: self.lsn, crc };
+        // Within the capacity, which is a multiple of every sector: no copy.
+        self.buf.pad_to(sector_bytes as usize);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buf.as_slice()
+    }
+
+    pub(crate) fn is_entry(&self) -> bool {
+        self.index != 0
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload_len as usize
+    }
+
+    pub(crate) fn disk_bytes(&self, sector_bytes: u32) -> usize {
+        block_bytes(self.payload_len as usize, sector_bytes) as usize
+    }
+
+    /// The block as its readers see it, in the same memory.
+    pub(crate) fn into_block(self) -> BlockRef {
+        let end = BLOCK_HEADER_BYTES + self.payload_len as usize;
+        Arc::new(Block {
+            lsn: self.lsn,
+            shard: self.shard,
+            term: self.term,
+            index: self.index,
+            stamp: self.stamp,
+            payload: self.buf.freeze().slice(BLOCK_HEADER_BYTES..end),
+        })
+    }
+}
+
+impl WriteOp {
+    /// Completes the blocks' headers. Ops must be sealed in the order in which they were taken.
+    pub fn seal(&mut self, chain: &mut Chain, sector_bytes: u32) {
+        for block in &mut self.blocks {
+            block.seal(chain, self.durable_upto, sector_bytes);
+        }
+    }
+
+    /// What to write, piece by piece, from `position` on.
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+        self.blocks.iter().map(|b| IoSlice::new(b.bytes())).collect()
+    }
+
+    pub fn blocks(&self) -> &[Placed] {
+        &self.blocks
+    }
+}
+
+/// A block of the log's own, with one record.
+fn own_block(shard: ShardId, kind: Kind, body: &[u8]) -> Append {
+    let mut record = Vec::new();
+    record::put(&mut record, kind, body);
+    let mut buf = AlignedBuf::with_payload_capacity(record.len());
+    buf.extend_from_slice(&record);
+    Append { shard, term: 0, index: 0, stamp: 0, n_records: 1, buf, essential: true }
+}

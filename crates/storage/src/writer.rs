@@ -1,0 +1,246 @@
+//! The threads of a log: writers, and one for upkeep.
+//!
+//! A writer takes a run of adjacent blocks, seals them, writes them durably and reports. While it writes,
+//! the next run gathers: group commit without a timer. Idle threads sleep on a futex; an append wakes one
+//! writer, the same one first, whose caches are warmest.
+
+use crate::core::{LogCore, WriteOp};
+use crate::disk::DiskFile;
+use crate::error::{AppendError, Fatal};
+use crate::log::Shared;
+use bowline_model::Lsn;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long upkeep waits before it tries again to get space on a full disk.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+const WRITERS_MAX: usize = 8;
+
+/// Where threads sleep.
+pub(crate) struct Wakers {
+    /// Bit i: writer i sleeps. Changed under the core's lock.
+    asleep: AtomicU32,
+    writers: [Condvar; WRITERS_MAX],
+    /// Some writer sleeps with a timeout, to seal the log when it stays idle.
+    sealing: AtomicBool,
+    upkeep: Mutex<bool>,
+    upkeep_wake: Condvar,
+    stopping: AtomicBool,
+}
+
+impl Wakers {
+    pub fn new() -> Wakers {
+        Wakers {
+            asleep: AtomicU32::new(0),
+            writers: Default::default(),
+            sealing: AtomicBool::new(false),
+            upkeep: Mutex::new(false),
+            upkeep_wake: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Wakes one sleeping writer if there is `work`. Called with the core's lock held.
+    pub fn wake_writer(&self, work: bool) {
+        let asleep = self.asleep.load(Ordering::Relaxed);
+        if work && asleep != 0 {
+            let i = asleep.trailing_zeros();
+            self.asleep.store(asleep & !(1 << i), Ordering::Relaxed);
+            self.writers[i as usize].notify_one();
+        }
+    }
+
+    pub fn wake_upkeep(&self) {
+        let mut wanted = self.upkeep.lock();
+        if !*wanted {
+            *wanted = true;
+            self.upkeep_wake.notify_one();
+        }
+    }
+
+    pub fn stop(&self, core: &Mutex<LogCore>) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let core = core.lock();
+        self.asleep.store(0, Ordering::Relaxed);
+        self.writers.iter().for_each(|w| {
+            w.notify_one();
+        });
+        drop(core);
+        self.wake_upkeep();
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until woken or, with a `timeout`, until it has passed: then true.
+    fn sleep(&self, i: usize, core: &mut MutexGuard<'_, LogCore>, timeout: Option<Duration>) -> bool {
+        self.asleep.fetch_or(1 << i, Ordering::Relaxed);
+        let timed_out = match timeout {
+            Some(timeout) => self.writers[i].wait_for(core, timeout).timed_out(),
+            None => {
+                self.writers[i].wait(core);
+                false
+            }
+        };
+        self.asleep.fetch_and(!(1 << i), Ordering::Relaxed);
+        timed_out
+    }
+}
+
+/// Starts the threads of a log.
+pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    for i in 0..shared.options.writers.clamp(1, WRITERS_MAX) {
+        let shared = shared.clone();
+        threads.push(
+            std::thread::Builder::new().name(format!("log-writer-{i}")).spawn(move || write(&shared, i))?,
+        );
+    }
+    let shared = shared.clone();
+    threads.push(std::thread::Builder::new().name("log-upkeep".into()).spawn(move || keep_up(&shared))?);
+    Ok(threads)
+}
+
+/// The life of writer `i`.
+fn write(shared: &Shared, i: usize) {
+    let mut file = CurrentFile::default();
+    while wait_for_work(shared, i) {
+        let Some(op) = next_op(shared) else { continue };
+        let started = Instant::now();
+        let result = file.write(shared, &op);
+        shared.counters.write_took(started.elapsed());
+        report(shared, op, result);
+    }
+}
+
+/// Sleeps until there is a write to make. False: the log is stopping.
+fn wait_for_work(shared: &Shared, i: usize) -> bool {
+    let wakers = &shared.wakers;
+    let mut core = shared.core.lock();
+    while !core.can_take() {
+        if wakers.is_stopping() {
+            return false;
+        }
+        let seals = core.wants_seal() && !wakers.sealing.swap(true, Ordering::Relaxed);
+        if !seals {
+            wakers.sleep(i, &mut core, None);
+            continue;
+        }
+        let idle = wakers.sleep(i, &mut core, Some(shared.options.idle_seal_after));
+        wakers.sealing.store(false, Ordering::Relaxed);
+        if idle && core.wants_seal() && core.place_seal(false).is_err() {
+            // A full disk: the position is recorded by the next block instead.
+            wakers.sleep(i, &mut core, None);
+        }
+    }
+    true
+}
+
+/// Takes and seals the next write. The chain's lock keeps sealing in the order of taking.
+pub(crate) fn next_op(shared: &Shared) -> Option<WriteOp> {
+    let mut chain = shared.chain.lock();
+    let mut core = shared.core.lock();
+    let mut op = core.take()?;
+    // More than one write's worth is waiting: another writer can help.
+    shared.wakers.wake_writer(core.can_take());
+    drop(core);
+    op.seal(&mut chain, shared.sector_bytes);
+    Some(op)
+}
+
+/// Tells the core what became of `op`, and calls back.
+pub(crate) fn report(shared: &Shared, op: WriteOp, result: Result<(), Fatal>) {
+    crate::stats::Counters::add(&shared.counters.writes, 1);
+    match result {
+        Ok(()) => shared.core.lock().completed(op),
+        Err(fatal) => {
+            tracing::error!(error = %fatal, "the log stops");
+            shared.core.lock().failed(op, fatal);
+        }
+    }
+    shared.deliver();
+}
+
+/// The file written last, so that the table is asked once per segment.
+#[derive(Default)]
+pub(crate) struct CurrentFile {
+    current: Option<(u32, Arc<dyn DiskFile>)>,
+}
+
+impl CurrentFile {
+    pub fn of(&mut self, shared: &Shared, op: &WriteOp) -> Result<Arc<dyn DiskFile>, Fatal> {
+        if let Some((number, file)) = &self.current
+            && *number == op.segment
+        {
+            return Ok(file.clone());
+        }
+        let segment = shared.table.get(Lsn::new(op.segment, 0)).ok_or_else(|| {
+            let path = crate::segments::segment_path(op.segment);
+            crate::DiskError::new("find", path, None, io::ErrorKind::NotFound.into())
+        })?;
+        self.current = Some((op.segment, segment.file.clone()));
+        Ok(segment.file.clone())
+    }
+
+    fn write(&mut self, shared: &Shared, op: &WriteOp) -> Result<(), Fatal> {
+        let file = self.of(shared, op)?;
+        Ok(file.write_durable(u64::from(op.position), &op.slices())?)
+    }
+}
+
+/// The life of the upkeep thread.
+fn keep_up(shared: &Shared) {
+    while !shared.wakers.is_stopping() {
+        let alarm = match crate::upkeep::step(shared) {
+            Ok(crate::upkeep::Step::Worked) => continue,
+            Ok(crate::upkeep::Step::Idle) => false,
+            Ok(crate::upkeep::Step::Full) => true,
+            Err(fatal) => {
+                shared.poison(fatal);
+                return;
+            }
+        };
+        let mut wanted = shared.wakers.upkeep.lock();
+        if alarm && !*wanted {
+            shared.wakers.upkeep_wake.wait_for(&mut wanted, FULL_RETRY);
+        } else if !*wanted {
+            shared.wakers.upkeep_wake.wait(&mut wanted);
+        }
+        *wanted = false;
+    }
+}
+
+/// Waits for what was appended and records the durable position. For [`crate::Log::close`].
+pub(crate) fn finish(shared: &Shared) -> Result<(), Fatal> {
+    let mut core = shared.core.lock();
+    if !core.is_open() || shared.wakers.is_stopping() {
+        return core.poisoned().cloned().map_or(Ok(()), Err);
+    }
+    core.close();
+    let last = core.last_placed();
+    wait(shared, &mut core, last)?;
+    match core.place_seal(true) {
+        Ok(lsn) => {
+            shared.wakers.wake_writer(core.can_take());
+            wait(shared, &mut core, lsn)
+        }
+        Err(AppendError::Fatal(fatal)) => Err(fatal),
+        // Closed without a seal, on a full disk: the next start looks for a torn tail, that is all.
+        Err(_) => Ok(()),
+    }
+}
+
+fn wait(shared: &Shared, core: &mut MutexGuard<'_, LogCore>, lsn: Lsn) -> Result<(), Fatal> {
+    while core.durable() < lsn {
+        if let Some(fatal) = core.poisoned() {
+            return Err(fatal.clone());
+        }
+        shared.durable_waiters.wait(core);
+    }
+    Ok(())
+}
