@@ -1,6 +1,16 @@
 //! Arguments of declarations: what they mean, which are refused, and RabbitMQ's words for it.
+//!
+//! Three kinds of refusal, in this order as in RabbitMQ: a value that is no good (`invalid arg …`), an argument that
+//! belongs to another queue type (`… of queue type …`), and one that Bowline does not act on yet (NotImplemented):
+//! silently ignoring a bound or a dead-letter exchange would break what the client counts on. Arguments nobody
+//! knows are kept and mean nothing.
 
-use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Rejection, Table, Value};
+use crate::refusal::{Resource, refuse, unknown_exchange_type};
+use crate::value::{self, integer, type_name};
+use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, Table, Value};
+
+pub const QUEUE_TYPE: &str = "x-queue-type";
+pub const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 /// What argument `x-queue-type` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,20 +21,124 @@ pub enum DeclaredType {
     Stream,
 }
 
-/// Reads `x-queue-type`; absent is classic. Refused: values that are none of these.
-pub fn declared_type(vhost: &str, name: &str, arguments: &Table) -> Result<DeclaredType, Rejection> {
-    let _ = (vhost, name, arguments);
-    Ok(DeclaredType::Classic)
+/// What is known of one argument. The first error of `check` is an Erlang term, as RabbitMQ prints it.
+struct Argument {
+    name: &'static str,
+    types: &'static [DeclaredType],
+    check: fn(&Value, &Table) -> Result<(), String>,
+    /// Whether the broker does with this value what was asked for.
+    honoured: fn(&Value) -> bool,
 }
 
-/// Everything that can be wrong with a classic or quorum declaration by itself.
+const CLASSIC: &[DeclaredType] = &[DeclaredType::Classic];
+const QUORUM: &[DeclaredType] = &[DeclaredType::Quorum];
+const STREAM: &[DeclaredType] = &[DeclaredType::Stream];
+const QUEUES: &[DeclaredType] = &[DeclaredType::Classic, DeclaredType::Quorum];
+const ALL: &[DeclaredType] = &[DeclaredType::Classic, DeclaredType::Quorum, DeclaredType::Stream];
+const SIZED: &[DeclaredType] = ALL;
+
+/// In the order in which RabbitMQ checks them.
+#[rustfmt::skip]
+static ARGUMENTS: &[Argument] = &[
+    Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: never },
+    Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: never },
+    Argument { name: "x-dead-letter-exchange", types: QUEUES, check: check_string, honoured: never },
+    Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: never },
+    Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: never },
+    Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: never },
+    // A stream's retention; see `validate_stream`.
+    Argument { name: "x-max-length-bytes", types: SIZED, check: check_size, honoured: never },
+    // Messages of quorum queues are on disk here as there: nothing to do.
+    Argument { name: "x-max-in-memory-length", types: QUORUM, check: check_size, honoured: always },
+    Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size, honoured: always },
+    Argument { name: "x-max-priority", types: CLASSIC, check: check_priority, honoured: never },
+    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: is_drop_head },
+    Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
+    Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: is_false },
+    Argument { name: "x-consumer-timeout", types: QUORUM, check: check_size, honoured: never },
+    Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size, honoured: never },
+    Argument { name: QUEUE_TYPE, types: ALL, check: check_nothing, honoured: always },
+    Argument { name: "x-quorum-initial-group-size", types: QUORUM, check: check_positive, honoured: always },
+    Argument { name: "x-max-age", types: STREAM, check: check_age, honoured: always },
+    Argument { name: "x-stream-max-segment-size-bytes", types: STREAM, check: check_size, honoured: always },
+    Argument { name: "x-stream-filter-size-bytes", types: STREAM, check: check_size, honoured: always },
+    Argument { name: "x-initial-cluster-size", types: STREAM, check: check_positive, honoured: always },
+    Argument { name: "x-queue-leader-locator", types: ALL, check: check_locator, honoured: always },
+    Argument { name: "x-member-placement-tag", types: QUORUM, check: check_tag, honoured: always },
+    Argument { name: "x-delivery-limit", types: QUORUM, check: check_nothing, honoured: is_negative },
+    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_nothing, honoured: never },
+    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_nothing, honoured: never },
+    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_nothing, honoured: never },
+    Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
+    Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing, honoured: always },
+];
+
+impl DeclaredType {
+    pub fn name(self) -> &'static str {
+        match self {
+            DeclaredType::Classic => "classic",
+            DeclaredType::Quorum => "quorum",
+            DeclaredType::Stream => "stream",
+        }
+    }
+
+    /// RabbitMQ's name of the implementation, which its refusals show.
+    fn module(self) -> &'static str {
+        match self {
+            DeclaredType::Classic => "rabbit_classic_queue",
+            DeclaredType::Quorum => "rabbit_quorum_queue",
+            DeclaredType::Stream => "rabbit_stream_queue",
+        }
+    }
+}
+
+/// Reads `x-queue-type`; absent is classic. Refused: values that are none of these.
+pub fn declared_type(vhost: &str, name: &str, arguments: &Table) -> Result<DeclaredType, Rejection> {
+    let problem = match get(arguments, QUEUE_TYPE) {
+        None => return Ok(DeclaredType::Classic),
+        Some(Value::Str(kind)) => match kind.as_slice() {
+            b"classic" | b"" | b"undefined" => return Ok(DeclaredType::Classic),
+            b"quorum" => return Ok(DeclaredType::Quorum),
+            b"stream" => return Ok(DeclaredType::Stream),
+            other => format!("\"unsupported queue type '{}'\"", String::from_utf8_lossy(other)),
+        },
+        Some(other) => unacceptable(other),
+    };
+    Err(invalid(&Resource::queue(vhost, name), QUEUE_TYPE, &problem))
+}
+
+/// Everything that can be wrong with a classic or quorum declaration by itself. A stream is refused as InvalidArgument.
 pub fn validate_queue(declaration: &QueueDeclaration) -> Result<(), Rejection> {
-    let _ = declaration;
+    let QueueDeclaration { vhost, name, arguments, .. } = declaration;
+    let resource = Resource::queue(vhost, name);
+    let kind = declared_type(vhost, name, arguments)?;
+    validate_arguments(&resource, kind, arguments)?;
+    match kind {
+        DeclaredType::Classic => {}
+        DeclaredType::Quorum => {
+            let durable = declaration.durable && declaration.exclusive.is_none();
+            let exclusive = declaration.exclusive.is_some();
+            validate_replicated(&resource, durable, exclusive, declaration.auto_delete)?;
+        }
+        DeclaredType::Stream => {
+            return Err(refuse(Reason::InvalidArgument, format!("{resource} of type stream is a topic")));
+        }
+    }
+    for (argument, value) in known(arguments) {
+        if !(argument.honoured)(value) {
+            let name = argument.name;
+            return Err(refuse(
+                Reason::NotImplemented,
+                format!("argument '{name}' of {resource} is not implemented yet"),
+            ));
+        }
+    }
     Ok(())
 }
 
 /// Everything that can be wrong with declaring a stream; `durable`, `exclusive`, `auto_delete` as the client sent them.
-/// Gives the topic configuration that its arguments amount to (`x-max-age`, `x-max-length-bytes`).
+/// Gives the topic configuration that its arguments amount to (`x-max-age`, `x-max-length-bytes`): as in RabbitMQ,
+/// and unlike in Kafka, a stream without them is kept for ever.
 pub fn validate_stream(
     vhost: &str,
     name: &str,
@@ -33,14 +147,42 @@ pub fn validate_stream(
     auto_delete: bool,
     arguments: &Table,
 ) -> Result<Vec<(String, String)>, Rejection> {
-    let _ = (vhost, name, durable, exclusive, auto_delete, arguments);
-    Ok(Vec::new())
+    let resource = Resource::queue(vhost, name);
+    validate_arguments(&resource, DeclaredType::Stream, arguments)?;
+    validate_replicated(&resource, durable && !exclusive, exclusive, auto_delete)?;
+    let segment = get(arguments, "x-stream-max-segment-size-bytes").and_then(integer);
+    if segment.is_some_and(|bytes| bytes > STREAM_SEGMENT_BYTES_MAX) {
+        let text = "Exceeded max value for x-stream-max-segment-size-bytes";
+        return Err(refuse(Reason::InvalidArgument, text));
+    }
+    let filter = get(arguments, "x-stream-filter-size-bytes").and_then(integer);
+    if filter.is_some_and(|bytes| !(16..=255).contains(&bytes)) {
+        return Err(refuse(Reason::InvalidArgument, "Invalid value for x-stream-filter-size-bytes"));
+    }
+    let bytes = get(arguments, "x-max-length-bytes").and_then(integer).map_or(-1, |n| n.min(i64::MAX.into()));
+    let age_ms = match get(arguments, "x-max-age") {
+        Some(Value::Str(text)) => age_ms(text).map_or(-1, i128::from),
+        _ => -1,
+    };
+    Ok(vec![
+        ("retention.bytes".to_owned(), bytes.to_string()),
+        ("retention.ms".to_owned(), age_ms.to_string()),
+    ])
 }
 
-/// Everything that can be wrong with an exchange declaration by itself.
+/// Everything that can be wrong with an exchange declaration by itself but its name.
 pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
-    let _ = spec;
-    Ok(())
+    match get(&spec.arguments, ALTERNATE_EXCHANGE) {
+        None | Some(Value::Str(_)) => Ok(()),
+        Some(other) => Err(refuse(
+            Reason::InvalidArgument,
+            format!(
+                "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
+                type_name(other),
+                Resource::exchange(&spec.vhost, &spec.name)
+            ),
+        )),
+    }
 }
 
 /// `direct`, `fanout`, `topic`, `headers`; anything else is refused as RabbitMQ does.
@@ -50,11 +192,233 @@ pub fn exchange_kind(name: &str) -> Result<ExchangeKind, Rejection> {
         "fanout" => Ok(ExchangeKind::Fanout),
         "topic" => Ok(ExchangeKind::Topic),
         "headers" => Ok(ExchangeKind::Headers),
-        _ => Err(crate::refusal::unknown_exchange_type(name)),
+        _ => Err(unknown_exchange_type(name)),
     }
 }
 
-/// The value of an argument.
+pub fn exchange_kind_name(kind: ExchangeKind) -> &'static str {
+    match kind {
+        ExchangeKind::Direct => "direct",
+        ExchangeKind::Fanout => "fanout",
+        ExchangeKind::Topic => "topic",
+        ExchangeKind::Headers => "headers",
+    }
+}
+
+/// The value of an argument; the first one if it is given twice.
 pub fn get<'a>(arguments: &'a Table, name: &str) -> Option<&'a Value> {
     arguments.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// Names of the arguments that mean something to a type.
+pub(crate) fn known_to(kind: DeclaredType) -> impl Iterator<Item = &'static str> {
+    ARGUMENTS.iter().filter(move |argument| argument.types.contains(&kind)).map(|argument| argument.name)
+}
+
+fn known(arguments: &Table) -> impl Iterator<Item = (&'static Argument, &Value)> {
+    ARGUMENTS.iter().filter_map(|argument| Some((argument, get(arguments, argument.name)?)))
+}
+
+fn validate_arguments(
+    resource: &Resource<'_>,
+    kind: DeclaredType,
+    arguments: &Table,
+) -> Result<(), Rejection> {
+    for (argument, value) in known(arguments).filter(|(argument, _)| argument.types.contains(&kind)) {
+        (argument.check)(value, arguments).map_err(|problem| invalid(resource, argument.name, &problem))?;
+    }
+    match known(arguments).find(|(argument, _)| !argument.types.contains(&kind)) {
+        None => Ok(()),
+        Some((Argument { name, .. }, _)) => Err(refuse(
+            Reason::InvalidArgument,
+            format!("invalid arg '{name}' for {resource} of queue type {}", kind.module()),
+        )),
+    }
+}
+
+/// Quorum queues and streams.
+fn validate_replicated(
+    resource: &Resource<'_>,
+    durable: bool,
+    exclusive: bool,
+    auto_delete: bool,
+) -> Result<(), Rejection> {
+    let property = if auto_delete {
+        "auto-delete"
+    } else if exclusive {
+        "exclusive-owner"
+    } else if !durable {
+        "non-durable"
+    } else {
+        return Ok(());
+    };
+    Err(refuse(Reason::InvalidArgument, format!("invalid property '{property}' for {resource}")))
+}
+
+fn invalid(resource: &Resource<'_>, name: &str, problem: &str) -> Rejection {
+    refuse(Reason::InvalidArgument, format!("invalid arg '{name}' for {resource}: {problem}"))
+}
+
+/// RabbitMQ's bounds.
+const EXPIRY_MS_MAX: i128 = 315_360_000_000;
+const PRIORITY_MAX: i128 = 255;
+const STREAM_SEGMENT_BYTES_MAX: i128 = 3_000_000_000;
+
+fn unacceptable(value: &Value) -> String {
+    format!("{{unacceptable_type,{}}}", type_name(value))
+}
+
+fn integer_or(value: &Value) -> Result<i128, String> {
+    match value {
+        Value::Int { value, .. } => Ok(*value),
+        other => Err(format!("\"expected integer, got {}\"", type_name(other))),
+    }
+}
+
+fn check_nothing(_: &Value, _: &Table) -> Result<(), String> {
+    Ok(())
+}
+
+fn check_size(value: &Value, _: &Table) -> Result<(), String> {
+    match integer_or(value)? {
+        n if n < 0 => Err(format!("{{value_negative,{n}}}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_positive(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_size(value, arguments)?;
+    if integer_or(value)? == 0 { Err("{value_zero,0}".to_owned()) } else { Ok(()) }
+}
+
+fn check_ttl(value: &Value, _: &Table) -> Result<(), String> {
+    match integer_or(value)? {
+        n if n < 0 => Err(format!("{{value_negative,{n}}}")),
+        n if n > EXPIRY_MS_MAX => Err(format!("{{value_too_large,{n}}}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_expires(value: &Value, arguments: &Table) -> Result<(), String> {
+    if integer_or(value)? == 0 { Err("{value_zero,0}".to_owned()) } else { check_ttl(value, arguments) }
+}
+
+fn check_priority(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_size(value, arguments)?;
+    match integer_or(value)? {
+        n if n > PRIORITY_MAX => Err(format!("{{max_value_exceeded,{n}}}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_version(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_size(value, arguments)?;
+    match integer_or(value)? {
+        // Version 1 differs in RabbitMQ's files alone; clients that ask for it lose nothing.
+        1 | 2 => Ok(()),
+        n => Err(format!("\"unsupported queue version '{n}'\"")),
+    }
+}
+
+fn check_bool(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Bool(_) => Ok(()),
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_string(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Str(_) => Ok(()),
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_dead_letter_key(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_string(value, arguments)?;
+    match get(arguments, "x-dead-letter-exchange") {
+        None => Err("routing_key_but_no_dlx_defined".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_one_of(value: &Value, allowed: &[&str], otherwise: &str) -> Result<(), String> {
+    match value {
+        Value::Str(text) if allowed.iter().any(|name| name.as_bytes() == text.as_slice()) => Ok(()),
+        Value::Str(_) => Err(otherwise.to_owned()),
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_strategy(value: &Value, _: &Table) -> Result<(), String> {
+    check_one_of(value, &["at-most-once", "at-least-once"], "invalid_dlx_strategy")
+}
+
+fn check_overflow(value: &Value, _: &Table) -> Result<(), String> {
+    check_one_of(value, &["drop-head", "reject-publish", "reject-publish-dlx"], "invalid_overflow")
+}
+
+fn check_locator(value: &Value, _: &Table) -> Result<(), String> {
+    let allowed = ["client-local", "balanced", "random", "least-leaders", "min-masters"];
+    check_one_of(value, &allowed, "invalid_queue_locator_arg")
+}
+
+fn check_tag(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Str(text) if text.is_empty() => Err("invalid_member_placement_tag_arg".to_owned()),
+        Value::Str(_) => Ok(()),
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_age(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Str(text) if age_ms(text).is_some() => Ok(()),
+        Value::Str(_) => Err("invalid_max_age".to_owned()),
+        other => Err(unacceptable(other)),
+    }
+}
+
+/// `7D`: a positive number and a unit of Y (365 days), M (30 days), D, h, m, s. Ages beyond i64 are as good as that.
+fn age_ms(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let unit_ms = match unit {
+        "Y" => 365 * DAY_MS,
+        "M" => 30 * DAY_MS,
+        "D" => DAY_MS,
+        "h" => 3600 * 1000,
+        "m" => 60 * 1000,
+        "s" => 1000,
+        _ => return None,
+    };
+    if number.is_empty() || number.bytes().all(|b| b == b'0') {
+        return None;
+    }
+    // Only a number too long for 64 bits fails to parse here.
+    Some(number.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(unit_ms))
+}
+
+fn always(_: &Value) -> bool {
+    true
+}
+
+fn never(_: &Value) -> bool {
+    false
+}
+
+/// Without a length limit there is nothing to drop.
+fn is_drop_head(value: &Value) -> bool {
+    value::same(value, &Value::Str(b"drop-head".to_vec()))
+}
+
+fn is_false(value: &Value) -> bool {
+    *value == Value::Bool(false)
+}
+
+/// No limit.
+fn is_negative(value: &Value) -> bool {
+    integer(value).is_some_and(|n| n < 0)
 }

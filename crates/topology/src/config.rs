@@ -1,7 +1,12 @@
 //! Topic configuration: which Kafka settings exist, their types, defaults and checks.
+//!
+//! Listed is what the broker enforces, and what it may ignore without breaking a promise because it is about files
+//! that Bowline does not have: tools and stream libraries set these on every topic. Anything else is refused, so that
+//! nobody counts on what does not happen (`cleanup.policy=compact`).
 
 use crate::Topic;
-use bowline_model::meta::Rejection;
+use crate::refusal::refuse;
+use bowline_model::meta::{Reason, Rejection};
 use bowline_model::request::PartitionConfig;
 
 /// The node's configuration as topics inherit it.
@@ -34,15 +39,15 @@ impl Default for Defaults {
     }
 }
 
-/// Kafka's configuration types (DescribeConfigs `ConfigType`).
+/// Kafka's configuration types; the number is `ConfigType` of DescribeConfigs (KIP-226, KIP-569).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Type {
-    Boolean,
-    String,
-    Int,
-    Long,
-    Double,
-    List,
+    Boolean = 1,
+    String = 2,
+    Int = 3,
+    Long = 5,
+    Double = 6,
+    List = 7,
 }
 
 /// One topic setting.
@@ -53,10 +58,152 @@ pub struct Entry {
     pub doc: &'static str,
     /// The broker-level setting that it inherits from (a DescribeConfigs synonym).
     pub broker_name: &'static str,
+    rule: Rule,
+    default: fn(&Defaults) -> String,
 }
 
+#[derive(Debug)]
+enum Rule {
+    /// From a lowest to a highest value.
+    Number(i64, i64),
+    /// Between two real numbers.
+    Fraction,
+    OneOf(&'static [&'static str]),
+    /// A comma-separated list of these.
+    ListOf(&'static [&'static str]),
+}
+
+const INT_MAX: i64 = i32::MAX as i64;
+const LONG_MAX: i64 = i64::MAX;
+const NO_FILES: &str =
+    "Accepted without effect: partitions share the node's log and have no files of their own.";
+const DURABLE: &str = "Accepted without effect: every record is on disk before it is acknowledged.";
+const NO_COMPACTION: &str = "Accepted without effect: topics are not compacted.";
+const BOOLEANS: &[&str] = &["true", "false"];
+
 /// All settings, sorted by name.
-pub static ENTRIES: &[Entry] = &[];
+#[rustfmt::skip]
+pub static ENTRIES: &[Entry] = &[
+    Entry { name: "cleanup.policy", kind: Type::List, broker_name: "log.cleanup.policy",
+        rule: Rule::ListOf(&["delete"]), default: |_| "delete".into(),
+        doc: "What happens to old records: delete discards them by age and size." },
+    Entry { name: "compression.type", kind: Type::String, broker_name: "compression.type",
+        rule: Rule::OneOf(&["producer"]), default: |_| "producer".into(),
+        doc: "Batches are kept in the compression their producer chose." },
+    Entry { name: "delete.retention.ms", kind: Type::Long, broker_name: "log.cleaner.delete.retention.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |_| "86400000".into(), doc: NO_COMPACTION },
+    Entry { name: "file.delete.delay.ms", kind: Type::Long, broker_name: "log.segment.delete.delay.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |_| "60000".into(), doc: NO_FILES },
+    Entry { name: "flush.messages", kind: Type::Long, broker_name: "log.flush.interval.messages",
+        rule: Rule::Number(1, LONG_MAX), default: |_| "1".into(), doc: DURABLE },
+    Entry { name: "flush.ms", kind: Type::Long, broker_name: "log.flush.interval.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |_| "0".into(), doc: DURABLE },
+    Entry { name: "index.interval.bytes", kind: Type::Int, broker_name: "log.index.interval.bytes",
+        rule: Rule::Number(0, INT_MAX), default: |_| "4096".into(), doc: NO_FILES },
+    Entry { name: "max.compaction.lag.ms", kind: Type::Long, broker_name: "log.cleaner.max.compaction.lag.ms",
+        rule: Rule::Number(1, LONG_MAX), default: |_| LONG_MAX.to_string(), doc: NO_COMPACTION },
+    Entry { name: "max.message.bytes", kind: Type::Int, broker_name: "message.max.bytes",
+        rule: Rule::Number(0, INT_MAX), default: |d| d.max_message_bytes.to_string(),
+        doc: "The largest record batch that is accepted, after compression, in bytes." },
+    Entry { name: "message.timestamp.after.max.ms", kind: Type::Long,
+        broker_name: "log.message.timestamp.after.max.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |d| clamped(d.timestamp_after_max_ms),
+        doc: "How far a record's timestamp may be ahead of the broker's clock (CreateTime only)." },
+    Entry { name: "message.timestamp.before.max.ms", kind: Type::Long,
+        broker_name: "log.message.timestamp.before.max.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |d| clamped(d.timestamp_before_max_ms),
+        doc: "How far a record's timestamp may be behind the broker's clock (CreateTime only)." },
+    Entry { name: "message.timestamp.type", kind: Type::String, broker_name: "log.message.timestamp.type",
+        rule: Rule::OneOf(&["CreateTime", "LogAppendTime"]), default: |_| "CreateTime".into(),
+        doc: "Whether records carry the producer's time or the broker's time of arrival." },
+    Entry { name: "min.cleanable.dirty.ratio", kind: Type::Double, broker_name: "log.cleaner.min.cleanable.ratio",
+        rule: Rule::Fraction, default: |_| "0.5".into(), doc: NO_COMPACTION },
+    Entry { name: "min.compaction.lag.ms", kind: Type::Long, broker_name: "log.cleaner.min.compaction.lag.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |_| "0".into(), doc: NO_COMPACTION },
+    Entry { name: "min.insync.replicas", kind: Type::Int, broker_name: "min.insync.replicas",
+        rule: Rule::Number(1, 1), default: |_| "1".into(),
+        doc: "How many replicas must have a record before acks=all is answered; there is one." },
+    Entry { name: "preallocate", kind: Type::Boolean, broker_name: "log.preallocate",
+        rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(), doc: NO_FILES },
+    Entry { name: "retention.bytes", kind: Type::Long, broker_name: "log.retention.bytes",
+        rule: Rule::Number(i64::MIN, LONG_MAX), default: |d| limit(d.retention_bytes),
+        doc: "Old records go when a partition is larger than this; negative: any size." },
+    Entry { name: "retention.ms", kind: Type::Long, broker_name: "log.retention.ms",
+        rule: Rule::Number(-1, LONG_MAX), default: |d| limit(d.retention_ms),
+        doc: "Records older than this go; -1: they are kept for ever." },
+    Entry { name: "segment.bytes", kind: Type::Int, broker_name: "log.segment.bytes",
+        rule: Rule::Number(14, INT_MAX), default: |_| "1073741824".into(), doc: NO_FILES },
+    Entry { name: "segment.index.bytes", kind: Type::Int, broker_name: "log.index.size.max.bytes",
+        rule: Rule::Number(4, INT_MAX), default: |_| "10485760".into(), doc: NO_FILES },
+    Entry { name: "segment.jitter.ms", kind: Type::Long, broker_name: "log.roll.jitter.ms",
+        rule: Rule::Number(0, LONG_MAX), default: |_| "0".into(), doc: NO_FILES },
+    Entry { name: "segment.ms", kind: Type::Long, broker_name: "log.roll.ms",
+        rule: Rule::Number(1, LONG_MAX), default: |_| "604800000".into(), doc: NO_FILES },
+];
+
+/// Times and sizes on the wire are signed.
+fn clamped(n: u64) -> String {
+    n.min(i64::MAX as u64).to_string()
+}
+
+fn limit(bound: Option<u64>) -> String {
+    bound.map_or_else(|| "-1".to_owned(), clamped)
+}
+
+/// The setting of that name.
+pub fn entry(name: &str) -> Option<&'static Entry> {
+    ENTRIES.binary_search_by_key(&name, |entry| entry.name).ok().map(|at| &ENTRIES[at])
+}
+
+impl Entry {
+    /// What a topic has that does not set it.
+    pub fn inherited(&self, defaults: &Defaults) -> String {
+        (self.default)(defaults)
+    }
+
+    /// InvalidConfig with Kafka's words.
+    fn validate(&self, value: &str) -> Result<(), Rejection> {
+        let problem = match &self.rule {
+            Rule::Number(low, high) => {
+                let low_of_type = if self.kind == Type::Int { i64::from(i32::MIN) } else { i64::MIN };
+                let high_of_type = if self.kind == Type::Int { INT_MAX } else { LONG_MAX };
+                match value.trim().parse::<i64>() {
+                    Ok(n) if !(low_of_type..=high_of_type).contains(&n) => self.not_a_number(),
+                    Ok(n) if n < *low => format!("Value must be at least {low}"),
+                    Ok(n) if n > *high => format!("Value must be no more than {high}"),
+                    Ok(_) => return Ok(()),
+                    Err(_) => self.not_a_number(),
+                }
+            }
+            Rule::Fraction => match value.trim().parse::<f64>() {
+                Ok(n) if (0.0..=1.0).contains(&n) => return Ok(()),
+                Ok(n) if n < 0.0 => "Value must be at least 0".to_owned(),
+                Ok(_) => "Value must be no more than 1".to_owned(),
+                Err(_) => self.not_a_number(),
+            },
+            Rule::OneOf(allowed) if allowed.contains(&value.trim()) => return Ok(()),
+            Rule::ListOf(allowed) if value.split(',').all(|item| allowed.contains(&item.trim())) => {
+                return Ok(());
+            }
+            Rule::OneOf(allowed) | Rule::ListOf(allowed) => {
+                format!("String must be one of: {}", allowed.join(", "))
+            }
+        };
+        Err(refuse(
+            Reason::InvalidConfig,
+            format!("Invalid value {value} for configuration {}: {problem}", self.name),
+        ))
+    }
+
+    fn not_a_number(&self) -> String {
+        let kind = match self.kind {
+            Type::Int => "INT",
+            Type::Double => "DOUBLE",
+            _ => "LONG",
+        };
+        format!("Not a number of type {kind}")
+    }
+}
 
 /// What holds for a topic, one element per entry of [`ENTRIES`] in the same order.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,14 +218,42 @@ pub struct Effective {
 
 /// For DescribeConfigs.
 pub fn effective(topic: &Topic, defaults: &Defaults) -> Vec<Effective> {
-    let _ = (topic, defaults);
-    Vec::new()
+    effective_of(&topic.configs, defaults)
+}
+
+/// The same for explicit settings of a topic that is being created.
+pub fn effective_of(configs: &[(String, String)], defaults: &Defaults) -> Vec<Effective> {
+    let describe = |entry: &Entry| {
+        let default = entry.inherited(defaults);
+        let own = get(configs, entry.name);
+        Effective {
+            name: entry.name,
+            value: own.map_or_else(|| default.clone(), str::to_owned),
+            explicit: own.is_some(),
+            default,
+        }
+    };
+    ENTRIES.iter().map(describe).collect()
 }
 
 /// Checks explicit configuration; InvalidConfig with Kafka's text otherwise.
 pub fn validate(configs: &[(String, String)]) -> Result<(), Rejection> {
-    let _ = configs;
+    for (name, value) in configs {
+        match entry(name) {
+            Some(entry) => entry.validate(value)?,
+            None => return Err(refuse(Reason::InvalidConfig, format!("Unknown topic config name: {name}"))),
+        }
+    }
     Ok(())
+}
+
+/// Sorted by name; of a name given twice the last value counts.
+pub(crate) fn normalised(configs: &[(String, String)]) -> Vec<(String, String)> {
+    let mut sorted: Vec<(String, String)> =
+        configs.iter().rev().map(|(name, value)| (name.clone(), value.trim().to_owned())).collect();
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sorted.dedup_by(|(later, _), (kept, _)| later == kept);
+    sorted
 }
 
 /// The settings the broker acts on, parsed.
@@ -93,17 +268,26 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: u64,
 }
 
-/// Explicit settings over the node's defaults.
+/// Explicit settings over the node's defaults. Values that [`validate`] would refuse count as not set.
 pub fn parsed(configs: &[(String, String)], defaults: &Defaults) -> TopicConfig {
-    let _ = configs;
+    let number = |name: &str| get(configs, name).and_then(|value| value.parse::<i64>().ok());
+    let or = |name: &str, default: u64| number(name).map_or(default, |n| u64::try_from(n).unwrap_or(default));
+    // Negative numbers stand for no bound.
+    let bound = |name: &str, default: Option<u64>| number(name).map_or(default, |n| u64::try_from(n).ok());
     TopicConfig {
         partition: PartitionConfig {
-            retention_ms: defaults.retention_ms,
-            retention_bytes: defaults.retention_bytes,
+            retention_ms: bound("retention.ms", defaults.retention_ms),
+            retention_bytes: bound("retention.bytes", defaults.retention_bytes),
         },
-        max_message_bytes: defaults.max_message_bytes,
-        log_append_time: false,
-        timestamp_before_max_ms: defaults.timestamp_before_max_ms,
-        timestamp_after_max_ms: defaults.timestamp_after_max_ms,
+        max_message_bytes: or("max.message.bytes", defaults.max_message_bytes.into())
+            .try_into()
+            .unwrap_or(defaults.max_message_bytes),
+        log_append_time: get(configs, "message.timestamp.type") == Some("LogAppendTime"),
+        timestamp_before_max_ms: or("message.timestamp.before.max.ms", defaults.timestamp_before_max_ms),
+        timestamp_after_max_ms: or("message.timestamp.after.max.ms", defaults.timestamp_after_max_ms),
     }
+}
+
+fn get<'a>(configs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    configs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }

@@ -11,21 +11,36 @@
 //! name space per vhost, because to AMQP clients a topic is a queue of type `stream`.
 
 mod applied;
+mod apply;
 pub mod arguments;
+mod bag;
+mod bindings;
+mod checkpoint;
 pub mod config;
+mod decide;
+mod equivalence;
 mod exchange;
+mod headers;
+mod listing;
 pub mod names;
 mod queue;
 pub mod refusal;
+mod route;
+mod slab;
 mod state;
 mod targets;
 mod topic;
+mod trie;
+pub mod value;
 
 pub use applied::{Applied, Check};
+pub use checkpoint::RestoreError;
 pub use config::Defaults;
 pub use exchange::Exchange;
 pub use queue::{Queue, QueueType};
-pub use state::{Entry, RestoreError, Topology};
+pub use state::{
+    BINDINGS_MAX, EXCHANGES_MAX, Entry, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, QUEUES_MAX, Topology,
+};
 pub use targets::{NoExchange, QueueTarget, Targets, TopicTarget};
 pub use topic::Topic;
 

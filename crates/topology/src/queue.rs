@@ -1,6 +1,10 @@
 //! One declared queue.
 
-use bowline_model::meta::QueueDeclaration;
+use crate::arguments;
+use crate::refusal::Resource;
+use crate::{equivalence, refusal};
+use bowline_model::meta::{QueueDeclaration, Rejection, Table};
+use bowline_model::request::QueueSpec;
 use bowline_model::{Millis, QueueId, SessionId, ShardId};
 
 #[derive(Debug)]
@@ -21,9 +25,54 @@ pub enum QueueType {
     Quorum,
 }
 
+impl QueueType {
+    pub fn name(self) -> &'static str {
+        match self {
+            QueueType::Classic => "classic",
+            QueueType::Quorum => "quorum",
+        }
+    }
+}
+
 impl Queue {
     /// Whether session `by` may use it: exclusive queues belong to one connection.
     pub fn open_to(&self, by: SessionId) -> bool {
         self.declared.exclusive.is_none_or(|owner| owner == by)
+    }
+
+    /// Whether declaring it again like this is no change; Locked or Inequivalent otherwise.
+    pub fn check_redeclared(
+        &self,
+        durable: bool,
+        auto_delete: bool,
+        exclusive: Option<SessionId>,
+        arguments: &Table,
+    ) -> Result<(), Rejection> {
+        let declared = &self.declared;
+        if declared.exclusive != exclusive {
+            return Err(refusal::locked(&declared.vhost, &declared.name));
+        }
+        let resource = Resource::queue(&declared.vhost, &declared.name);
+        let durable = durable && exclusive.is_none();
+        equivalence::check_field(&resource, "durable", declared.durable, durable)?;
+        equivalence::check_field(&resource, "auto_delete", declared.auto_delete, auto_delete)?;
+        let kind = match self.kind {
+            QueueType::Classic => arguments::DeclaredType::Classic,
+            QueueType::Quorum => arguments::DeclaredType::Quorum,
+        };
+        equivalence::check_queue_arguments(&resource, kind, &declared.arguments, arguments)
+    }
+
+    pub(crate) fn spec(&self) -> QueueSpec {
+        let declared = &self.declared;
+        QueueSpec {
+            queue: self.id,
+            vhost: declared.vhost.clone(),
+            name: declared.name.clone(),
+            durable: declared.durable,
+            auto_delete: declared.auto_delete,
+            exclusive: declared.exclusive.is_some(),
+            arguments: declared.arguments.clone(),
+        }
     }
 }

@@ -1,14 +1,58 @@
-//! The state and its public face.
+//! The state, and looking things up in it. Changes are in `apply`, routing is in `route`.
+//!
+//! Hash tables here are for finding only: no result depends on the order in which one is walked, so their random
+//! seeds (a guard against chosen names) do not reach anything that must be equal on every replica.
 
-use crate::{Applied, Check, Defaults, Exchange, NoExchange, Queue, Targets, Topic, refusal};
-use bowline_model::meta::{Command, Reason, Rejection, Table};
+use crate::bindings::{Bindings, Slot};
+use crate::slab::Slab;
+use crate::{Defaults, Exchange, Queue, Topic, refusal};
+use bowline_model::meta::{ExchangeKind, ExchangeSpec, Rejection, Table};
 use bowline_model::request::{PartitionSpec, QueueSpec};
-use bowline_model::{Millis, QueueId, SessionId, ShardId, TopicId};
+use bowline_model::{PartitionId, QueueId, SessionId, ShardId, TopicId};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+/// The bounds of one cluster's topology. They guard memory; a cluster that meets them has lost control of its clients.
+pub const EXCHANGES_MAX: usize = 1_000_000;
+pub const QUEUES_MAX: usize = 2_000_000;
+pub const BINDINGS_MAX: usize = 10_000_000;
+/// Of all topics together.
+pub const PARTITIONS_MAX: usize = 200_000;
+pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+
+/// The meta shard's state. Reading is cheap and needs no more than `&self`; sessions do it under a read lock.
 #[derive(Debug)]
 pub struct Topology {
-    data_shards: u16,
-    defaults: Defaults,
+    pub(crate) data_shards: u16,
+    pub(crate) defaults: Defaults,
+    /// Next id of a queue or partition. Never reused, so that data shards cannot confuse an old one with a new one.
+    pub(crate) next_id: u32,
+    pub(crate) next_producer: i64,
+    pub(crate) vhosts: BTreeMap<Box<str>, Vhost>,
+    pub(crate) exchanges: Slab<Exchange>,
+    pub(crate) topics: Slab<Topic>,
+    pub(crate) queues: HashMap<QueueId, Queue>,
+    pub(crate) topic_ids: HashMap<TopicId, Slot>,
+    pub(crate) partitions: HashMap<PartitionId, Slot>,
+    pub(crate) exclusive: HashMap<SessionId, BTreeSet<QueueId>>,
+    pub(crate) bindings: Bindings,
+}
+
+/// Names of one virtual host.
+#[derive(Debug, Default)]
+pub(crate) struct Vhost {
+    pub exchanges: HashMap<Box<str>, Slot>,
+    /// Queues and topics: what the default exchange routes to. Octets, because routing keys are.
+    pub names: HashMap<Box<[u8]>, Named>,
+    pub topics: BTreeMap<Box<str>, Slot>,
+    /// Topics by their names with dots written as underscores.
+    pub folded: BTreeMap<String, BTreeSet<Box<str>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named {
+    Queue { queue: QueueId, durable: bool },
+    Topic(Slot),
 }
 
 /// What a name stands for.
@@ -18,59 +62,43 @@ pub enum Entry<'a> {
     Topic(&'a Topic),
 }
 
-/// A checkpoint that cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RestoreError {
-    /// Written by a later version.
-    Version(u32),
-    Damaged,
-}
-
 impl Topology {
     /// One vhost, `/`, with RabbitMQ's predeclared exchanges. `data_shards` ≥ 1 never changes for a data directory.
     pub fn new(data_shards: u16, defaults: Defaults) -> Topology {
-        Topology { data_shards, defaults }
+        let mut topology = Topology::bare(data_shards, defaults);
+        topology.vhosts.insert("/".into(), Vhost::default());
+        for (name, kind) in PREDECLARED {
+            topology.add_exchange(ExchangeSpec {
+                vhost: "/".to_owned(),
+                name: (*name).to_owned(),
+                kind: *kind,
+                durable: true,
+                auto_delete: false,
+                // Only the broker itself publishes traces.
+                internal: *name == "amq.rabbitmq.trace",
+                arguments: Table::new(),
+            });
+        }
+        topology
     }
 
-    /// Deterministic in state, `now` and `command`.
-    pub fn apply(&mut self, now: Millis, command: &Command) -> Result<Applied, Rejection> {
-        let _ = (now, command);
-        Err(refusal::refuse(Reason::NotImplemented, "not yet"))
-    }
-
-    /// What `apply` would do with it; also refuses what `by` must not touch (other connections' exclusive queues),
-    /// which `apply` cannot know.
-    pub fn check(&self, command: &Command, by: SessionId) -> Check {
-        let _ = (command, by);
-        Check::Log
-    }
-
-    /// The node started again (record `NodeStarted`): exclusive queues, non-durable queues and exchanges go, with
-    /// their bindings. The queues that went, ascending.
-    pub fn node_started(&mut self) -> Vec<QueueId> {
-        Vec::new()
-    }
-
-    /// What goes with a connection, ascending.
-    pub fn exclusive_queues_of(&self, session: SessionId) -> Vec<QueueId> {
-        let _ = session;
-        Vec::new()
-    }
-
-    /// All that data shard `shard` should hold, ascending, for `Provision::Reconcile`.
-    pub fn specs(&self, shard: ShardId) -> (Vec<QueueSpec>, Vec<PartitionSpec>) {
-        let _ = shard;
-        (Vec::new(), Vec::new())
-    }
-
-    /// The whole state, versioned and canonical.
-    pub fn checkpoint(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    pub fn restore(checkpoint: &[u8], defaults: Defaults) -> Result<Topology, RestoreError> {
-        let _ = (checkpoint, defaults);
-        Err(RestoreError::Damaged)
+    /// Without any vhost.
+    pub(crate) fn bare(data_shards: u16, defaults: Defaults) -> Topology {
+        assert!(data_shards > 0, "a node has at least one data shard");
+        Topology {
+            data_shards,
+            defaults,
+            next_id: 1,
+            next_producer: 1,
+            vhosts: BTreeMap::new(),
+            exchanges: Slab::new(),
+            topics: Slab::new(),
+            queues: HashMap::new(),
+            topic_ids: HashMap::new(),
+            partitions: HashMap::new(),
+            exclusive: HashMap::new(),
+            bindings: Bindings::new(),
+        }
     }
 
     pub fn data_shards(&self) -> u16 {
@@ -82,23 +110,25 @@ impl Topology {
     }
 
     pub fn has_vhost(&self, vhost: &str) -> bool {
-        vhost == "/"
+        self.vhosts.contains_key(vhost)
     }
 
     /// The default exchange is "".
     pub fn exchange(&self, vhost: &str, name: &str) -> Option<&Exchange> {
-        let _ = (vhost, name);
-        None
+        let slot = *self.vhosts.get(vhost)?.exchanges.get(name)?;
+        self.exchanges.get(slot)
     }
 
+    /// A topic is not a queue here: see [`Topology::entry`].
     pub fn queue(&self, vhost: &str, name: &str) -> Option<&Queue> {
-        let _ = (vhost, name);
-        None
+        match self.entry(vhost, name)? {
+            Entry::Queue(queue) => Some(queue),
+            Entry::Topic(_) => None,
+        }
     }
 
     pub fn queue_by_id(&self, queue: QueueId) -> Option<&Queue> {
-        let _ = queue;
-        None
+        self.queues.get(&queue)
     }
 
     /// The queue, if it exists and `by` may use it; NotFound or Locked with RabbitMQ's words otherwise.
@@ -108,40 +138,63 @@ impl Topology {
     }
 
     pub fn topic(&self, vhost: &str, name: &str) -> Option<&Topic> {
-        let _ = (vhost, name);
-        None
+        match self.entry(vhost, name)? {
+            Entry::Queue(_) => None,
+            Entry::Topic(topic) => Some(topic),
+        }
     }
 
     pub fn topic_by_id(&self, id: &TopicId) -> Option<&Topic> {
-        let _ = id;
-        None
+        self.topics.get(*self.topic_ids.get(id)?)
+    }
+
+    pub fn topic_of(&self, partition: PartitionId) -> Option<&Topic> {
+        self.topics.get(*self.partitions.get(&partition)?)
     }
 
     /// Sorted by name.
     pub fn topics(&self, vhost: &str) -> impl Iterator<Item = &Topic> {
-        let _ = vhost;
-        std::iter::empty()
+        let names = self.vhosts.get(vhost).into_iter().flat_map(|vhost| vhost.topics.values());
+        names.filter_map(|slot| self.topics.get(*slot))
     }
 
     /// What an AMQP queue name stands for.
     pub fn entry(&self, vhost: &str, name: &str) -> Option<Entry<'_>> {
-        match self.queue(vhost, name) {
-            Some(queue) => Some(Entry::Queue(queue)),
-            None => self.topic(vhost, name).map(Entry::Topic),
+        match self.vhosts.get(vhost)?.names.get(name.as_bytes())? {
+            Named::Queue { queue, .. } => self.queues.get(queue).map(Entry::Queue),
+            Named::Topic(slot) => self.topics.get(*slot).map(Entry::Topic),
         }
     }
 
-    /// Adds to `out` where a message goes that is published to `exchange` with `routing_key`. `headers` is called at
-    /// most once, when a headers exchange is met. Does not refuse internal exchanges.
-    pub fn route(
-        &self,
-        vhost: &str,
-        exchange: &str,
-        routing_key: &[u8],
-        headers: &mut dyn FnMut() -> Table,
-        out: &mut Targets,
-    ) -> Result<(), NoExchange> {
-        let _ = (vhost, exchange, routing_key, headers, out);
-        Err(NoExchange)
+    /// What goes with a connection, ascending.
+    pub fn exclusive_queues_of(&self, session: SessionId) -> Vec<QueueId> {
+        self.exclusive.get(&session).into_iter().flatten().copied().collect()
+    }
+
+    /// All that data shard `shard` should hold, ascending, for `Provision::Reconcile`.
+    pub fn specs(&self, shard: ShardId) -> (Vec<QueueSpec>, Vec<PartitionSpec>) {
+        let mut queues: Vec<QueueSpec> =
+            self.queues.values().filter(|queue| queue.shard == shard).map(Queue::spec).collect();
+        queues.sort_unstable_by_key(|spec| spec.queue);
+        let mut partitions: Vec<PartitionSpec> =
+            self.topics.iter().flat_map(|(_, topic)| topic.specs(0, &self.defaults)).collect();
+        partitions.retain(|spec| self.shard_of(spec.partition) == shard);
+        partitions.sort_unstable_by_key(|spec| spec.partition);
+        (queues, partitions)
+    }
+
+    /// Where a partition lives.
+    pub fn shard_of(&self, partition: PartitionId) -> ShardId {
+        ShardId::of(partition.0, self.data_shards)
     }
 }
+
+const PREDECLARED: &[(&str, ExchangeKind)] = &[
+    ("", ExchangeKind::Direct),
+    ("amq.direct", ExchangeKind::Direct),
+    ("amq.fanout", ExchangeKind::Fanout),
+    ("amq.headers", ExchangeKind::Headers),
+    ("amq.match", ExchangeKind::Headers),
+    ("amq.rabbitmq.trace", ExchangeKind::Topic),
+    ("amq.topic", ExchangeKind::Topic),
+];

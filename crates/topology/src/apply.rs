@@ -1,0 +1,268 @@
+//! Changing the state. Every function here is total: what could be refused was refused by `decide`.
+
+use crate::bindings::{Slot, Target, encoded_arguments};
+use crate::decide::resolve;
+use crate::state::{Named, Topology};
+use crate::{Applied, Exchange, Queue, QueueType, Topic, arguments, config, names};
+use bowline_model::meta::{Binding, Command, ExchangeSpec, QueueDeclaration, Rejection, TopicSpec};
+use bowline_model::{Millis, PartitionId, QueueId};
+use std::sync::Arc;
+
+impl Topology {
+    /// Deterministic in state, `now` and `command`.
+    pub fn apply(&mut self, now: Millis, command: &Command) -> Result<Applied, Rejection> {
+        if let Some(done) = self.decide(command)? {
+            return Ok(done);
+        }
+        Ok(match command {
+            Command::ExchangeDeclare(spec) => {
+                self.add_exchange(spec.clone());
+                Applied::Changed
+            }
+            Command::ExchangeDelete { vhost, name, .. } => {
+                if let Some(slot) = self.exchange_slot(vhost, name) {
+                    self.remove_exchanges(vec![slot]);
+                }
+                Applied::Changed
+            }
+            Command::Bind(binding) => {
+                self.add_binding(binding);
+                Applied::Changed
+            }
+            Command::Unbind(binding) => {
+                self.remove_binding(binding);
+                Applied::Changed
+            }
+            Command::QueueDeclare(declaration) => self.declare_queue(now, declaration),
+            Command::QueueRemove { queue } => {
+                self.remove_queue(*queue);
+                Applied::QueueRemoved { queue: *queue }
+            }
+            Command::TopicCreate(spec) => self.create_topic(now, spec),
+            Command::TopicDelete { vhost, name } => self.delete_topic(vhost, name),
+            Command::PartitionsAdd { vhost, name, total } => self.add_partitions(vhost, name, *total),
+            Command::TopicConfigure { vhost, name, configs } => self.configure_topic(vhost, name, configs),
+            Command::ProducerId => {
+                let id = self.next_producer;
+                self.next_producer += 1;
+                Applied::ProducerId(id)
+            }
+        })
+    }
+
+    /// The node started again (record `NodeStarted`): exclusive queues, non-durable queues and exchanges go, with
+    /// their bindings. The queues that went, ascending. A binding is as durable as the less durable of its ends.
+    pub fn node_started(&mut self) -> Vec<QueueId> {
+        let goes = |queue: &&Queue| !queue.declared.durable || queue.declared.exclusive.is_some();
+        let mut queues: Vec<QueueId> = self.queues.values().filter(goes).map(|queue| queue.id).collect();
+        queues.sort_unstable();
+        for queue in &queues {
+            self.remove_queue(*queue);
+        }
+        let transient = self.exchanges.iter().filter(|(_, exchange)| !exchange.spec.durable);
+        let transient = transient.map(|(slot, _)| slot).collect();
+        self.remove_exchanges(transient);
+        queues
+    }
+
+    pub(crate) fn add_exchange(&mut self, spec: ExchangeSpec) {
+        let (vhost, name) = (spec.vhost.clone(), spec.name.clone());
+        let slot = self.exchanges.insert(Exchange::new(spec));
+        self.vhosts.entry(vhost.into()).or_default().exchanges.insert(name.into(), slot);
+    }
+
+    pub(crate) fn add_binding(&mut self, binding: &Binding) {
+        let Some(vhost) = self.vhosts.get(&*binding.vhost) else { return };
+        let Some(source) = vhost.exchanges.get(&*binding.source).copied() else { return };
+        let Some(target) = resolve(vhost, &binding.destination) else { return };
+        let arguments = encoded_arguments(&binding.arguments);
+        let id = self.bindings.insert(source, target, binding.routing_key.as_str().into(), arguments);
+        if let (Some(exchange), Some(record)) = (self.exchanges.get_mut(source), self.bindings.get(id)) {
+            exchange.matcher.add(id, record);
+        }
+    }
+
+    pub(crate) fn add_queue(&mut self, id: QueueId, created: Millis, declared: QueueDeclaration) {
+        let kind = match arguments::declared_type(&declared.vhost, &declared.name, &declared.arguments) {
+            Ok(arguments::DeclaredType::Quorum) => QueueType::Quorum,
+            _ => QueueType::Classic,
+        };
+        let named = Named::Queue { queue: id, durable: declared.durable };
+        let vhost = self.vhosts.entry(declared.vhost.as_str().into()).or_default();
+        vhost.names.insert(declared.name.as_bytes().into(), named);
+        if let Some(session) = declared.exclusive {
+            self.exclusive.entry(session).or_default().insert(id);
+        }
+        let shard = self.shard_of_id(id.0);
+        self.queues.insert(id, Queue { id, shard, kind, declared, created });
+    }
+
+    pub(crate) fn add_topic(&mut self, topic: Topic) -> Slot {
+        let (id, name, partitions) = (topic.id, topic.name.clone(), topic.partitions.clone());
+        let vhost_name: Box<str> = topic.vhost.as_str().into();
+        let slot = self.topics.insert(topic);
+        let vhost = self.vhosts.entry(vhost_name).or_default();
+        vhost.names.insert(name.as_bytes().into(), Named::Topic(slot));
+        vhost.folded.entry(names::folded(&name)).or_default().insert(name.as_str().into());
+        vhost.topics.insert(name.into(), slot);
+        self.topic_ids.insert(id, slot);
+        self.partitions.extend(partitions.iter().map(|partition| (*partition, slot)));
+        slot
+    }
+
+    fn declare_queue(&mut self, now: Millis, declaration: &QueueDeclaration) -> Applied {
+        let id = QueueId(self.next_id);
+        self.next_id += 1;
+        let mut declared = declaration.clone();
+        declared.durable &= declared.exclusive.is_none();
+        self.add_queue(id, now, declared);
+        Applied::NewQueue(self.queues[&id].spec())
+    }
+
+    fn create_topic(&mut self, now: Millis, spec: &TopicSpec) -> Applied {
+        let partitions: Arc<[PartitionId]> = self.new_partitions(spec.partitions).collect();
+        let slot = self.add_topic(Topic {
+            vhost: spec.vhost.clone(),
+            name: spec.name.clone(),
+            id: spec.id,
+            partitions,
+            configs: config::normalised(&spec.configs),
+            arguments: spec.arguments.clone(),
+            created: now,
+        });
+        let partitions =
+            self.topics.get(slot).map(|topic| topic.specs(0, &self.defaults)).unwrap_or_default();
+        Applied::NewTopic { id: spec.id, partitions }
+    }
+
+    fn add_partitions(&mut self, vhost: &str, name: &str, total: u32) -> Applied {
+        let Some(slot) = self.topic_slot(vhost, name) else { return Applied::Unchanged };
+        let present = self.topics.get(slot).map_or(0, |topic| topic.partitions.len());
+        let added: Vec<PartitionId> = self.new_partitions(total - present as u32).collect();
+        self.partitions.extend(added.iter().map(|partition| (*partition, slot)));
+        let Some(topic) = self.topics.get_mut(slot) else { return Applied::Unchanged };
+        topic.partitions = topic.partitions.iter().copied().chain(added).collect();
+        Applied::PartitionsAdded { id: topic.id, added: topic.specs(present, &self.defaults) }
+    }
+
+    fn configure_topic(&mut self, vhost: &str, name: &str, configs: &[(String, String)]) -> Applied {
+        let Some(slot) = self.topic_slot(vhost, name) else { return Applied::Unchanged };
+        let Some(topic) = self.topics.get_mut(slot) else { return Applied::Unchanged };
+        topic.configs = config::normalised(configs);
+        Applied::TopicConfigured { id: topic.id, partitions: topic.specs(0, &self.defaults) }
+    }
+
+    fn delete_topic(&mut self, vhost: &str, name: &str) -> Applied {
+        let Some(slot) = self.topic_slot(vhost, name) else { return Applied::Unchanged };
+        // Bindings first: removing them looks at the exchanges only, but the slot must not be reused before.
+        self.remove_bindings_to(Target::Topic(slot));
+        let Some(topic) = self.topics.remove(slot) else { return Applied::Unchanged };
+        if let Some(vhost) = self.vhosts.get_mut(vhost) {
+            vhost.names.remove(name.as_bytes());
+            vhost.topics.remove(name);
+            let folded = names::folded(name);
+            if let Some(topics) = vhost.folded.get_mut(&folded) {
+                topics.remove(name);
+                if topics.is_empty() {
+                    vhost.folded.remove(&folded);
+                }
+            }
+        }
+        self.topic_ids.remove(&topic.id);
+        for partition in topic.partitions.iter() {
+            self.partitions.remove(partition);
+        }
+        Applied::TopicRemoved { id: topic.id, partitions: topic.partitions.to_vec() }
+    }
+
+    fn new_partitions(&mut self, count: u32) -> impl Iterator<Item = PartitionId> + use<> {
+        let first = self.next_id;
+        self.next_id += count;
+        (first..first + count).map(PartitionId)
+    }
+
+    fn remove_queue(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.remove(&id) else { return };
+        let declared = queue.declared;
+        if let Some(vhost) = self.vhosts.get_mut(&*declared.vhost) {
+            vhost.names.remove(declared.name.as_bytes());
+        }
+        if let Some(session) = declared.exclusive
+            && let Some(queues) = self.exclusive.get_mut(&session)
+        {
+            queues.remove(&id);
+            if queues.is_empty() {
+                self.exclusive.remove(&session);
+            }
+        }
+        self.remove_bindings_to(Target::Queue { queue: id, durable: declared.durable });
+    }
+
+    fn remove_binding(&mut self, binding: &Binding) {
+        let Some(vhost) = self.vhosts.get(&*binding.vhost) else { return };
+        let Some(source) = vhost.exchanges.get(&*binding.source).copied() else { return };
+        let Some(target) = resolve(vhost, &binding.destination) else { return };
+        let arguments = encoded_arguments(&binding.arguments);
+        let Some(id) = self.bindings.find(source, target, &binding.routing_key, &arguments) else { return };
+        self.unlink(id);
+        let abandoned = self.abandoned(source).then_some(source);
+        self.remove_exchanges(abandoned.into_iter().collect());
+    }
+
+    /// And with them auto-delete exchanges that lose their last binding.
+    fn remove_bindings_to(&mut self, target: Target) {
+        let abandoned = self.unlink_target(target);
+        self.remove_exchanges(abandoned);
+    }
+
+    /// Removes exchanges with the bindings at both their ends; auto-delete exchanges that lose their last binding by
+    /// it follow.
+    fn remove_exchanges(&mut self, mut going: Vec<Slot>) {
+        while let Some(slot) = going.pop() {
+            let Some(exchange) = self.exchanges.remove(slot) else { continue };
+            if let Some(vhost) = self.vhosts.get_mut(&*exchange.spec.vhost) {
+                vhost.exchanges.remove(&*exchange.spec.name);
+            }
+            while let Some(&id) = self.bindings.of_source(slot).last() {
+                self.bindings.remove(id);
+            }
+            going.extend(self.unlink_target(Target::Exchange(slot)));
+        }
+    }
+
+    /// Removes all bindings to `target`. The auto-delete exchanges that have no bindings left by it.
+    fn unlink_target(&mut self, target: Target) -> Vec<Slot> {
+        let mut abandoned = Vec::new();
+        while let Some(&id) = self.bindings.of_target(target).last() {
+            if let Some(source) = self.unlink(id)
+                && self.abandoned(source)
+            {
+                abandoned.push(source);
+            }
+        }
+        abandoned
+    }
+
+    /// Removes one binding from the registry and from its exchange's table; its source.
+    fn unlink(&mut self, id: u32) -> Option<Slot> {
+        let record = self.bindings.remove(id)?;
+        if let Some(exchange) = self.exchanges.get_mut(record.source) {
+            exchange.matcher.remove(id, &record);
+        }
+        Some(record.source)
+    }
+
+    /// An auto-delete exchange goes when its last binding has gone.
+    fn abandoned(&self, slot: Slot) -> bool {
+        self.exchanges.get(slot).is_some_and(|exchange| exchange.spec.auto_delete)
+            && self.bindings.of_source(slot).is_empty()
+    }
+
+    fn exchange_slot(&self, vhost: &str, name: &str) -> Option<Slot> {
+        self.vhosts.get(vhost)?.exchanges.get(name).copied()
+    }
+
+    fn topic_slot(&self, vhost: &str, name: &str) -> Option<Slot> {
+        self.vhosts.get(vhost)?.topics.get(name).copied()
+    }
+}

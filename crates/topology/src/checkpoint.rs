@@ -1,0 +1,161 @@
+//! The whole state as bytes and back.
+//!
+//! ```text
+//! checkpoint := version u32 LE | postcard of `Content`
+//! ```
+//! Canonical: every list is sorted by what names its elements, so equal states give equal bytes on every replica.
+//! Versions are never reused. Fields of the logged types are only ever appended (see `model::meta`).
+
+use crate::Topic;
+use crate::config::Defaults;
+use crate::listing::in_order;
+use crate::state::Topology;
+use bowline_model::meta::{Binding, ExchangeSpec, QueueDeclaration, Table};
+use bowline_model::{Millis, PartitionId, QueueId, TopicId};
+use serde::{Deserialize, Serialize};
+
+const VERSION: u32 = 1;
+
+/// A checkpoint that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestoreError {
+    /// Written by a later version.
+    Version(u32),
+    Damaged,
+}
+
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RestoreError::Version(version) => write!(f, "topology checkpoint of unknown version {version}"),
+            RestoreError::Damaged => f.write_str("topology checkpoint is damaged"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    data_shards: u16,
+    next_id: u32,
+    next_producer: i64,
+    vhosts: Vec<String>,
+    exchanges: Vec<ExchangeSpec>,
+    queues: Vec<StoredQueue>,
+    topics: Vec<StoredTopic>,
+    bindings: Vec<Binding>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredQueue {
+    id: QueueId,
+    created: Millis,
+    declared: QueueDeclaration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    vhost: String,
+    name: String,
+    id: TopicId,
+    created: Millis,
+    partitions: Vec<PartitionId>,
+    configs: Vec<(String, String)>,
+    arguments: Table,
+}
+
+impl Topology {
+    /// The whole state, versioned and canonical.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let vhosts: Vec<String> = self.vhosts.keys().map(|name| name.to_string()).collect();
+        let mut queues: Vec<StoredQueue> = self
+            .queues
+            .values()
+            .map(|queue| StoredQueue {
+                id: queue.id,
+                created: queue.created,
+                declared: queue.declared.clone(),
+            })
+            .collect();
+        queues.sort_unstable_by_key(|queue| queue.id);
+        let content = Content {
+            data_shards: self.data_shards,
+            next_id: self.next_id,
+            next_producer: self.next_producer,
+            exchanges: vhosts.iter().flat_map(|v| self.exchanges(v)).map(|x| x.spec.clone()).collect(),
+            queues,
+            topics: vhosts.iter().flat_map(|v| self.topics(v)).map(stored).collect(),
+            bindings: in_order(self.bindings.iter().filter_map(|record| self.describe(record)).collect()),
+            vhosts,
+        };
+        let out = VERSION.to_le_bytes().to_vec();
+        postcard::to_extend(&content, out).expect("our plain data always serialises")
+    }
+
+    /// Reads a checkpoint. What `defaults` says now holds for topics that do not set it themselves.
+    pub fn restore(checkpoint: &[u8], defaults: Defaults) -> Result<Topology, RestoreError> {
+        let (version, content) = checkpoint.split_first_chunk::<4>().ok_or(RestoreError::Damaged)?;
+        match u32::from_le_bytes(*version) {
+            VERSION => {}
+            0 => return Err(RestoreError::Damaged),
+            other => return Err(RestoreError::Version(other)),
+        }
+        let content: Content = postcard::from_bytes(content).map_err(|_| RestoreError::Damaged)?;
+        if content.data_shards == 0 {
+            return Err(RestoreError::Damaged);
+        }
+        let expected =
+            (content.exchanges.len(), content.queues.len(), content.topics.len(), content.bindings.len());
+        let mut topology = Topology::bare(content.data_shards, defaults);
+        topology.next_id = content.next_id;
+        topology.next_producer = content.next_producer;
+        for vhost in content.vhosts {
+            topology.vhosts.insert(vhost.into(), Default::default());
+        }
+        for spec in content.exchanges {
+            topology.add_exchange(spec);
+        }
+        for queue in content.queues {
+            topology.add_queue(queue.id, queue.created, queue.declared);
+        }
+        for topic in content.topics {
+            topology.add_topic(restored(topic));
+        }
+        for binding in &content.bindings {
+            topology.add_binding(binding);
+        }
+        // What was dropped or laid over something else on the way does not count: nothing may be.
+        let names: usize = topology.vhosts.values().map(|vhost| vhost.names.len()).sum();
+        let exchanges: usize = topology.vhosts.values().map(|vhost| vhost.exchanges.len()).sum();
+        let found = (exchanges, topology.queues.len(), topology.topic_ids.len(), topology.bindings.len());
+        if found != expected || names != expected.1 + expected.2 {
+            return Err(RestoreError::Damaged);
+        }
+        Ok(topology)
+    }
+}
+
+fn stored(topic: &Topic) -> StoredTopic {
+    StoredTopic {
+        vhost: topic.vhost.clone(),
+        name: topic.name.clone(),
+        id: topic.id,
+        created: topic.created,
+        partitions: topic.partitions.to_vec(),
+        configs: topic.configs.clone(),
+        arguments: topic.arguments.clone(),
+    }
+}
+
+fn restored(topic: StoredTopic) -> Topic {
+    Topic {
+        vhost: topic.vhost,
+        name: topic.name,
+        id: topic.id,
+        partitions: topic.partitions.into(),
+        configs: topic.configs,
+        arguments: topic.arguments,
+        created: topic.created,
+    }
+}

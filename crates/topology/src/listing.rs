@@ -1,0 +1,79 @@
+//! Lists of what is there, for inspection and for checkpoints. Not for hot paths.
+
+use crate::bindings::{Record, Target, decoded_arguments};
+use crate::state::Topology;
+use crate::{Exchange, Queue};
+use bowline_model::meta::{Binding, Destination};
+
+impl Topology {
+    /// Sorted by name; the default exchange is the first.
+    pub fn exchanges(&self, vhost: &str) -> Vec<&Exchange> {
+        let slots = self.vhosts.get(vhost).into_iter().flat_map(|vhost| vhost.exchanges.values());
+        let mut exchanges: Vec<&Exchange> = slots.filter_map(|slot| self.exchanges.get(*slot)).collect();
+        exchanges.sort_unstable_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        exchanges
+    }
+
+    /// Ascending by id.
+    pub fn queues(&self, vhost: &str) -> Vec<&Queue> {
+        let mut queues: Vec<&Queue> =
+            self.queues.values().filter(|queue| queue.declared.vhost == vhost).collect();
+        queues.sort_unstable_by_key(|queue| queue.id);
+        queues
+    }
+
+    /// Bindings whose source is this exchange, in canonical order.
+    pub fn bindings_from(&self, vhost: &str, exchange: &str) -> Vec<Binding> {
+        let Some(slot) = self.vhosts.get(vhost).and_then(|vhost| vhost.exchanges.get(exchange)) else {
+            return Vec::new();
+        };
+        self.described(self.bindings.of_source(*slot))
+    }
+
+    /// Bindings that lead to this queue, topic or exchange, in canonical order.
+    pub fn bindings_to(&self, vhost: &str, destination: &Destination) -> Vec<Binding> {
+        let target = self.vhosts.get(vhost).and_then(|vhost| crate::decide::resolve(vhost, destination));
+        target.map(|target| self.described(self.bindings.of_target(target))).unwrap_or_default()
+    }
+
+    fn described(&self, ids: &[u32]) -> Vec<Binding> {
+        let records = ids.iter().filter_map(|id| self.bindings.get(*id));
+        in_order(records.filter_map(|record| self.describe(record)).collect())
+    }
+
+    /// A binding by names.
+    pub(crate) fn describe(&self, record: &Record) -> Option<Binding> {
+        let source = &self.exchanges.get(record.source)?.spec;
+        let destination = match record.target {
+            Target::Queue { queue, .. } => Destination::Queue(self.queues.get(&queue)?.declared.name.clone()),
+            Target::Topic(slot) => Destination::Queue(self.topics.get(slot)?.name.clone()),
+            Target::Exchange(slot) => Destination::Exchange(self.exchanges.get(slot)?.spec.name.clone()),
+        };
+        Some(Binding {
+            vhost: source.vhost.clone(),
+            source: source.name.clone(),
+            destination,
+            routing_key: record.key.to_string(),
+            arguments: decoded_arguments(&record.arguments),
+        })
+    }
+}
+
+/// By source, destination, key and the arguments' bytes: the parts of a binding's identity.
+pub(crate) fn in_order(mut bindings: Vec<Binding>) -> Vec<Binding> {
+    bindings.sort_by(|a, b| {
+        let names = |binding: &Binding| {
+            (
+                binding.vhost.clone(),
+                binding.source.clone(),
+                binding.destination.clone(),
+                binding.routing_key.clone(),
+            )
+        };
+        names(a).cmp(&names(b)).then_with(|| {
+            crate::bindings::encoded_arguments(&a.arguments)
+                .cmp(&crate::bindings::encoded_arguments(&b.arguments))
+        })
+    });
+    bindings
+}

@@ -1,0 +1,174 @@
+//! Routing: from exchange to exchange until only queues and topics are left.
+//!
+//! Exchange-to-exchange bindings and alternate exchanges may form cycles: each exchange is visited once per publish.
+//! An alternate exchange takes over when its exchange matched nothing at all, another exchange included, as in
+//! RabbitMQ; whether that other exchange then found a queue does not count.
+
+use crate::bindings::{Slot, Target};
+use crate::exchange::Matcher;
+use crate::headers::LazyHeaders;
+use crate::state::{Named, Topology, Vhost};
+use crate::{NoExchange, QueueTarget, Targets, TopicTarget};
+use bowline_model::ShardId;
+use bowline_model::meta::Table;
+use smallvec::SmallVec;
+
+impl Topology {
+    /// Adds to `out` where a message goes that is published to `exchange` with `routing_key`. `headers` is called at
+    /// most once, when a headers exchange is met. Does not refuse internal exchanges.
+    pub fn route(
+        &self,
+        vhost: &str,
+        exchange: &str,
+        routing_key: &[u8],
+        headers: &mut dyn FnMut() -> Table,
+        out: &mut Targets,
+    ) -> Result<(), NoExchange> {
+        let vhost = self.vhosts.get(vhost).ok_or(NoExchange)?;
+        let had_some = !out.is_empty();
+        if exchange.is_empty() {
+            if let Some(named) = vhost.names.get(routing_key) {
+                self.put(named.target(), out);
+            }
+            if had_some {
+                out.deduplicate();
+            }
+            return Ok(());
+        }
+        let start = *vhost.exchanges.get(exchange).ok_or(NoExchange)?;
+        let mut headers = LazyHeaders::new(headers);
+        let mut onward = Onward::default();
+        let mut repeated = had_some;
+        repeated |= self.visit(start, routing_key, &mut headers, out, &mut onward);
+        if !onward.is_empty() {
+            self.walk(vhost, start, routing_key, &mut headers, out, onward);
+            repeated = true;
+        }
+        if repeated {
+            out.deduplicate();
+        }
+        Ok(())
+    }
+
+    /// Visits what `start` led on to, and so on.
+    #[cold]
+    fn walk<'a>(
+        &'a self,
+        vhost: &Vhost,
+        start: Slot,
+        key: &[u8],
+        headers: &mut LazyHeaders<'_>,
+        out: &mut Targets,
+        mut onward: Onward<'a>,
+    ) {
+        let mut visited = Visited::default();
+        visited.enter(start);
+        loop {
+            if let Some(name) = onward.alternate.take()
+                && let Some(slot) = vhost.exchanges.get(name)
+            {
+                onward.exchanges.push(*slot);
+            }
+            let Some(slot) = onward.exchanges.pop() else { break };
+            if visited.enter(slot) {
+                self.visit(slot, key, headers, out, &mut onward);
+            }
+        }
+    }
+
+    /// Adds the targets of one exchange to `out`, and where to go on to `onward`. True if there may be doubles.
+    #[inline]
+    fn visit<'a>(
+        &'a self,
+        slot: Slot,
+        key: &[u8],
+        headers: &mut LazyHeaders<'_>,
+        out: &mut Targets,
+        onward: &mut Onward<'a>,
+    ) -> bool {
+        let Some(exchange) = self.exchanges.get(slot) else { return false };
+        let mut matched = false;
+        out.needs_headers |= matches!(exchange.matcher, Matcher::Headers(_));
+        let repeated = exchange.matcher.find(key, headers, |target| {
+            matched = true;
+            match target {
+                Target::Exchange(next) => onward.exchanges.push(next),
+                _ => self.put(target, out),
+            }
+        });
+        if !matched {
+            onward.alternate = exchange.alternate.as_deref();
+        }
+        repeated
+    }
+
+    #[inline]
+    fn put(&self, target: Target, out: &mut Targets) {
+        match target {
+            Target::Queue { queue, durable } => {
+                let shard = ShardId::of(queue.0, self.data_shards);
+                out.queues.push(QueueTarget { queue, shard, durable });
+            }
+            Target::Topic(slot) => {
+                if let Some(topic) = self.topics.get(slot) {
+                    out.topics.push(TopicTarget { id: topic.id, partitions: topic.partitions.clone() });
+                }
+            }
+            Target::Exchange(_) => {}
+        }
+    }
+}
+
+/// Where one visit leads on to.
+#[derive(Default)]
+struct Onward<'a> {
+    exchanges: SmallVec<[Slot; 4]>,
+    /// Set when the exchange just visited matched nothing.
+    alternate: Option<&'a str>,
+}
+
+impl Onward<'_> {
+    fn is_empty(&self) -> bool {
+        self.exchanges.is_empty() && self.alternate.is_none()
+    }
+}
+
+/// A set of exchanges as bits.
+#[derive(Default)]
+struct Visited(SmallVec<[u64; 4]>);
+
+impl Visited {
+    /// False if it was in already.
+    fn enter(&mut self, slot: Slot) -> bool {
+        let (word, bit) = (slot as usize / 64, 1u64 << (slot % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+}
+
+impl Targets {
+    fn deduplicate(&mut self) {
+        if self.queues.len() > 1 {
+            self.queues.sort_unstable_by_key(|target| target.queue);
+            self.queues.dedup_by_key(|target| target.queue);
+        }
+        if self.topics.len() > 1 {
+            self.topics.sort_by_key(|target| target.id);
+            self.topics.dedup_by_key(|target| target.id);
+        }
+    }
+}
+
+impl Named {
+    #[inline]
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Named::Queue { queue, durable } => Target::Queue { queue, durable },
+            Named::Topic(slot) => Target::Topic(slot),
+        }
+    }
+}
