@@ -1,1 +1,29 @@
-//! front-kafka
+//! The Kafka front end: sessions that serve unmodified Kafka clients.
+//!
+//! ```text
+//! socket ─► connection (frames in, segments out) ─► session (order, what waits for what) ─► handlers/ (one API each)
+//!                                                       │ requests                   ▲ events
+//!                                                       ▼                            │
+//!                                                     Link (the shards of the node)
+//! ```
+//! * [`server`]: listener to connections. [`connection`]: the thin shell around a socket.
+//! * [`session`]: frames and events in, requests and response segments out; no socket, no clock.
+//! * [`handlers`]: one file for each API; [`versions`] says what is served.
+//! * [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
+//!
+//! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
+//! make grow has a bound in [`options::Limits`]. Transactions, SASL, ACLs, share groups and KIP-848 groups are
+//! absent on purpose, and therefore not advertised.
+
+pub mod catalog;
+pub mod connection;
+pub mod errors;
+pub mod handlers;
+pub mod options;
+pub mod pending;
+pub mod server;
+pub mod session;
+pub mod versions;
+
+pub use options::{Limits, Options};
+pub use server::serve;

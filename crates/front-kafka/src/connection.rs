@@ -1,0 +1,389 @@
+//! The thin shell around a socket: bytes to frames, session to link, segments to vectored writes.
+//!
+//! One task owns socket, session and link; there is no lock and no hand-over. What is bounded here: the read buffer
+//! grows only as bytes arrive, large requests draw on a budget of the whole listener, reading stops while the session
+//! has enough to do or the peer does not take its answers, and a peer that stops in the middle is let go.
+
+use crate::options::{LARGE_REQUEST_BYTES, Limits};
+use crate::pending::Closed;
+use crate::session::{Now, Session};
+use bowline_codec_kafka::frame::FrameSplitter;
+use bowline_model::event::Event;
+use bowline_net::Shutdown;
+use bowline_replica::Link;
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room that is offered to a read when nothing is known about what comes.
+const READ_BYTES: usize = 16 * 1024;
+/// Room that is offered at most at a time for a request that is known to be large, so that a claimed size costs
+/// nothing before the bytes are there.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Segments in one vectored write.
+const WRITE_SLICES_MAX: usize = 64;
+/// Unit of the budget for large requests, bytes (a semaphore counts in 32 bits at a time).
+const BUDGET_UNIT: usize = 1024;
+/// What is ready is still written to a connection that is being closed, for this long at most.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Bytes as units of the budget for large requests.
+pub fn budget_units(bytes: usize) -> usize {
+    bytes.div_ceil(BUDGET_UNIT)
+}
+
+/// How a connection came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    ByPeer,
+    Closed(Closed),
+    Io(io::Error),
+    Idle,
+    /// The peer stopped in the middle of a request, or does not take its answers.
+    Stalled,
+}
+
+/// Runs the connection until it ends; never fails, only tells how it went.
+pub async fn run(
+    stream: TcpStream,
+    session: Session,
+    link: Link,
+    limits: Limits,
+    large_requests: Arc<Semaphore>,
+    shutdown: Shutdown,
+) -> Ended {
+    let now = Instant::now();
+    let mut connection = Connection {
+        stream,
+        session,
+        link,
+        splitter: FrameSplitter::new(limits.request_bytes_max),
+        limits,
+        large_requests,
+        permit: None,
+        input: BytesMut::new(),
+        output: VecDeque::new(),
+        output_bytes: 0,
+        events: Vec::new(),
+        moved: now,
+        sniffed: false,
+    };
+    connection.run(shutdown).await
+}
+
+struct Connection {
+    stream: TcpStream,
+    session: Session,
+    link: Link,
+    limits: Limits,
+    splitter: FrameSplitter,
+    large_requests: Arc<Semaphore>,
+    /// For the large request that is being received or served.
+    permit: Option<OwnedSemaphorePermit>,
+    input: BytesMut,
+    output: VecDeque<Bytes>,
+    output_bytes: usize,
+    events: Vec<Event>,
+    /// When a byte was last read or written.
+    moved: Instant,
+    /// The first bytes were looked at and may be Kafka.
+    sniffed: bool,
+}
+
+/// What the next wake-up is for.
+enum Woken {
+    Readable,
+    Writable,
+    Events,
+    Timer,
+    Budget(OwnedSemaphorePermit),
+    Stop,
+}
+
+impl Connection {
+    async fn run(&mut self, mut shutdown: Shutdown) -> Ended {
+        let timer = tokio::time::sleep(self.limits.idle);
+        tokio::pin!(timer);
+        let mut stopping = false;
+        loop {
+            if let Err(error) = self.work() {
+                return Ended::Io(error);
+            }
+            if self.session.closed().is_some() {
+                return self.farewell().await;
+            }
+            let deadline = self.deadline();
+            // A timer that fires too early is cheaper than one that is moved with every request.
+            if deadline < timer.deadline().into_std() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline.into());
+            }
+            let (reads, writes, wants_budget) =
+                (self.may_read(), !self.output.is_empty(), self.wanted_budget());
+            let woken = tokio::select! {
+                () = self.link.wait() => Woken::Events,
+                ready = self.stream.readable(), if reads => match ready {
+                    Ok(()) => Woken::Readable,
+                    Err(error) => return Ended::Io(error),
+                },
+                ready = self.stream.writable(), if writes => match ready {
+                    Ok(()) => Woken::Writable,
+                    Err(error) => return Ended::Io(error),
+                },
+                permit = self.large_requests.clone().acquire_many_owned(wants_budget), if wants_budget > 0 => {
+                    Woken::Budget(permit.expect("the semaphore is never closed"))
+                }
+                () = &mut timer => Woken::Timer,
+                _ = shutdown.wait_for(|stop| *stop), if !stopping => Woken::Stop,
+            };
+            match woken {
+                // `work` looks at all of these anyway.
+                Woken::Events | Woken::Writable => {}
+                Woken::Readable => match self.read() {
+                    Ok(0) => return Ended::ByPeer,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Ended::Io(error),
+                },
+                Woken::Budget(permit) => self.permit = Some(permit),
+                Woken::Timer => {
+                    if let Some(ended) = self.out_of_time() {
+                        return ended;
+                    }
+                    self.session.expire(now());
+                }
+                Woken::Stop => {
+                    stopping = true;
+                    self.session.stop(now());
+                }
+            }
+        }
+    }
+
+    /// Does everything that can be done without waiting.
+    fn work(&mut self) -> io::Result<()> {
+        loop {
+            self.take_events();
+            let frames = self.take_frames();
+            self.send_requests();
+            self.output_bytes += self.session.take_ready(&mut self.output);
+            self.write()?;
+            // Answers that left may have made room for requests that are here already.
+            if !frames || self.session.closed().is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        if !self.link.take(&mut self.events) {
+            return;
+        }
+        let now = now();
+        for event in self.events.drain(..) {
+            self.session.event(event, now);
+        }
+    }
+
+    /// Gives the session the requests that have arrived whole, as long as it may have more. True if there were some.
+    fn take_frames(&mut self) -> bool {
+        if self.input.is_empty() || !self.has_room() {
+            return false;
+        }
+        if !self.sniffed && self.input.len() >= 4 {
+            self.sniffed = true;
+            if let Some(protocol) = foreign(&self.input) {
+                self.session.refuse(Closed::NotKafka(protocol));
+                return false;
+            }
+        }
+        let now = now();
+        let mut any = false;
+        while self.has_room() {
+            match self.splitter.next_frame(&mut self.input) {
+                Ok(Some(frame)) => {
+                    any = true;
+                    self.session.frame(frame, now);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.session.refuse(Closed::TooLarge { size: error.size, max: error.max });
+                    return any;
+                }
+            }
+        }
+        if self.session.unanswered_requests() == 0 && self.missing_bytes() < LARGE_REQUEST_BYTES {
+            self.permit = None;
+        }
+        if self.input.is_empty() && self.session.unanswered_requests() == 0 {
+            // An idle connection holds no buffer.
+            self.input = BytesMut::new();
+        }
+        any
+    }
+
+    fn has_room(&self) -> bool {
+        self.session.closed().is_none()
+            && self.session.unanswered_bytes() < self.limits.unanswered_bytes_max
+            && self.session.unanswered_requests() < self.limits.unanswered_requests_max
+            && self.output_bytes < self.limits.unsent_bytes_max
+    }
+
+    fn missing_bytes(&self) -> usize {
+        self.splitter.missing_bytes(&self.input).unwrap_or(0)
+    }
+
+    /// Units of budget that are still needed before the request at the front is read on.
+    fn wanted_budget(&self) -> u32 {
+        let missing = self.missing_bytes();
+        if missing == 0 || self.input.len() + missing < LARGE_REQUEST_BYTES {
+            return 0;
+        }
+        let all =
+            budget_units(self.input.len() + missing).min(budget_units(self.limits.large_requests_bytes_max));
+        let held = self.permit.as_ref().map_or(0, |permit| permit.num_permits());
+        all.saturating_sub(held) as u32
+    }
+
+    fn may_read(&self) -> bool {
+        // A whole request that waits for room is enough.
+        self.has_room() && self.wanted_budget() == 0
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        let room = self.missing_bytes().clamp(READ_BYTES, READ_BYTES_MAX);
+        self.input.reserve(room);
+        let n = self.stream.try_read_buf(&mut self.input)?;
+        self.moved = Instant::now();
+        Ok(n)
+    }
+
+    fn send_requests(&mut self) {
+        let out = self.session.outgoing();
+        if out.requests.is_empty() && out.meta.is_empty() {
+            return;
+        }
+        for (shard, request) in out.requests.drain(..) {
+            self.link.send(shard, request);
+        }
+        for (token, request) in out.meta.drain(..) {
+            self.link.ask_meta(token, request);
+        }
+        self.link.flush();
+    }
+
+    /// Writes until everything is out or the socket is full.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let mut count = 0;
+            for (slice, segment) in slices.iter_mut().zip(&self.output) {
+                *slice = IoSlice::new(segment);
+                count += 1;
+            }
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.moved = Instant::now();
+                    self.written(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, mut n: usize) {
+        self.output_bytes -= n;
+        while let Some(front) = self.output.front_mut() {
+            if n < front.len() {
+                front.advance(n);
+                return;
+            }
+            n -= front.len();
+            self.output.pop_front();
+        }
+    }
+
+    /// When something has to happen even if nothing arrives.
+    fn deadline(&self) -> Instant {
+        let patience = match self.is_midway() {
+            true => self.limits.stall,
+            false => self.limits.idle,
+        };
+        let mine = self.moved + patience;
+        self.session.deadline().map_or(mine, |theirs| theirs.min(mine))
+    }
+
+    /// The peer owes us something: the rest of a request, or room for answers.
+    fn is_midway(&self) -> bool {
+        !self.output.is_empty() || (!self.input.is_empty() && self.may_read())
+    }
+
+    fn out_of_time(&mut self) -> Option<Ended> {
+        let still = self.moved.elapsed();
+        if self.is_midway() {
+            return (still >= self.limits.stall).then_some(Ended::Stalled);
+        }
+        if still < self.limits.idle {
+            return None;
+        }
+        if self.session.unanswered_requests() > 0 {
+            // It is our turn, not the peer's: a group may take long to gather.
+            self.moved = Instant::now();
+            return None;
+        }
+        Some(Ended::Idle)
+    }
+
+    /// Writes what is ready, with patience but not for ever, and says why it ends.
+    async fn farewell(&mut self) -> Ended {
+        let flush = async {
+            while !self.output.is_empty() {
+                self.stream.writable().await?;
+                self.write()?;
+            }
+            io::Result::Ok(())
+        };
+        let _ = tokio::time::timeout(FAREWELL, flush).await;
+        match self.session.take_closed() {
+            Some(reason) => Ended::Closed(reason),
+            None => Ended::ByPeer,
+        }
+    }
+}
+
+fn now() -> Now {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { instant: Instant::now(), millis: since_epoch.as_millis() as i64 }
+}
+
+/// What speaks here if it is not Kafka. All of these would also fail as a size, but saying what it is helps whoever
+/// mixed up two ports.
+fn foreign(input: &[u8]) -> Option<&'static str> {
+    match input.first_chunk::<4>()? {
+        b"AMQP" => Some("this is AMQP"),
+        b"GET " | b"POST" | b"PUT " | b"HEAD" | b"OPTI" | b"PRI " | b"DELE" => Some("this is HTTP"),
+        b"SSH-" => Some("this is SSH"),
+        [0x16, 3, _, _] => Some("this is TLS, which is not served here"),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::ByPeer => f.write_str("by the peer"),
+            Ended::Closed(reason) => write!(f, "{reason}"),
+            Ended::Io(error) => write!(f, "{error}"),
+            Ended::Idle => f.write_str("idle"),
+            Ended::Stalled => f.write_str("stalled in the middle"),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, read and written, and
+//! of the broker, read only. Only settings that are enforced exist.
+
+use super::create_topics::Refusal;
+use crate::catalog::{Topic, VHOST, effective};
+use crate::errors;
+use crate::options::Options;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::create_topics_response::CreatableTopicConfigs;
+use bowline_codec_kafka::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use bowline_codec_kafka::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use bowline_model::event::Event;
+use bowline_model::meta::{Command, MetaRequest};
+use bowline_topology::config::{self, Effective, Type};
+use std::sync::Arc;
+
+// Resource types.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+// Where a value comes from.
+const SOURCE_TOPIC: i8 = 1;
+const SOURCE_STATIC_BROKER: i8 = 4;
+const SOURCE_DEFAULT: i8 = 5;
+
+/// Explicit settings of a topic by name, sorted.
+type Settings = Vec<(String, String)>;
+
+pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        let described = match resource.resource_type {
+            TOPIC => existing(&resource.resource_name, cx).map(|topic| describe_topic(&topic, cx)),
+            BROKER => check_broker(&resource.resource_name, cx).map(|()| describe_broker(cx)),
+            _ => Err((ErrorCode::InvalidRequest, "only topics and brokers have settings".into())),
+        };
+        let mut result = DescribeConfigsResult {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            ..Default::default()
+        };
+        match described {
+            Ok(mut configs) => {
+                // Null or none at all asks for everything.
+                if let Some(keys) = resource.configuration_keys.filter(|keys| !keys.is_empty()) {
+                    configs.retain(|config| keys.contains(&config.name));
+                }
+                for config in &mut configs {
+                    if !request.include_synonyms {
+                        config.synonyms.clear();
+                    }
+                    if !request.include_documentation {
+                        config.documentation = None;
+                    }
+                }
+                result.configs = configs;
+            }
+            Err((error, message)) => {
+                result.error_code = error.code();
+                result.error_message = Some(message);
+            }
+        }
+        results.push(result);
+    }
+    cx.reply(&DescribeConfigsResponse { results, ..Default::default() })
+}
+
+/// Replaces all explicit settings of each topic.
+pub fn alter(request: AlterConfigsRequest, cx: &mut Context<'_>) -> Step {
+    use bowline_codec_kafka::messages::alter_configs_response::AlterConfigsResourceResponse;
+    let changes = request.resources.into_iter().map(|resource| Change {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        operations: resource.configs.into_iter().map(|c| (c.name, Operation::Set as i8, c.value)).collect(),
+        keep: false,
+    });
+    change(changes.collect(), request.validate_only, cx, |results, cx| {
+        let responses = results.into_iter().map(|done| AlterConfigsResourceResponse {
+            error_code: done.error.code(),
+            error_message: done.message,
+            resource_type: done.resource_type,
+            resource_name: done.resource_name,
+        });
+        cx.reply(&AlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+    })
+}
+
+/// Changes the named settings only.
+pub fn alter_incrementally(request: IncrementalAlterConfigsRequest, cx: &mut Context<'_>) -> Step {
+    use bowline_codec_kafka::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+    let changes = request.resources.into_iter().map(|resource| Change {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        operations: resource.configs.into_iter().map(|c| (c.name, c.config_operation, c.value)).collect(),
+        keep: true,
+    });
+    change(changes.collect(), request.validate_only, cx, |results, cx| {
+        let responses = results.into_iter().map(|done| AlterConfigsResourceResponse {
+            error_code: done.error.code(),
+            error_message: done.message,
+            resource_type: done.resource_type,
+            resource_name: done.resource_name,
+        });
+        cx.reply(&IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+    })
+}
+
+/// Settings of a topic that is to be created: known, valid, each with a value. A name that comes twice counts as it
+/// came last.
+pub fn checked(configs: impl Iterator<Item = (String, Option<String>)>) -> Result<Settings, Refusal> {
+    let mut settings = Settings::new();
+    for (name, value) in configs {
+        let Some(value) = value else {
+            return Err((ErrorCode::InvalidConfig, format!("{name} must have a value")));
+        };
+        set(&mut settings, name, value);
+    }
+    validate(&settings)?;
+    Ok(settings)
+}
+
+/// The settings of a topic that is being created, as CreateTopics reports them.
+pub fn describe_new(explicit: &[(String, String)], cx: &Context<'_>) -> Vec<CreatableTopicConfigs> {
+    let settings = effective(explicit, &cx.broker.catalog.defaults());
+    let describe = |setting: Effective| CreatableTopicConfigs {
+        name: setting.name.into(),
+        value: Some(setting.value),
+        read_only: false,
+        config_source: if setting.explicit { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+        is_sensitive: false,
+    };
+    settings.into_iter().map(describe).collect()
+}
+
+struct Change {
+    resource_type: i8,
+    resource_name: String,
+    /// Name, operation, value.
+    operations: Vec<(String, i8, Option<String>)>,
+    /// What is not named stays.
+    keep: bool,
+}
+
+struct Done {
+    resource_type: i8,
+    resource_name: String,
+    error: ErrorCode,
+    message: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Set = 0,
+    Delete = 1,
+    Append = 2,
+    Subtract = 3,
+}
+
+impl Operation {
+    fn from_i8(value: i8) -> Option<Operation> {
+        [Operation::Set, Operation::Delete, Operation::Append, Operation::Subtract]
+            .into_iter()
+            .find(|operation| *operation as i8 == value)
+    }
+}
+
+fn change<F>(changes: Vec<Change>, validate_only: bool, cx: &mut Context<'_>, respond: F) -> Step
+where
+    F: FnOnce(Vec<Done>, &mut Context<'_>) -> Step + Send + 'static,
+{
+    let mut results: Vec<Done> = Vec::with_capacity(changes.len());
+    let mut asked = Vec::new();
+    for change in changes {
+        let twice = results.iter().any(|done| {
+            done.resource_type == change.resource_type && done.resource_name == change.resource_name
+        });
+        let settings = match twice {
+            true => Err((ErrorCode::InvalidRequest, "the resource is named more than once".into())),
+            false => changed(&change, cx),
+        };
+        let mut done = Done {
+            resource_type: change.resource_type,
+            resource_name: change.resource_name,
+            error: ErrorCode::None,
+            message: None,
+        };
+        match settings {
+            Ok(configs) if !validate_only => {
+                let name = done.resource_name.clone();
+                let configure = Command::TopicConfigure { vhost: VHOST.into(), name, configs };
+                cx.ask_meta(asked.len() as u32, MetaRequest::Propose(configure));
+                asked.push(results.len());
+            }
+            Ok(_) => {}
+            Err((error, message)) => (done.error, done.message) = (error, Some(message)),
+        }
+        results.push(done);
+    }
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
+            let done = &mut results[position];
+            match answer {
+                Event::Meta { result: Ok(_), .. } => {}
+                Event::Meta { result: Err(rejection), .. } => {
+                    done.error = errors::rejection(&rejection);
+                    done.message = Some(rejection.text);
+                }
+                Event::Failed { reason, .. } => done.error = errors::failure(reason),
+                _ => return cx.mismatch(),
+            }
+        }
+        respond(results, cx)
+    })
+}
+
+/// The explicit settings after the change.
+fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Settings, Refusal> {
+    match change.resource_type {
+        TOPIC => {}
+        BROKER => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "broker settings come from its options and cannot change".into(),
+            ));
+        }
+        _ => return Err((ErrorCode::InvalidRequest, "only topics have settings that can change".into())),
+    }
+    let topic = existing(&change.resource_name, cx)?;
+    let mut settings = if change.keep { topic.explicit.clone() } else { Settings::new() };
+    let inherited = effective(&topic.explicit, &cx.broker.catalog.defaults());
+    for (position, (name, operation, value)) in change.operations.iter().enumerate() {
+        if change.operations[..position].iter().any(|(earlier, ..)| earlier == name) {
+            return Err((ErrorCode::InvalidRequest, format!("{name} is named more than once")));
+        }
+        let Some(operation) = Operation::from_i8(*operation) else {
+            return Err((ErrorCode::InvalidRequest, format!("unknown operation on {name}")));
+        };
+        if let Operation::Delete = operation {
+            settings.retain(|(known, _)| known != name);
+            continue;
+        }
+        let Some(value) = value else {
+            return Err((ErrorCode::InvalidRequest, format!("{name} must have a value")));
+        };
+        let value = match operation {
+            Operation::Append | Operation::Subtract => edited_list(name, operation, value, &inherited)?,
+            Operation::Set | Operation::Delete => value.clone(),
+        };
+        set(&mut settings, name.clone(), value);
+    }
+    validate(&settings)?;
+    Ok(settings)
+}
+
+/// The list setting `name` with the elements of `value` added or removed.
+fn edited_list(name: &str, operation: Operation, value: &str, now: &[Effective]) -> Result<String, Refusal> {
+    let is_list = config::ENTRIES.iter().any(|entry| entry.name == name && entry.kind == Type::List);
+    if !is_list {
+        return Err((ErrorCode::InvalidConfig, format!("{name} is not a list")));
+    }
+    let now = now.iter().find(|setting| setting.name == name).map_or("", |setting| &setting.value);
+    let elements = |text: &str| -> Vec<String> {
+        text.split(',').map(|element| element.trim().to_owned()).filter(|e| !e.is_empty()).collect()
+    };
+    let (mut list, named) = (elements(now), elements(value));
+    list.retain(|element| !named.contains(element));
+    if let Operation::Append = operation {
+        list.extend(named);
+    }
+    Ok(list.join(","))
+}
+
+fn set(settings: &mut Settings, name: String, value: String) {
+    match settings.binary_search_by(|(known, _)| known.as_str().cmp(&name)) {
+        Ok(at) => settings[at].1 = value,
+        Err(at) => settings.insert(at, (name, value)),
+    }
+}
+
+fn validate(settings: &[(String, String)]) -> Result<(), Refusal> {
+    config::validate(settings).map_err(|rejection| (errors::rejection(&rejection), rejection.text))
+}
+
+fn existing(name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {
+    cx.topic(name).ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, format!("there is no topic '{name}'")))
+}
+
+/// The empty name stands for all brokers.
+fn check_broker(name: &str, cx: &Context<'_>) -> Result<(), Refusal> {
+    match name.is_empty() || name == cx.broker.options.node_id.to_string() {
+        true => Ok(()),
+        false => Err((ErrorCode::InvalidRequest, format!("this is broker {}", cx.broker.options.node_id))),
+    }
+}
+
+fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
+    let settings = effective(&topic.explicit, &cx.broker.catalog.defaults());
+    let describe = |setting: Effective| {
+        let entry = config::ENTRIES.iter().find(|entry| entry.name == setting.name);
+        let broker_name = entry.map_or("", |entry| entry.broker_name);
+        let mut synonyms = Vec::new();
+        if setting.explicit {
+            synonyms.push(DescribeConfigsSynonym {
+                name: setting.name.into(),
+                value: Some(setting.value.clone()),
+                source: SOURCE_TOPIC,
+            });
+        }
+        if !broker_name.is_empty() {
+            synonyms.push(DescribeConfigsSynonym {
+                name: broker_name.into(),
+                value: Some(setting.default),
+                source: SOURCE_DEFAULT,
+            });
+        }
+        DescribeConfigsResourceResult {
+            name: setting.name.into(),
+            value: Some(setting.value),
+            read_only: false,
+            config_source: if setting.explicit { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            is_sensitive: false,
+            synonyms,
+            config_type: entry.map_or(wire_type(Type::String), |entry| wire_type(entry.kind)),
+            documentation: entry.map(|entry| entry.doc.to_owned()),
+        }
+    };
+    settings.into_iter().map(describe).collect()
+}
+
+/// What holds for the whole broker, by Kafka's names: the defaults that topics inherit and the bounds of this front end.
+fn describe_broker(cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
+    let Options { node_id, auto_create, num_partitions, limits, .. } = &cx.broker.options;
+    let (host, port) = &cx.peer.advertised;
+    let fixed = [
+        ("advertised.listeners", Type::String, format!("PLAINTEXT://{host}:{port}")),
+        ("auto.create.topics.enable", Type::Boolean, auto_create.to_string()),
+        ("broker.id", Type::Int, node_id.to_string()),
+        ("connections.max.idle.ms", Type::Long, limits.idle.as_millis().to_string()),
+        ("default.replication.factor", Type::Int, "1".to_owned()),
+        ("fetch.max.bytes", Type::Int, limits.fetch_bytes_max.to_string()),
+        ("min.insync.replicas", Type::Int, "1".to_owned()),
+        ("node.id", Type::Int, node_id.to_string()),
+        ("num.partitions", Type::Int, num_partitions.to_string()),
+        ("socket.request.max.bytes", Type::Int, limits.request_bytes_max.to_string()),
+    ];
+    let mut configs: Vec<DescribeConfigsResourceResult> =
+        fixed.into_iter().map(|(name, kind, value)| broker_setting(name, kind, value)).collect();
+    for setting in effective(&[], &cx.broker.catalog.defaults()) {
+        let Some(entry) = config::ENTRIES.iter().find(|entry| entry.name == setting.name) else { continue };
+        if !entry.broker_name.is_empty() && !configs.iter().any(|config| config.name == entry.broker_name) {
+            configs.push(broker_setting(entry.broker_name, entry.kind, setting.value));
+        }
+    }
+    configs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    configs
+}
+
+fn broker_setting(name: &str, kind: Type, value: String) -> DescribeConfigsResourceResult {
+    let synonym = DescribeConfigsSynonym {
+        name: name.into(),
+        value: Some(value.clone()),
+        source: SOURCE_STATIC_BROKER,
+    };
+    DescribeConfigsResourceResult {
+        name: name.into(),
+        value: Some(value),
+        read_only: true,
+        config_source: SOURCE_STATIC_BROKER,
+        is_sensitive: false,
+        synonyms: vec![synonym],
+        config_type: wire_type(kind),
+        documentation: None,
+    }
+}
+
+/// `ConfigType` of DescribeConfigs 3 and later.
+fn wire_type(kind: Type) -> i8 {
+    match kind {
+        Type::Boolean => 1,
+        Type::String => 2,
+        Type::Int => 3,
+        Type::Long => 5,
+        Type::Double => 6,
+        Type::List => 7,
+    }
+}

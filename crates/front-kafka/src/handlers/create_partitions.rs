@@ -1,0 +1,74 @@
+//! CreatePartitions (37): topics only grow.
+
+use super::create_topics::{Refusal, check_assignment};
+use crate::catalog::VHOST;
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::create_partitions_request::CreatePartitionsTopic;
+use bowline_codec_kafka::messages::create_partitions_response::CreatePartitionsTopicResult;
+use bowline_codec_kafka::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use bowline_model::event::Event;
+use bowline_model::meta::{Command, MetaRequest};
+
+pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
+    let mut results = Vec::with_capacity(request.topics.len());
+    let mut asked = Vec::new();
+    let mut partitions_left = cx.broker.options.limits.create_partitions_max;
+    for topic in request.topics {
+        let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
+        match check(&topic, &mut partitions_left, cx) {
+            Err((error, message)) => {
+                result.error_code = error.code();
+                result.error_message = Some(message);
+            }
+            Ok(total) if !request.validate_only => {
+                let add = Command::PartitionsAdd { vhost: VHOST.into(), name: topic.name, total };
+                cx.ask_meta(asked.len() as u32, MetaRequest::Propose(add));
+                asked.push(results.len());
+            }
+            Ok(_) => {}
+        }
+        results.push(result);
+    }
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
+            let result: &mut CreatePartitionsTopicResult = &mut results[position];
+            match answer {
+                Event::Meta { result: Ok(_), .. } => {}
+                Event::Meta { result: Err(rejection), .. } => {
+                    result.error_code = errors::rejection(&rejection).code();
+                    result.error_message = Some(rejection.text);
+                }
+                Event::Failed { reason, .. } => result.error_code = errors::failure(reason).code(),
+                _ => return cx.mismatch(),
+            }
+        }
+        cx.reply(&CreatePartitionsResponse { results, ..Default::default() })
+    })
+}
+
+/// The total to grow to.
+fn check(topic: &CreatePartitionsTopic, left: &mut u32, cx: &mut Context<'_>) -> Result<u32, Refusal> {
+    let Some(known) = cx.topic(&topic.name) else {
+        return Err((ErrorCode::UnknownTopicOrPartition, format!("there is no topic '{}'", topic.name)));
+    };
+    let now = known.partitions.len();
+    let grown = usize::try_from(topic.count).ok().and_then(|count| count.checked_sub(now)).filter(|&n| n > 0);
+    let Some(grown) = grown else {
+        let text = format!("the topic has {now} partitions, {} is not more", topic.count);
+        return Err((ErrorCode::InvalidPartitions, text));
+    };
+    let Some(rest) = left.checked_sub(grown as u32) else {
+        return Err((ErrorCode::InvalidPartitions, "too many partitions".into()));
+    };
+    if let Some(assignments) = &topic.assignments {
+        if assignments.len() != grown {
+            let text = format!("{grown} partitions are added, but {} are assigned", assignments.len());
+            return Err((ErrorCode::InvalidReplicaAssignment, text));
+        }
+        check_assignment(assignments.iter().map(|assignment| assignment.broker_ids.as_slice()), cx)?;
+    }
+    *left = rest;
+    Ok(topic.count as u32)
+}

@@ -1,0 +1,215 @@
+//! CreateTopics (19), and creation as Metadata and CreatePartitions share it.
+
+use super::configs;
+use crate::catalog::{VHOST, is_valid_name};
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+use bowline_codec_kafka::messages::create_topics_response::CreatableTopicResult;
+use bowline_codec_kafka::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::TopicId;
+use bowline_model::event::Event;
+use bowline_model::meta::{Command, MetaRequest, Outcome, TopicSpec};
+
+/// Why a topic is not created: the code and words for people.
+pub type Refusal = (ErrorCode, String);
+
+/// A topic to be created, checked.
+pub struct Creation {
+    pub name: String,
+    /// ≥ 1.
+    pub partitions: u32,
+    pub configs: Vec<(String, String)>,
+}
+
+/// "Not said" for partitions and replication factor: the broker's default.
+const BROKER_DEFAULT: i32 = -1;
+
+pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
+    let validate_only = request.validate_only;
+    let mut results = Vec::with_capacity(request.topics.len());
+    // Positions in `results` of the topics that are being created, in the order of the questions.
+    let mut asked = Vec::new();
+    let mut partitions_left = cx.broker.options.limits.create_partitions_max;
+    for topic in duplicates_refused(request.topics) {
+        let name = topic.name.clone();
+        let checked = match topic.refusal {
+            Some(refusal) => Err(refusal),
+            None => check(topic.topic, cx).and_then(|creation| {
+                let left = partitions_left.checked_sub(creation.partitions);
+                partitions_left =
+                    left.ok_or((ErrorCode::InvalidPartitions, "too many partitions".to_owned()))?;
+                Ok(creation)
+            }),
+        };
+        let result =
+            CreatableTopicResult { name, num_partitions: -1, replication_factor: -1, ..Default::default() };
+        results.push(match checked {
+            Err(refusal) => refused(result, refusal),
+            Ok(creation) => {
+                let described = configs::describe_new(&creation.configs, cx);
+                let result = CreatableTopicResult {
+                    num_partitions: creation.partitions as i32,
+                    replication_factor: 1,
+                    configs: Some(described),
+                    ..result
+                };
+                if !validate_only {
+                    propose(asked.len() as u32, creation, cx);
+                    asked.push(results.len());
+                }
+                result
+            }
+        });
+    }
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
+            match outcome(answer) {
+                Ok(id) => results[position].topic_id = Uuid(id.0),
+                Err(refusal) => {
+                    let result = std::mem::take(&mut results[position]);
+                    results[position] = refused(result, refusal);
+                }
+            }
+        }
+        cx.reply(&CreateTopicsResponse { topics: results, ..Default::default() })
+    })
+}
+
+/// Asks the meta shard to create a topic.
+pub fn propose(sub: u32, creation: Creation, cx: &mut Context<'_>) {
+    let spec = TopicSpec {
+        vhost: VHOST.into(),
+        name: creation.name,
+        id: TopicId(*uuid::Uuid::new_v4().as_bytes()),
+        partitions: creation.partitions,
+        configs: creation.configs,
+        arguments: Vec::new(),
+    };
+    cx.ask_meta(sub, MetaRequest::Propose(Command::TopicCreate(spec)));
+}
+
+/// What the meta shard made of [`propose`].
+pub fn outcome(answer: Event) -> Result<TopicId, Refusal> {
+    match answer {
+        Event::Meta { result: Ok(Outcome::Topic { id, .. }), .. } => Ok(id),
+        Event::Meta { result: Err(rejection), .. } => Err((errors::rejection(&rejection), rejection.text)),
+        Event::Failed { reason, .. } => Err((errors::failure(reason), "the node cannot write now".into())),
+        _ => Err((ErrorCode::UnknownServerError, "unexpected answer".into())),
+    }
+}
+
+/// A manual assignment names every broker of every partition; here that can only be this node, once each.
+pub fn check_assignment<'a>(
+    brokers: impl Iterator<Item = &'a [i32]>,
+    cx: &Context<'_>,
+) -> Result<(), Refusal> {
+    for brokers in brokers {
+        match brokers {
+            [broker] if *broker == cx.broker.options.node_id => {}
+            [_] => {
+                return Err((ErrorCode::InvalidReplicaAssignment, "unknown broker in the assignment".into()));
+            }
+            _ => {
+                return Err((
+                    ErrorCode::InvalidReplicaAssignment,
+                    "every partition needs exactly one replica".into(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Asked {
+    name: String,
+    topic: CreatableTopic,
+    refusal: Option<Refusal>,
+}
+
+/// A name that comes twice is refused, once, for nobody could say which of the two is meant.
+fn duplicates_refused(topics: Vec<CreatableTopic>) -> impl Iterator<Item = Asked> {
+    let mut counts: hashbrown::HashMap<String, u32, foldhash::fast::RandomState> = Default::default();
+    for topic in &topics {
+        *counts.entry_ref(topic.name.as_str()).or_insert(0) += 1;
+    }
+    topics.into_iter().filter_map(move |topic| {
+        let count = counts.get_mut(&topic.name)?;
+        let refusal = match *count {
+            0 => return None,
+            1 => None,
+            _ => {
+                *count = 0;
+                Some((ErrorCode::InvalidRequest, "the topic is named more than once".to_owned()))
+            }
+        };
+        Some(Asked { name: topic.name.clone(), topic, refusal })
+    })
+}
+
+fn check(topic: CreatableTopic, cx: &mut Context<'_>) -> Result<Creation, Refusal> {
+    if !is_valid_name(&topic.name) {
+        let text = "a topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither '.' nor '..'";
+        return Err((ErrorCode::InvalidTopicException, text.into()));
+    }
+    if cx.topic(&topic.name).is_some() {
+        return Err((ErrorCode::TopicAlreadyExists, format!("topic '{}' already exists", topic.name)));
+    }
+    let partitions = match topic.assignments.is_empty() {
+        true => unassigned_partitions(&topic, cx)?,
+        false => assigned_partitions(&topic, cx)?,
+    };
+    let configs = configs::checked(topic.configs.into_iter().map(|config| (config.name, config.value)))?;
+    Ok(Creation { name: topic.name, partitions, configs })
+}
+
+fn unassigned_partitions(topic: &CreatableTopic, cx: &Context<'_>) -> Result<u32, Refusal> {
+    match topic.replication_factor {
+        -1 | 1 => {}
+        n if n > 1 => {
+            let text = format!("replication factor {n} is larger than the number of brokers, 1");
+            return Err((ErrorCode::InvalidReplicationFactor, text));
+        }
+        n => {
+            return Err((
+                ErrorCode::InvalidReplicationFactor,
+                format!("replication factor {n} is not positive"),
+            ));
+        }
+    }
+    match topic.num_partitions {
+        BROKER_DEFAULT => Ok(cx.broker.options.num_partitions),
+        n if n > 0 => Ok(n as u32),
+        n => Err((ErrorCode::InvalidPartitions, format!("{n} partitions are not possible"))),
+    }
+}
+
+fn assigned_partitions(topic: &CreatableTopic, cx: &Context<'_>) -> Result<u32, Refusal> {
+    let said = (topic.num_partitions, topic.replication_factor);
+    if said != (BROKER_DEFAULT, -1) {
+        let text = "with an assignment, partitions and replication factor must be -1";
+        return Err((ErrorCode::InvalidRequest, text.into()));
+    }
+    let mut indexes: Vec<i32> =
+        topic.assignments.iter().map(|a: &CreatableReplicaAssignment| a.partition_index).collect();
+    indexes.sort_unstable();
+    if indexes.iter().enumerate().any(|(expected, &index)| index != expected as i32) {
+        let text = "the assignment must name partitions 0, 1, 2 ... once each";
+        return Err((ErrorCode::InvalidReplicaAssignment, text.into()));
+    }
+    check_assignment(topic.assignments.iter().map(|a| a.broker_ids.as_slice()), cx)?;
+    Ok(indexes.len() as u32)
+}
+
+fn refused(result: CreatableTopicResult, (error, message): Refusal) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: result.name,
+        error_code: error.code(),
+        error_message: Some(message),
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: None,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,57 @@
+//! DeleteTopics (20): by name, or from version 6 on by id.
+
+use crate::catalog::VHOST;
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::messages::delete_topics_response::DeletableTopicResult;
+use bowline_codec_kafka::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::event::Event;
+use bowline_model::meta::{Command, MetaRequest};
+
+/// First version in which topics may be named by id.
+const TOPIC_IDS_FROM: i16 = 6;
+
+pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
+    let named: Vec<(Option<String>, Uuid)> = match cx.head.version >= TOPIC_IDS_FROM {
+        true => request.topics.into_iter().map(|topic| (topic.name, topic.topic_id)).collect(),
+        false => request.topic_names.into_iter().map(|name| (Some(name), Uuid::ZERO)).collect(),
+    };
+    let mut results = Vec::with_capacity(named.len());
+    let mut asked = Vec::new();
+    for (name, topic_id) in named {
+        let mut result = DeletableTopicResult { name: name.clone(), topic_id, ..Default::default() };
+        let found = match &name {
+            // Both: nobody could say which is meant.
+            Some(_) if !topic_id.is_zero() => Err(ErrorCode::InvalidRequest),
+            Some(name) => cx.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+            None => cx.topic_by_id(topic_id).ok_or(ErrorCode::UnknownTopicId),
+        };
+        match found {
+            Ok(topic) => {
+                result.name = Some(topic.name.clone());
+                result.topic_id = topic.wire_id();
+                let delete = Command::TopicDelete { vhost: VHOST.into(), name: topic.name.clone() };
+                cx.ask_meta(asked.len() as u32, MetaRequest::Propose(delete));
+                asked.push(results.len());
+            }
+            Err(error) => result.error_code = error.code(),
+        }
+        results.push(result);
+    }
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
+            let result = &mut results[position];
+            match answer {
+                Event::Meta { result: Ok(_), .. } => {}
+                Event::Meta { result: Err(rejection), .. } => {
+                    result.error_code = errors::rejection(&rejection).code();
+                    result.error_message = Some(rejection.text);
+                }
+                Event::Failed { reason, .. } => result.error_code = errors::failure(reason).code(),
+                _ => return cx.mismatch(),
+            }
+        }
+        cx.reply(&DeleteTopicsResponse { responses: results, ..Default::default() })
+    })
+}

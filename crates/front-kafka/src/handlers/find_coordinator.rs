@@ -1,0 +1,59 @@
+//! FindCoordinator (10): this node coordinates every group.
+//!
+//! A transactional producer asks here first. It gets an error that its library treats as final, so that the program
+//! fails at `init_transactions` with a clear exception instead of retrying until a timeout.
+
+use super::NO_TRANSACTIONS;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::find_coordinator_response::Coordinator;
+use bowline_codec_kafka::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+/// From this version on a request names several keys.
+const BATCHED_FROM: i16 = 4;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+pub fn start(request: FindCoordinatorRequest, cx: &mut Context<'_>) -> Step {
+    if cx.head.version >= BATCHED_FROM {
+        let find = |key| coordinator(key, request.key_type, cx);
+        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        return cx.reply(&FindCoordinatorResponse { coordinators, ..Default::default() });
+    }
+    let found = coordinator(request.key, request.key_type, cx);
+    cx.reply(&FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    })
+}
+
+fn coordinator(key: String, key_type: i8, cx: &Context<'_>) -> Coordinator {
+    let refused = match key_type {
+        GROUP => {
+            let (host, port) = cx.peer.advertised.clone();
+            return Coordinator {
+                key,
+                node_id: cx.broker.options.node_id,
+                host,
+                port: port.into(),
+                error_code: ErrorCode::None.code(),
+                error_message: None,
+            };
+        }
+        TRANSACTION => (ErrorCode::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS),
+        _ => (ErrorCode::InvalidRequest, "unknown coordinator type"),
+    };
+    Coordinator {
+        key,
+        node_id: -1,
+        host: String::new(),
+        port: -1,
+        error_code: refused.0.code(),
+        error_message: Some(refused.1.into()),
+    }
+}

@@ -1,0 +1,95 @@
+//! One file for each API: a decoded request in, a [`Step`] out.
+//!
+//! A handler answers at once, or asks shards and says what to do with their answers. It never waits itself.
+
+mod api_versions;
+mod configs;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+
+use crate::pending::{Closed, Context, Step};
+use bowline_codec_kafka::frame::RequestHead;
+use bowline_codec_kafka::{ApiKey, Reader, Request};
+
+/// Epoch of every partition's leader: this node has led since the partition was made, and no other ever did.
+pub const LEADER_EPOCH: i32 = 0;
+
+/// Answer of the `*_authorized_operations` fields when they were not asked for.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+// Bit n stands for the ACL operation with code n. Without an authorizer everything that makes sense is allowed.
+const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+
+/// Why a request that needs transactions fails, in words.
+const NO_TRANSACTIONS: &str = "transactions are not served by this broker yet";
+
+/// Starts a request whose API and version are served (ApiVersions: whose API is).
+pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Step {
+    match head.api {
+        ApiKey::ApiVersions => api_versions::start(body, cx),
+        ApiKey::Produce => run(body, cx, produce::start),
+        ApiKey::Fetch => run(body, cx, fetch::start),
+        ApiKey::ListOffsets => run(body, cx, list_offsets::start),
+        ApiKey::Metadata => run(body, cx, metadata::start),
+        ApiKey::OffsetCommit => run(body, cx, offset_commit::start),
+        ApiKey::OffsetFetch => run(body, cx, offset_fetch::start),
+        ApiKey::FindCoordinator => run(body, cx, find_coordinator::start),
+        ApiKey::JoinGroup => run(body, cx, |request, cx| join_group::start(request, head.client_id(), cx)),
+        ApiKey::Heartbeat => run(body, cx, heartbeat::start),
+        ApiKey::LeaveGroup => run(body, cx, leave_group::start),
+        ApiKey::SyncGroup => run(body, cx, sync_group::start),
+        ApiKey::DescribeGroups => run(body, cx, describe_groups::start),
+        ApiKey::ListGroups => run(body, cx, list_groups::start),
+        ApiKey::CreateTopics => run(body, cx, create_topics::start),
+        ApiKey::DeleteTopics => run(body, cx, delete_topics::start),
+        ApiKey::DeleteRecords => run(body, cx, delete_records::start),
+        ApiKey::InitProducerId => run(body, cx, init_producer_id::start),
+        ApiKey::OffsetForLeaderEpoch => run(body, cx, offset_for_leader_epoch::start),
+        ApiKey::DescribeConfigs => run(body, cx, configs::describe),
+        ApiKey::AlterConfigs => run(body, cx, configs::alter),
+        ApiKey::IncrementalAlterConfigs => run(body, cx, configs::alter_incrementally),
+        ApiKey::DescribeLogDirs => run(body, cx, describe_log_dirs::start),
+        ApiKey::CreatePartitions => run(body, cx, create_partitions::start),
+        ApiKey::DeleteGroups => run(body, cx, delete_groups::start),
+        ApiKey::OffsetDelete => run(body, cx, offset_delete::start),
+        ApiKey::DescribeCluster => run(body, cx, describe_cluster::start),
+        ApiKey::DescribeTopicPartitions => run(body, cx, describe_topic_partitions::start),
+        _ => Step::Close(Closed::NotServed { key: head.api as i16, version: head.version }),
+    }
+}
+
+/// Decodes the body and calls the handler. Bytes behind the body are ignored, as Kafka does.
+fn run<R: Request>(
+    body: &mut Reader,
+    cx: &mut Context<'_>,
+    handler: impl FnOnce(R, &mut Context<'_>) -> Step,
+) -> Step {
+    match R::decode(body, cx.head.version) {
+        Ok(request) => handler(request, cx),
+        Err(error) => Step::Close(Closed::Malformed { api: cx.head.api, version: cx.head.version, error }),
+    }
+}

@@ -1,0 +1,95 @@
+//! OffsetCommit (8): progress of a group, answered when it is on stable storage.
+
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use bowline_codec_kafka::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use bowline_model::event::Event;
+use bowline_model::group::{Commit, Member, PartitionCommit, PartitionResults, Reply, Request};
+
+/// First version in which topics are named by id.
+const TOPIC_IDS_FROM: i16 = 10;
+
+pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
+    let mut response = OffsetCommitResponse::default();
+    let mut topics = Vec::new();
+    // For each topic of the commit: its position in the response and the positions of its partitions there.
+    let mut places: Vec<(usize, Vec<usize>)> = Vec::new();
+    for asked in request.topics {
+        let (topic, unknown) = match cx.head.version >= TOPIC_IDS_FROM {
+            true => (cx.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId),
+            false => (cx.topic(&asked.name), ErrorCode::UnknownTopicOrPartition),
+        };
+        let mut answers = Vec::with_capacity(asked.partitions.len());
+        let mut commits = Vec::with_capacity(asked.partitions.len());
+        let mut positions = Vec::with_capacity(asked.partitions.len());
+        for partition in asked.partitions {
+            let known = topic.as_ref().map(|topic| topic.partition(partition.partition_index).is_some());
+            let error = match known {
+                None => unknown,
+                Some(false) => ErrorCode::UnknownTopicOrPartition,
+                Some(true) => {
+                    positions.push(answers.len());
+                    commits.push(PartitionCommit {
+                        partition: partition.partition_index,
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata: partition.committed_metadata,
+                    });
+                    ErrorCode::None
+                }
+            };
+            answers.push(OffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+            });
+        }
+        if let (Some(topic), false) = (&topic, commits.is_empty()) {
+            places.push((response.topics.len(), positions));
+            topics.push((topic.name.clone(), commits));
+        }
+        response.topics.push(OffsetCommitResponseTopic {
+            name: asked.name,
+            topic_id: asked.topic_id,
+            partitions: answers,
+        });
+    }
+    // Sent even when no topic is left of it, because it is also a sign of life and may be refused as a whole.
+    let member = Member {
+        group: request.group_id,
+        member_id: request.member_id,
+        generation: request.generation_id_or_member_epoch,
+        instance_id: request.group_instance_id,
+    };
+    let group = member.group.clone();
+    cx.ask_group(0, &group, Request::Commit(Commit { member, topics }));
+    cx.gather(1, move |mut answers, cx| {
+        let whole = match answers.pop() {
+            Some(Event::Group { reply: Reply::Commit(Ok(results)), .. }) => {
+                fill(&mut response, &places, results);
+                None
+            }
+            Some(Event::Group { reply: Reply::Commit(Err(error)), .. }) => Some(errors::group(error)),
+            Some(Event::Failed { reason, .. }) => Some(errors::coordinator_failure(reason)),
+            _ => return cx.mismatch(),
+        };
+        if let Some(error) = whole {
+            // There is no room for an error of the whole request, so every partition gets it.
+            let all = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            all.filter(|partition| partition.error_code == 0).for_each(|p| p.error_code = error.code());
+        }
+        cx.reply(&response)
+    })
+}
+
+fn fill(response: &mut OffsetCommitResponse, places: &[(usize, Vec<usize>)], results: PartitionResults) {
+    for ((t, positions), (_, partitions)) in places.iter().zip(results) {
+        for (p, (_, result)) in positions.iter().zip(partitions) {
+            let error = result.map_or_else(errors::group, |()| ErrorCode::None);
+            response.topics[*t].partitions[*p].error_code = error.code();
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Produce (0): batches into partitions, answered when they are on stable storage.
+//!
+//! The hot path. A batch is checked, and copied once, into a run of records for its shard; the runs of all requests of
+//! one socket read leave in one flush. acks=1 and acks=all mean the same here: flushed. With acks=0 there is no
+//! response, and a refused batch closes the connection, so that the client looks at its metadata again (as Kafka does).
+
+use crate::catalog::{AppendRules, Topic};
+use crate::errors;
+use crate::pending::{Closed, Context, Pending, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::produce_request::{PartitionProduceData, ProduceRequest};
+use bowline_codec_kafka::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use bowline_codec_kafka::records::{
+    Batch, BatchError, BatchHeader, Compression, RecordIter, TimestampType, set_log_append_time,
+    validate_batch, validate_records,
+};
+use bowline_model::event::{AppendResult, Event};
+use bowline_model::record::Append;
+use bowline_model::request::{Propose, Request, Want};
+use bowline_model::{PartitionId, ShardId};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A run of records is closed at this size, so that one request cannot fill a whole block by far.
+const RUN_BYTES_SOFT_MAX: usize = 4 << 20;
+
+/// Largest batch whatever a topic's `max.message.bytes` says: a record and its block must fit the log.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// What one batch may take when it is decompressed to be checked, bytes.
+pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// First version in which topics are named by id.
+const TOPIC_IDS_FROM: i16 = 13;
+/// First version that may carry zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
+/// Offending records that a response names one by one.
+const RECORD_ERRORS_MAX: usize = 100;
+
+/// The answer is filled in as shards report.
+struct Producing {
+    acks: i16,
+    response: ProduceResponse,
+    /// By question: topic and partition position in the response of each record of the run.
+    runs: Vec<Vec<(u32, u32)>>,
+    missing: usize,
+}
+
+/// Records for one shard, being collected.
+struct Run {
+    shard: ShardId,
+    records: Vec<u8>,
+    places: Vec<(u32, u32)>,
+}
+
+struct Refusal {
+    error: ErrorCode,
+    message: Option<String>,
+    records: Vec<BatchIndexAndErrorMessage>,
+}
+
+pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
+    let whole = refuse_whole(&request);
+    let acks = request.acks;
+    let mut response = ProduceResponse::default();
+    response.responses.reserve_exact(request.topic_data.len());
+    let mut open: Vec<Run> = Vec::new();
+    let mut sent = Vec::new();
+    for (t, topic_data) in request.topic_data.into_iter().enumerate() {
+        let (topic, unknown) = match cx.head.version >= TOPIC_IDS_FROM {
+            true => (cx.topic_by_id(topic_data.topic_id), ErrorCode::UnknownTopicId),
+            false => (cx.topic(&topic_data.name), ErrorCode::UnknownTopicOrPartition),
+        };
+        let mut partition_responses = Vec::with_capacity(topic_data.partition_data.len());
+        for (p, data) in topic_data.partition_data.into_iter().enumerate() {
+            let index = data.index;
+            let outcome = match (&whole, &topic) {
+                (Some((error, message)), _) => Err(Refusal::new(*error, *message)),
+                (None, None) => Err(Refusal::new(unknown, None)),
+                (None, Some(topic)) => accept(data, topic, cx)
+                    .map(|accepted| collect(accepted, (t as u32, p as u32), &mut open, cx)),
+            };
+            let mut answer = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
+            match outcome {
+                Ok(()) if topic.as_ref().is_some_and(|topic| topic.rules.log_append_time) => {
+                    answer.log_append_time_ms = cx.now.millis;
+                }
+                Ok(()) => {}
+                Err(refusal) => refusal.fill(&mut answer),
+            }
+            partition_responses.push(answer);
+            // Large requests leave in several blocks.
+            while let Some(full) = open.iter().position(|run| run.records.len() >= RUN_BYTES_SOFT_MAX) {
+                let run = open.swap_remove(full);
+                send(run, &mut sent, cx);
+            }
+        }
+        response.responses.push(TopicProduceResponse {
+            name: topic_data.name,
+            topic_id: topic_data.topic_id,
+            partition_responses,
+        });
+    }
+    open.into_iter().for_each(|run| send(run, &mut sent, cx));
+    let missing = sent.len();
+    let mut producing = Producing { acks, response, runs: sent, missing };
+    match missing {
+        0 => producing.finish(cx),
+        _ => Step::Wait(Box::new(producing)),
+    }
+}
+
+impl Pending for Producing {
+    fn event(&mut self, sub: u32, event: Event, cx: &mut Context<'_>) -> Step {
+        let Some(places) = self.runs.get_mut(sub as usize).map(std::mem::take) else { return cx.mismatch() };
+        match event {
+            Event::Appended { results, .. } if results.len() == places.len() => {
+                for (place, result) in places.into_iter().zip(results) {
+                    self.fill(place, result);
+                }
+            }
+            Event::Failed { reason, .. } => {
+                let error = errors::failure(reason);
+                for (t, p) in places {
+                    self.answer(t, p).error_code = error.code();
+                }
+            }
+            _ => return cx.mismatch(),
+        }
+        self.missing -= 1;
+        if self.missing == 0 { self.finish(cx) } else { Step::Stay }
+    }
+}
+
+impl Producing {
+    fn fill(&mut self, (t, p): (u32, u32), result: AppendResult) {
+        let answer = self.answer(t, p);
+        match result.result {
+            Ok(appended) => {
+                answer.base_offset = appended.base_offset as i64;
+                answer.log_start_offset = appended.log_start as i64;
+            }
+            Err(error) => {
+                answer.error_code = errors::append(error).code();
+                answer.log_append_time_ms = -1;
+            }
+        }
+    }
+
+    fn answer(&mut self, t: u32, p: u32) -> &mut PartitionProduceResponse {
+        &mut self.response.responses[t as usize].partition_responses[p as usize]
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.acks != 0 {
+            return cx.reply(&self.response);
+        }
+        let all = self.response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        match all.into_iter().find(|answer| answer.error_code != 0) {
+            Some(_) => Step::Close(Closed::UnacknowledgedFailure),
+            None => Step::Silent,
+        }
+    }
+}
+
+impl Refusal {
+    fn new(error: ErrorCode, message: Option<&str>) -> Refusal {
+        Refusal { error, message: message.map(str::to_owned), records: Vec::new() }
+    }
+
+    fn fill(self, answer: &mut PartitionProduceResponse) {
+        answer.error_code = self.error.code();
+        answer.error_message = self.message;
+        answer.record_errors = self.records;
+    }
+}
+
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Refusal {
+        let records = match &error {
+            BatchError::InvalidRecord { index, reason } => vec![BatchIndexAndErrorMessage {
+                batch_index: *index,
+                batch_index_error_message: Some((*reason).to_owned()),
+            }],
+            _ => Vec::new(),
+        };
+        Refusal { error: error.error_code(), message: Some(error.to_string()), records }
+    }
+}
+
+/// What is wrong with the request as a whole.
+fn refuse_whole(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static str>)> {
+    if !matches!(request.acks, -1..=1) {
+        return Some((ErrorCode::InvalidRequiredAcks, None));
+    }
+    if request.transactional_id.is_some() {
+        return Some((ErrorCode::TransactionalIdAuthorizationFailed, Some(super::NO_TRANSACTIONS)));
+    }
+    None
+}
+
+/// A batch that may be appended.
+struct Accepted {
+    partition: PartitionId,
+    batch: Bytes,
+}
+
+fn accept(data: PartitionProduceData, topic: &Arc<Topic>, cx: &Context<'_>) -> Result<Accepted, Refusal> {
+    let Some(partition) = topic.partition(data.index) else {
+        return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, None));
+    };
+    let batch = data.records.map(|records| records.into_bytes()).unwrap_or_default();
+    if batch.is_empty() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRecord,
+            Some("a partition must come with exactly one batch"),
+        ));
+    }
+    if batch.len() > topic.rules.message_bytes_max.min(BATCH_BYTES_MAX) {
+        return Err(Refusal::new(ErrorCode::MessageTooLarge, None));
+    }
+    let header = validate_batch(&batch)?;
+    if header.is_transactional() {
+        return Err(Refusal::new(ErrorCode::InvalidTxnState, Some(super::NO_TRANSACTIONS)));
+    }
+    if header.compression()? == Compression::Zstd && cx.head.version < ZSTD_FROM {
+        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None));
+    }
+    let summary = validate_records(&header, &batch, DECOMPRESSED_BYTES_MAX)?;
+    check_timestamps(&header, &batch, summary.max_timestamp, &topic.rules, cx.now.millis)?;
+    let batch = match topic.rules.log_append_time {
+        false => batch,
+        true => {
+            let mut stamped = batch.to_vec();
+            set_log_append_time(&mut stamped, cx.now.millis)?;
+            stamped.into()
+        }
+    };
+    Ok(Accepted { partition, batch })
+}
+
+/// Records must not lie too far from now (KIP-937), and only the broker may stamp with its own time.
+fn check_timestamps(
+    header: &BatchHeader,
+    batch: &Bytes,
+    max_timestamp: i64,
+    rules: &AppendRules,
+    now: i64,
+) -> Result<(), Refusal> {
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(Refusal::new(ErrorCode::InvalidTimestamp, Some("producers must not set LogAppendTime")));
+    }
+    if rules.log_append_time {
+        return Ok(());
+    }
+    let earliest = now.saturating_sub(rules.before_max_ms);
+    let latest = now.saturating_add(rules.after_max_ms);
+    if max_timestamp <= latest && rules.before_max_ms == i64::MAX {
+        return Ok(());
+    }
+    let body = Batch { header: *header, bytes: batch.clone() }.records(DECOMPRESSED_BYTES_MAX)?;
+    let mut records = Vec::new();
+    for (index, record) in (0..).zip(RecordIter::new(&body, header.records_count)) {
+        let timestamp = header.record_timestamp(record?.timestamp_delta);
+        // −1 says that the record has no timestamp.
+        if timestamp != -1 && !(earliest..=latest).contains(&timestamp) && records.len() < RECORD_ERRORS_MAX {
+            let message = format!("timestamp {timestamp} is outside of {earliest}..={latest}");
+            records.push(BatchIndexAndErrorMessage {
+                batch_index: index,
+                batch_index_error_message: Some(message),
+            });
+        }
+    }
+    match records.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal {
+            error: ErrorCode::InvalidTimestamp,
+            message: Some("timestamps of some records are out of range".into()),
+            records,
+        }),
+    }
+}
+
+fn collect(accepted: Accepted, place: (u32, u32), open: &mut Vec<Run>, cx: &Context<'_>) {
+    let shard = cx.shard_of(accepted.partition);
+    let run = match open.iter_mut().position(|run| run.shard == shard) {
+        Some(found) => &mut open[found],
+        None => {
+            // Room for the batch and the frame around it; most requests bring one batch a shard.
+            let records = Vec::with_capacity(accepted.batch.len() + 32);
+            open.push(Run { shard, records, places: Vec::new() });
+            open.last_mut().expect("just pushed")
+        }
+    };
+    Append::encode(&mut run.records, accepted.partition.0, 0, &accepted.batch);
+    run.places.push(place);
+}
+
+fn send(run: Run, sent: &mut Vec<Vec<(u32, u32)>>, cx: &mut Context<'_>) {
+    let token = cx.token(sent.len() as u32);
+    let propose =
+        Propose { token, count: run.places.len() as u32, records: run.records.into(), want: Want::Appended };
+    cx.send(run.shard, Request::Propose(propose));
+    sent.push(run.places);
+}

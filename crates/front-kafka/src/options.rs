@@ -1,0 +1,76 @@
+//! What the binary may set, and every bound of this front end.
+
+use std::time::Duration;
+
+/// How this node appears to Kafka clients.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Host and port that clients are told to connect to. `None` echoes the address that each client dialled,
+    /// which is right wherever no NAT or port mapping lies between.
+    pub advertised: Option<(String, u16)>,
+    /// Broker id, ≥ 0.
+    pub node_id: i32,
+    /// A Metadata request that names a missing topic creates it, if the client allows that.
+    pub auto_create: bool,
+    /// Partitions of a topic whose creator did not say how many, ≥ 1.
+    pub num_partitions: u32,
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            advertised: None,
+            node_id: 1,
+            auto_create: true,
+            num_partitions: 1,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The bounds. At each of them the client gets back-pressure, the protocol's error, or a closed connection.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request, bytes (Kafka's `socket.request.max.bytes`). A larger size closes the connection.
+    pub request_bytes_max: usize,
+    /// Over all connections together: bytes of large requests (see [`LARGE_REQUEST_BYTES`]) being received or
+    /// served. A connection that would exceed it is not read until others are done.
+    pub large_requests_bytes_max: usize,
+    /// A connection with this many bytes of unanswered requests is not read further.
+    pub unanswered_bytes_max: usize,
+    /// Nor is one with this many unanswered requests.
+    pub unanswered_requests_max: usize,
+    /// Nor is one that has not yet taken this many bytes of responses.
+    pub unsent_bytes_max: usize,
+    /// Most bytes of records in one Fetch response, whatever the client asks for. (One batch may exceed it.)
+    pub fetch_bytes_max: u32,
+    /// Topics that one Metadata request may create.
+    pub auto_create_topics_max: usize,
+    /// Partitions that one request may create.
+    pub create_partitions_max: u32,
+    /// A connection on which nothing happens is closed after this time (Kafka's `connections.max.idle.ms`).
+    pub idle: Duration,
+    /// A peer that has begun a request, or that has responses to take, must move at least one byte in this time.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request_bytes_max: 100 << 20,
+            large_requests_bytes_max: 512 << 20,
+            unanswered_bytes_max: 8 << 20,
+            unanswered_requests_max: 1024,
+            unsent_bytes_max: 4 << 20,
+            fetch_bytes_max: 8 << 20,
+            auto_create_topics_max: 1000,
+            create_partitions_max: 100_000,
+            idle: Duration::from_secs(600),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Requests from this size on draw on [`Limits::large_requests_bytes_max`].
+pub const LARGE_REQUEST_BYTES: usize = 1 << 20;

@@ -1,0 +1,177 @@
+//! What a handler works with, and what it may answer: at once, later, never, or by closing the connection.
+
+use crate::catalog::{Topic, TopicCache};
+use crate::session::{Broker, Now, Outgoing, Peer};
+use bowline_codec_kafka::frame::encode_response;
+use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, Response, Uuid};
+use bowline_model::event::Event;
+use bowline_model::group;
+use bowline_model::meta::MetaRequest;
+use bowline_model::request::Request;
+use bowline_model::{PartitionId, ShardId, Token};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Low bits of a [`Token`] that tell apart the questions of one request; the rest is the request's number.
+pub const SUB_BITS: u32 = 24;
+
+/// What comes of a request for now.
+pub enum Step {
+    /// Nothing new.
+    Stay,
+    /// Events will bring it on.
+    Wait(Box<dyn Pending>),
+    /// The response frame.
+    Reply(Vec<Bytes>),
+    /// Done, and the client expects no response (Produce with acks=0).
+    Silent,
+    Close(Closed),
+}
+
+/// A request that waits for events.
+pub trait Pending: Send {
+    /// `sub` says which question (see [`Context::token`]) is answered.
+    fn event(&mut self, sub: u32, event: Event, cx: &mut Context<'_>) -> Step;
+
+    /// When [`Pending::expired`] is to be called. Asked again after every step.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn expired(&mut self, _cx: &mut Context<'_>) -> Step {
+        Step::Stay
+    }
+}
+
+/// Why a connection is closed by us. Kafka closes without a reply in these cases as well.
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    #[error("not the Kafka protocol: {0}")]
+    NotKafka(&'static str),
+    #[error("request of {size} bytes, allowed are 0 to {max}")]
+    TooLarge { size: i32, max: usize },
+    #[error("API key {key} version {version} is not served")]
+    NotServed { key: i16, version: i16 },
+    #[error("malformed request header: {0}")]
+    Header(DecodeError),
+    #[error("malformed {api} v{version} request: {error}")]
+    Malformed { api: ApiKey, version: i16, error: DecodeError },
+    /// The client asked for no response, so this is the only way to tell.
+    #[error("a batch produced with acks=0 was refused")]
+    UnacknowledgedFailure,
+    #[error("cannot encode the {api} v{version} response: {error}")]
+    Response { api: ApiKey, version: i16, error: EncodeError },
+    #[error("a shard answered {api} with something else")]
+    Mismatch { api: ApiKey },
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// What of a request is still needed after its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    pub api: ApiKey,
+    pub version: i16,
+    pub correlation_id: i32,
+}
+
+/// The surroundings of one step of one request.
+pub struct Context<'a> {
+    pub broker: &'a Broker,
+    pub peer: &'a Peer,
+    pub head: Head,
+    pub now: Now,
+    pub(crate) topics: &'a mut TopicCache,
+    pub(crate) out: &'a mut Outgoing,
+    /// Number of the request on this connection.
+    pub(crate) seq: u64,
+}
+
+impl Context<'_> {
+    /// The token that brings an answer back to this request as question `sub`.
+    pub fn token(&self, sub: u32) -> Token {
+        debug_assert!(sub < 1 << SUB_BITS);
+        Token(self.seq << SUB_BITS | u64::from(sub))
+    }
+
+    pub fn topic(&mut self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.topic(&*self.broker.catalog, name)
+    }
+
+    pub fn topic_by_id(&mut self, id: Uuid) -> Option<Arc<Topic>> {
+        self.topics.topic_by_id(&*self.broker.catalog, id)
+    }
+
+    pub fn shard_of(&self, partition: PartitionId) -> ShardId {
+        ShardId::of(partition.0, self.broker.data_shards)
+    }
+
+    pub fn send(&mut self, shard: ShardId, request: Request) {
+        self.out.requests.push((shard, request));
+    }
+
+    /// Asks the coordinator of `name`.
+    pub fn ask_group(&mut self, sub: u32, name: &str, request: group::Request) {
+        let shard = ShardId::of_group(name, self.broker.data_shards);
+        let token = self.token(sub);
+        self.send(shard, Request::Group { token, request });
+    }
+
+    pub fn ask_meta(&mut self, sub: u32, request: MetaRequest) {
+        self.out.meta.push((self.token(sub), request));
+    }
+
+    pub fn reply<R: Response>(&self, body: &R) -> Step {
+        let Head { api, version, correlation_id } = self.head;
+        match encode_response(version, correlation_id, body) {
+            Ok(segments) => Step::Reply(segments),
+            Err(error) => Step::Close(Closed::Response { api, version, error }),
+        }
+    }
+
+    /// Waits for the answers to questions `0..count`, then calls `finish` with them in that order. Calls it at once
+    /// if there is none to wait for.
+    pub fn gather<F>(&mut self, count: usize, finish: F) -> Step
+    where
+        F: FnOnce(Vec<Event>, &mut Context<'_>) -> Step + Send + 'static,
+    {
+        if count == 0 {
+            return finish(Vec::new(), self);
+        }
+        let answers = std::iter::repeat_with(|| None).take(count).collect();
+        Step::Wait(Box::new(Gather { answers, missing: count, finish: Some(Box::new(finish)) }))
+    }
+
+    /// An answer that does not fit the question: a bug between us and a shard, contained to this connection.
+    pub fn mismatch(&self) -> Step {
+        Step::Close(Closed::Mismatch { api: self.head.api })
+    }
+}
+
+type Finish = Box<dyn FnOnce(Vec<Event>, &mut Context<'_>) -> Step + Send>;
+
+/// See [`Context::gather`].
+struct Gather {
+    answers: Vec<Option<Event>>,
+    missing: usize,
+    finish: Option<Finish>,
+}
+
+impl Pending for Gather {
+    fn event(&mut self, sub: u32, event: Event, cx: &mut Context<'_>) -> Step {
+        match self.answers.get_mut(sub as usize) {
+            Some(answer @ None) => *answer = Some(event),
+            _ => return cx.mismatch(),
+        }
+        self.missing -= 1;
+        if self.missing > 0 {
+            return Step::Stay;
+        }
+        let answers = std::mem::take(&mut self.answers).into_iter().flatten().collect();
+        match self.finish.take() {
+            Some(finish) => finish(answers, cx),
+            None => cx.mismatch(),
+        }
+    }
+}

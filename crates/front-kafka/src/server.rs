@@ -1,0 +1,56 @@
+//! From a listener to connections.
+
+use crate::connection;
+use crate::options::Options;
+use crate::session::{Broker, Peer, Session};
+use bowline_net::{Limit, Shutdown};
+use bowline_replica::Node;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Serves Kafka clients on `listener` until `shutdown`, then lets what was produced be answered. Returns when the last
+/// connection has ended.
+pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
+    let large_requests =
+        Arc::new(Semaphore::new(connection::budget_units(options.limits.large_requests_bytes_max)));
+    let broker = Arc::new(Broker {
+        cluster_id: node.cluster_id().to_owned(),
+        data_shards: node.data_shards(),
+        catalog: Box::new(node.clone()),
+        options,
+    });
+    let stop = shutdown.clone();
+    let handler = move |stream: TcpStream, address: SocketAddr| {
+        let (broker, node) = (broker.clone(), node.clone());
+        let (large_requests, stop) = (large_requests.clone(), stop.clone());
+        async move {
+            let peer = match peer(&stream, address, &broker.options) {
+                Ok(peer) => peer,
+                Err(error) => return tracing::debug!(%address, %error, "the connection was gone at once"),
+            };
+            let limits = broker.options.limits.clone();
+            let session = Session::new(broker, peer);
+            let ended = connection::run(stream, session, node.connect(), limits, large_requests, stop).await;
+            tracing::debug!(%address, %ended, "Kafka connection closed");
+        }
+    };
+    bowline_net::serve(listener, limit, shutdown, handler).await;
+}
+
+fn peer(stream: &TcpStream, address: SocketAddr, options: &Options) -> std::io::Result<Peer> {
+    let advertised = match &options.advertised {
+        Some(advertised) => advertised.clone(),
+        None => {
+            let dialled = stream.local_addr()?;
+            (plain(dialled.ip()).to_string(), dialled.port())
+        }
+    };
+    Ok(Peer { client_host: format!("/{}", plain(address.ip())), advertised })
+}
+
+/// An IPv4 address that came in over IPv6 is shown as what it is.
+fn plain(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
