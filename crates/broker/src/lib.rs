@@ -18,10 +18,16 @@
 //! * Every [`Read`] is answered by one `loaded`.
 //! * `dispatch` after a batch of `handle`, `apply` and `loaded` calls: that is when deliveries are made.
 
-pub mod effects;
-pub mod proposal;
-pub mod shard;
+mod cache;
+mod checkpoint;
+mod effects;
+mod proposal;
+mod queue;
+mod segments;
+mod session;
+mod shard;
+mod streams;
 
 pub use effects::{Effects, Read};
-pub use proposal::{Proposal, Urgency, Waiter};
-pub use shard::{Options, RestoreError, Shard, Stats};
+pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
+pub use shard::{Options, QueueStats, RestoreError, Shard, Stats};

@@ -1,6 +1,13 @@
-//! The open proposal.
+//! The open proposal: records that gather until the log can take a block, and who waits for them.
+//!
+//! A batch of a session goes into one block as a whole. When the open block is full, it is set aside and another
+//! is begun; [`Proposals::seal`] gives them out in order.
 
-use bowline_model::AlignedBuf;
+use crate::queue::{QueueRef, Runs};
+use bowline_model::block::BLOCK_PAYLOAD_SOFT_MAX;
+use bowline_model::event::AppendResult;
+use bowline_model::{AlignedBuf, PartitionId, QueueId, SessionId, Token};
+use std::collections::VecDeque;
 
 /// What the open proposal wants of the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,4 +35,126 @@ pub struct Proposal {
 
 /// Somebody who waits for a part of a block; opaque to the caller.
 #[derive(Debug)]
-pub struct Waiter(#[allow(dead_code)] ());
+pub struct Waiter {
+    /// Its turn comes when this many records of the block have been applied.
+    pub(crate) after: u32,
+    pub(crate) what: Waits,
+}
+
+#[derive(Debug)]
+pub(crate) enum Waits {
+    Done {
+        session: SessionId,
+        token: Token,
+    },
+    Appended {
+        session: SessionId,
+        token: Token,
+        /// Filled while the block is applied.
+        results: Vec<AppendResult>,
+    },
+    /// A volatile batch beyond the memory budget: answered already.
+    Overflow {
+        session: SessionId,
+    },
+    Purged {
+        session: SessionId,
+        token: Token,
+        queue: QueueRef,
+        messages: u64,
+        runs: Runs,
+    },
+    QueueReady(QueueId),
+    QueueDropped {
+        queue: QueueId,
+        /// Filled when the record is applied.
+        messages: u64,
+    },
+    PartitionReady(PartitionId),
+    PartitionDropped(PartitionId),
+    Stream(bowline_stream::Waiter),
+    /// What the shard itself put into the block, should it have to be put into another.
+    Housekeeping(Box<Housekept>),
+}
+
+/// Settles and horizons in one block.
+#[derive(Debug, Default)]
+pub(crate) struct Housekept {
+    pub settles: Vec<(QueueRef, bowline_model::record::SettleReason, Runs)>,
+    pub horizons: Vec<QueueRef>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    /// Set aside because they are full, oldest first.
+    full: VecDeque<Open>,
+    open: Open,
+    /// What the last sealed block's payload took: a guess at how large the next one will be.
+    usual_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    buf: Option<AlignedBuf>,
+    n_records: u32,
+    waiters: Vec<Waiter>,
+    urgent: bool,
+}
+
+impl Proposals {
+    pub fn new() -> Proposals {
+        Proposals { full: VecDeque::new(), open: Open::default(), usual_bytes: 4096 }
+    }
+
+    /// Adds `count` framed records that belong together. `waits` hears when they have been applied.
+    pub fn append(&mut self, records: &[u8], count: u32, urgent: bool, waits: Option<Waits>) {
+        let len = self.open.buf.as_ref().map_or(0, AlignedBuf::payload_len);
+        if len > 0 && len + records.len() > BLOCK_PAYLOAD_SOFT_MAX {
+            let full = std::mem::take(&mut self.open);
+            self.usual_bytes = BLOCK_PAYLOAD_SOFT_MAX;
+            self.full.push_back(full);
+        }
+        let capacity = self.usual_bytes.max(records.len());
+        let open = &mut self.open;
+        open.buf
+            .get_or_insert_with(|| AlignedBuf::with_payload_capacity(capacity))
+            .extend_from_slice(records);
+        open.n_records += count;
+        open.urgent |= urgent;
+        if let Some(what) = waits {
+            open.waiters.push(Waiter { after: open.n_records, what });
+        }
+    }
+
+    pub fn urgency(&self) -> Urgency {
+        if !self.full.is_empty() || self.open.urgent {
+            Urgency::Now
+        } else if self.open.buf.is_some() {
+            Urgency::Lazily
+        } else {
+            Urgency::Nothing
+        }
+    }
+
+    /// Takes the oldest block, with `housekeeping` (framed records) at its end.
+    pub fn seal(&mut self, housekeeping: &[u8], count: u32, kept: Option<Housekept>) -> Option<Proposal> {
+        let mut open = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
+        if open.buf.is_none() && housekeeping.is_empty() {
+            return None;
+        }
+        let mut buf =
+            open.buf.take().unwrap_or_else(|| AlignedBuf::with_payload_capacity(housekeeping.len()));
+        if !housekeeping.is_empty() {
+            buf.extend_from_slice(housekeeping);
+        }
+        open.n_records += count;
+        if let Some(kept) = kept {
+            open.waiters.push(Waiter { after: open.n_records, what: Waits::Housekeeping(Box::new(kept)) });
+        }
+        // Half of the difference each time, so that one lone message between bursts does not cost the next
+        // burst a dozen reallocations.
+        self.usual_bytes = (self.usual_bytes + buf.payload_len() * 5 / 4) / 2;
+        self.usual_bytes = self.usual_bytes.clamp(4096, BLOCK_PAYLOAD_SOFT_MAX);
+        Some(Proposal { buf, n_records: open.n_records, waiters: open.waiters })
+    }
+}

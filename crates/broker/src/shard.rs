@@ -1,9 +1,15 @@
-//! The shard.
+//! The shard: gives each request, and each record of a committed block, to the part that owns it.
 
-use crate::{Effects, Proposal, Urgency, Waiter};
-use bowline_model::event::Failure;
-use bowline_model::request::Request;
-use bowline_model::{BlockRef, Lsn, Millis, SessionId, ShardId};
+use crate::cache::{Cache, Reader};
+use crate::checkpoint;
+use crate::effects::Effects;
+use crate::proposal::{Proposal, Proposals, Urgency, Waiter, Waits};
+use crate::queue::{Get, Queue, Queues};
+use crate::streams::Streams;
+use bowline_model::event::{Event, Failure, MetaEvent};
+use bowline_model::record::{self, Kind, SettleReason};
+use bowline_model::request::{Provision, Request};
+use bowline_model::{BlockRef, Lsn, Millis, QueueId, SessionId, ShardId};
 use std::collections::BTreeSet;
 
 /// Sizes, fixed for the life of a [`Shard`].
@@ -16,12 +22,19 @@ pub struct Options {
     pub readahead_bytes: usize,
     /// Messages that live in memory only, bytes of their batches; beyond it they are logged.
     pub volatile_bytes: usize,
+    pub stream: bowline_stream::Options,
 }
 
 impl Options {
     /// Defaults for `shard`: 64 MiB of cache, 32 MiB of read-ahead, 64 MiB of volatile messages.
     pub fn new(shard: ShardId) -> Options {
-        Options { shard, cache_bytes: 64 << 20, readahead_bytes: 32 << 20, volatile_bytes: 64 << 20 }
+        Options {
+            shard,
+            cache_bytes: 64 << 20,
+            readahead_bytes: 32 << 20,
+            volatile_bytes: 64 << 20,
+            stream: bowline_stream::Options::default(),
+        }
     }
 }
 
@@ -34,86 +47,228 @@ pub enum RestoreError {
     Malformed,
 }
 
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RestoreError::Version(version) => write!(f, "checkpoint format {version} is not known"),
+            RestoreError::Malformed => f.write_str("the checkpoint is damaged"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
 /// Sums over the shard, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     pub queues: u64,
+    pub partitions: u64,
+    pub sessions: u64,
     pub consumers: u64,
     pub ready: u64,
     pub unacked: u64,
+    /// Index entries of queues (32 bytes each).
+    pub extents: u64,
+    /// Bytes of blocks in the cache: written lately, and read back.
+    pub tail_bytes: u64,
+    pub readahead_bytes: u64,
+    /// Bytes of batches that live in memory only.
+    pub volatile_bytes: u64,
 }
 
+/// One queue, for metrics and management.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueStats {
+    pub queue: QueueId,
+    pub ready: u64,
+    pub unacked: u64,
+    pub consumers: u32,
+    /// Logged messages that ever came in, and that left by reason. Survives restarts.
+    pub logged: u64,
+    pub acked: u64,
+    pub rejected: u64,
+    pub purged: u64,
+}
+
+/// A data shard.
+#[derive(Debug)]
 pub struct Shard {
     options: Options,
     applied: (u64, u64),
+    queues: Queues,
+    streams: Streams,
+    cache: Cache,
+    proposals: Proposals,
+    scratch: Vec<u8>,
 }
 
 impl Shard {
     pub fn new(options: Options) -> Shard {
-        Shard { options, applied: (0, 0) }
+        Shard {
+            applied: (0, 0),
+            queues: Queues::new(options.shard, options.volatile_bytes),
+            streams: Streams::new(options.stream.clone()),
+            cache: Cache::new(options.cache_bytes, options.readahead_bytes),
+            proposals: Proposals::new(),
+            scratch: Vec::new(),
+            options,
+        }
     }
 
     /// Takes a request of `session`: volatile work at once, durable work into the open proposal.
     pub fn handle(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
-        let _ = (now, session, request, fx);
+        let Shard { queues, streams, cache, proposals, .. } = self;
+        match request {
+            Request::Propose(propose) => queues.propose(session, propose, proposals),
+            Request::Volatile(batch) => queues.publish_volatile(now, session, batch, proposals, fx),
+            Request::Settle(settles) => queues.settle(session, &settles),
+            Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),
+            Request::Cancel { token, consumer } => queues.cancel(session, token, consumer, fx),
+            Request::CloseChannel { channel } => queues.close_channel(session, channel, fx),
+            Request::CloseSession => {
+                queues.close_session(session, fx);
+                streams.close_session(now, session);
+            }
+            Request::Get { token, queue, channel, consumer, no_ack } => {
+                queues.get(session, queue, channel, consumer, Get { token, no_ack }, fx);
+            }
+            Request::Drained { bytes } => queues.drained(session, bytes),
+            Request::QueueInfo { token, queue } => {
+                fx.event(session, Event::QueueInfo { token, result: queues.info(queue) });
+            }
+            Request::Purge { token, queue } => queues.purge(session, token, queue, proposals, fx),
+            Request::Fetch(fetch) => streams.fetch(session, fetch, cache, fx),
+            Request::Watch { token, partitions } => {
+                streams.stream.partitions.watch(session, token, partitions, &mut streams.out);
+            }
+            Request::Unwatch { token } => streams.stream.partitions.unwatch(session, token),
+            Request::ListOffsets { token, queries } => {
+                streams.list_offsets(session, token, queries, cache, fx);
+            }
+            Request::Trim { token, partition, offset } => {
+                streams.stream.partitions.trim(session, token, partition, offset, &mut streams.out);
+            }
+            Request::PartitionInfo { token, partition } => {
+                let result = streams.stream.partitions.info(partition);
+                fx.event(session, Event::PartitionInfo { token, result });
+            }
+            Request::Group { token, request } => {
+                streams.stream.groups.handle(now, session, token, request, &mut streams.out);
+            }
+            Request::Provision(provision) => self.provision(provision, fx),
+        }
+        self.streams.flush(&mut self.proposals, fx);
     }
 
     /// What the open proposal wants.
     pub fn proposal_urgency(&self) -> Urgency {
-        Urgency::Nothing
+        self.proposals.urgency().max(self.queues.urgency())
     }
 
     /// Completes the open block (the oldest, if several wait): adds pending settles and horizons. `None` if
     /// there is nothing to write.
-    pub fn seal(&mut self, now: Millis) -> Option<Proposal> {
-        let _ = now;
-        None
+    pub fn seal(&mut self, _now: Millis) -> Option<Proposal> {
+        self.scratch.clear();
+        let (count, kept) = self.queues.write_housekeeping(&mut self.scratch);
+        self.proposals.seal(&self.scratch, count, kept)
     }
 
-    /// Applies a committed block. `waiters` as sealed; empty on replay. Durable state changes by the block alone.
+    /// Applies a committed block; one that is applied already (it was in the checkpoint) is passed over.
+    /// `waiters` as sealed; empty on replay. Durable state changes by the block alone.
+    ///
+    /// # Panics
+    /// If the block is not made of records. Its checksum was right when it was read, so what is wrong is us.
     pub fn apply(&mut self, block: &BlockRef, waiters: Vec<Waiter>, fx: &mut Effects) {
-        let _ = (waiters, fx);
+        if block.index <= self.applied.1 {
+            debug_assert!(waiters.is_empty());
+            return;
+        }
+        let mut waiters = waiters.into_iter();
+        let mut waiter = waiters.next();
+        let mut keep = false;
+        for (record, count) in record::iter(&block.payload).zip(1..) {
+            let record = record.unwrap_or_else(|damage| panic!("{block:?} was committed: {damage:?}"));
+            keep |= self.apply_record(block, &record, waiter.as_mut().map(|w| &mut w.what), fx);
+            while let Some(Waiter { what, .. }) = waiter.take_if(|w| w.after <= count) {
+                self.complete(block.stamp, what, fx);
+                waiter = waiters.next();
+            }
+        }
+        for Waiter { what, .. } in waiter.into_iter().chain(waiters) {
+            self.complete(block.stamp, what, fx);
+        }
+        self.streams.stream.finish_block(&mut self.streams.out);
+        self.streams.flush(&mut self.proposals, fx);
+        if keep {
+            self.cache.insert_tail(block.clone());
+        }
         self.applied = (block.term, block.index);
     }
 
-    /// A sealed proposal will never be committed: answers `Failed`.
+    /// A sealed proposal will never be committed: answers `Failed`. Settles and horizons in it go into a later one.
     pub fn abandon(&mut self, waiters: Vec<Waiter>, failure: Failure, fx: &mut Effects) {
-        let _ = (waiters, failure, fx);
+        for waiter in waiters {
+            self.refuse(waiter.what, failure, fx);
+        }
+        self.streams.flush(&mut self.proposals, fx);
     }
 
     /// Answers the [`crate::Read`] at `asked`. `Err`: it cannot be read.
     pub fn loaded(&mut self, asked: Lsn, result: Result<Vec<BlockRef>, ()>, fx: &mut Effects) {
-        let _ = (asked, result, fx);
+        let shard = self.options.shard;
+        let own = result.map(|blocks| blocks.into_iter().filter(|b| b.shard == shard).collect());
+        for reader in self.cache.loaded(asked, own) {
+            match reader {
+                Reader::Queue(at) => self.queues.loaded(at),
+                Reader::Fetch(number) => self.streams.loaded(number, &mut self.cache, fx),
+            }
+        }
     }
 
     /// Makes deliveries for all queues where something changed.
-    pub fn dispatch(&mut self, now: Millis, fx: &mut Effects) {
-        let _ = (now, fx);
+    pub fn dispatch(&mut self, _now: Millis, fx: &mut Effects) {
+        self.queues.dispatch(&mut self.cache, fx);
     }
 
     /// Timers that are due.
     pub fn tick(&mut self, now: Millis, fx: &mut Effects) {
-        let _ = (now, fx);
+        if self.cache.tick(now) {
+            self.queues.retry_unreadable();
+        }
+        if self.streams.stream.next_deadline().is_some_and(|at| at <= now) {
+            self.streams.stream.tick(now, &mut self.streams.out);
+            self.streams.flush(&mut self.proposals, fx);
+        }
     }
 
     /// When to call [`Shard::tick`] at the latest.
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        [self.cache.next_deadline(), self.streams.stream.next_deadline()].into_iter().flatten().min()
     }
 
-    /// The durable state as of [`Shard::applied`].
+    /// The durable state as of [`Shard::applied`]: same state, same bytes. See [`crate::checkpoint`].
     pub fn checkpoint(&self) -> Vec<u8> {
-        Vec::new()
+        let mut out = Vec::new();
+        checkpoint::write(&mut out, self.applied, &self.queues, &self.streams.stream);
+        out
     }
 
+    /// The shard as of a checkpoint. Nothing volatile is in it: no sessions, consumers or messages in memory.
     pub fn restore(options: Options, checkpoint: &[u8]) -> Result<Shard, RestoreError> {
-        let _ = checkpoint;
-        Ok(Shard::new(options))
+        let mut shard = Shard::new(options);
+        shard.applied = checkpoint::read(checkpoint, &mut shard.queues, &mut shard.streams.stream)?;
+        Ok(shard)
     }
 
     /// Segments of the log, and cold files, that hold something that is still needed.
     pub fn live_segments(&self) -> (BTreeSet<u32>, BTreeSet<u32>) {
-        (BTreeSet::new(), BTreeSet::new())
+        let (mut log, mut cold) = (BTreeSet::new(), BTreeSet::new());
+        self.queues.segments.collect(&mut log, &mut cold);
+        for (lsn, _) in self.streams.stream.partitions.live_segments() {
+            let set = if lsn.is_cold() { &mut cold } else { &mut log };
+            set.insert(lsn.segment());
+        }
+        (log, cold)
     }
 
     /// Term and index of the last applied block; zeros when none was.
@@ -125,7 +280,153 @@ impl Shard {
         &self.options
     }
 
+    /// Walks all queues.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let (tail_bytes, readahead_bytes) = self.cache.bytes();
+        let mut stats = Stats {
+            queues: self.queues.len() as u64,
+            partitions: self.streams.stream.partitions.len() as u64,
+            sessions: self.queues.sessions.len() as u64,
+            tail_bytes: tail_bytes as u64,
+            readahead_bytes: readahead_bytes as u64,
+            volatile_bytes: self.queues.volatile_bytes() as u64,
+            ..Stats::default()
+        };
+        for queue in self.queues.iter() {
+            let info = queue.info();
+            stats.consumers += u64::from(info.consumers);
+            stats.ready += info.ready;
+            stats.unacked += info.unacked;
+            stats.extents += queue.index.extents_len() as u64;
+        }
+        stats
+    }
+
+    /// In no particular order.
+    pub fn queue_stats(&self) -> impl Iterator<Item = QueueStats> + '_ {
+        self.queues.iter().map(queue_stats)
+    }
+
+    fn provision(&mut self, provision: Provision, fx: &mut Effects) {
+        let Shard { queues, streams, proposals, .. } = self;
+        match provision {
+            Provision::Queue(spec) => queues.provision(&spec, proposals, fx),
+            Provision::DropQueue { queue, if_unused, if_empty } => {
+                queues.drop_queue(queue, if_unused, if_empty, proposals, fx);
+            }
+            Provision::Partition(spec) => streams.provision(&spec, proposals, fx),
+            Provision::DropPartition { partition } => streams.drop_partition(partition, proposals, fx),
+            Provision::Reconcile { queues: specs, partitions } => {
+                queues.reconcile(&specs, proposals);
+                streams.reconcile(&partitions, proposals);
+            }
+        }
+    }
+
+    /// Applies one record; `waits` is whoever waits for the batch that it belongs to. True if the block should be
+    /// kept at hand: somebody will read from it.
+    #[inline]
+    fn apply_record(
+        &mut self,
+        block: &BlockRef,
+        record: &record::Record<'_>,
+        waits: Option<&mut Waits>,
+        fx: &mut Effects,
+    ) -> bool {
+        let queues = &mut self.queues;
+        match record.kind {
+            Kind::Publish => return queues.apply_publish(block, record),
+            Kind::Append => {
+                let result = self.streams.stream.apply_append(block, record);
+                if let Some(Waits::Appended { results, .. }) = waits {
+                    results.push(result);
+                }
+                return result.result.is_ok();
+            }
+            Kind::Settle => queues.apply_settle(record),
+            Kind::Horizon => queues.apply_horizon(record),
+            Kind::QueueCreate => queues.apply_create(record),
+            Kind::QueueDelete => {
+                let dropped = queues.apply_delete(record, fx);
+                if let (Some((id, n)), Some(Waits::QueueDropped { queue, messages })) = (dropped, waits)
+                    && id == *queue
+                {
+                    *messages = n;
+                }
+            }
+            Kind::NodeStarted => queues.apply_node_started(fx),
+            Kind::PartitionCreate
+            | Kind::PartitionDelete
+            | Kind::PartitionTrim
+            | Kind::OffsetCommit
+            | Kind::OffsetDelete => {
+                self.streams.stream.apply(block, record, &mut self.streams.out);
+            }
+            // The meta shard's, and the log's own.
+            Kind::Meta | Kind::Truncate | Kind::Noop => {}
+        }
+        false
+    }
+
+    /// What somebody waited for has been applied.
+    fn complete(&mut self, now: Millis, waits: Waits, fx: &mut Effects) {
+        match waits {
+            Waits::Done { session, token } => {
+                fx.event(session, Event::Done { token });
+                self.queues.landed(now, session, fx);
+            }
+            Waits::Appended { session, token, results } => {
+                fx.event(session, Event::Appended { token, results });
+                self.queues.landed(now, session, fx);
+            }
+            Waits::Overflow { session } => self.queues.landed(now, session, fx),
+            Waits::Purged { session, token, messages, .. } => {
+                fx.event(session, Event::Purged { token, result: Ok(messages) });
+            }
+            Waits::QueueReady(queue) => {
+                let info = self.queues.info(queue).unwrap_or_default();
+                fx.meta.push(MetaEvent::QueueReady { queue, info });
+            }
+            Waits::QueueDropped { queue, messages } => {
+                fx.meta.push(MetaEvent::QueueDropped { queue, result: Ok(messages) });
+            }
+            Waits::PartitionReady(partition) => fx.meta.push(MetaEvent::PartitionReady { partition }),
+            Waits::PartitionDropped(partition) => fx.meta.push(MetaEvent::PartitionDropped { partition }),
+            Waits::Stream(waiter) => self.streams.stream.applied(waiter, &mut self.streams.out),
+            Waits::Housekeeping(_) => {}
+        }
+    }
+
+    /// What somebody waited for will not come. Meta is not answered: it asks again when the node has started anew.
+    fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
+        match waits {
+            Waits::Done { session, token } | Waits::Appended { session, token, .. } => {
+                fx.event(session, Event::Failed { token, reason });
+                self.queues.landed(0, session, fx);
+            }
+            Waits::Overflow { session } => self.queues.landed(0, session, fx),
+            Waits::Purged { session, token, queue, runs, .. } => {
+                self.queues.requeue_settles(queue, SettleReason::Purged, runs);
+                fx.event(session, Event::Failed { token, reason });
+            }
+            Waits::QueueDropped { queue, .. } => self.queues.keep_queue(queue),
+            Waits::Stream(waiter) => self.streams.stream.refused(waiter, &mut self.streams.out),
+            Waits::Housekeeping(kept) => self.queues.requeue_housekeeping(*kept),
+            Waits::QueueReady(_) | Waits::PartitionReady(_) | Waits::PartitionDropped(_) => {}
+        }
+    }
+}
+
+fn queue_stats(queue: &Queue) -> QueueStats {
+    let info = queue.info();
+    QueueStats {
+        queue: queue.at.id,
+        ready: info.ready,
+        unacked: info.unacked,
+        consumers: info.consumers,
+        logged: queue.index.next_seq(),
+        acked: queue.settled_as(SettleReason::Acked),
+        rejected: queue.settled_as(SettleReason::Rejected),
+        purged: queue.settled_as(SettleReason::Purged),
     }
 }

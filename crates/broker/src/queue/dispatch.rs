@@ -1,0 +1,320 @@
+//! Ready messages meet consumers.
+//!
+//! A round serves every queue in which something changed. Within a queue: first parked gets, then consumers round
+//! robin, one message each, until messages, credit, delivery windows, the horizon or resident blocks run out.
+//! Whatever ends the round for a queue also brings it back: new messages, settles, `Drained`, a committed horizon
+//! or a block that was read all mark it dirty.
+
+use super::consumers::Consumers;
+use super::housekeeping::Listed;
+use super::settle::leave;
+use super::unacked::Unsettled;
+use super::volatile::VolatileStore;
+use super::window::{MessageRef, Peek};
+use super::{Get, Queue, QueueRef, Queues};
+use crate::cache::{Cache, Reader};
+use crate::effects::Effects;
+use crate::session::Sessions;
+use bowline_model::event::{Delivery, Event, Got};
+use bowline_model::record::SettleReason;
+use bowline_model::{BlockRef, Lsn};
+
+/// One read brings at most this much of the log for a queue, bytes.
+const READ_AHEAD: u64 = 1024 * 1024;
+/// So many extents are looked at to see how far reading ahead is of use.
+const READ_AHEAD_EXTENTS: usize = 256;
+/// A queue that works off a backlog keeps this many extents resident ahead of its window.
+const RESIDENT_AHEAD: usize = 16;
+
+impl Queues {
+    /// Makes deliveries: one event per session.
+    pub fn dispatch(&mut self, cache: &mut Cache, fx: &mut Effects) {
+        let mut round = std::mem::take(&mut self.dirty);
+        for at in round.drain(..) {
+            let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) else {
+                continue;
+            };
+            queue.dirty = false;
+            let mut dispatch = Dispatch {
+                sessions: &mut self.sessions,
+                consumers: &mut self.consumers,
+                volatile: &mut self.volatile,
+                housekeeping: &mut self.housekeeping,
+                unreadable: &mut self.unreadable,
+                cache: &mut *cache,
+                fx: &mut *fx,
+            };
+            if !queue.dropping {
+                dispatch.serve(queue);
+            }
+        }
+        debug_assert!(self.dirty.is_empty());
+        self.dirty = round;
+        self.sessions.flush(fx);
+    }
+
+    /// A read that the queue waited for has been answered.
+    pub fn loaded(&mut self, at: QueueRef) {
+        if let Some(queue) = self.slots.get_mut(at.slot as usize).and_then(Option::as_deref_mut)
+            && queue.at == at
+        {
+            queue.reading = false;
+            Queues::mark(&mut self.dirty, queue);
+        }
+    }
+
+    /// Queues that ran into an unreadable block try again.
+    pub fn retry_unreadable(&mut self) {
+        for at in std::mem::take(&mut self.unreadable) {
+            if let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) {
+                queue.unreadable = false;
+                Queues::mark(&mut self.dirty, queue);
+            }
+        }
+    }
+}
+
+/// All that dispatch touches besides the queue.
+struct Dispatch<'a> {
+    sessions: &'a mut Sessions,
+    consumers: &'a mut Consumers,
+    volatile: &'a mut VolatileStore,
+    housekeeping: &'a mut Listed,
+    unreadable: &'a mut Vec<QueueRef>,
+    cache: &'a mut Cache,
+    fx: &'a mut Effects,
+}
+
+/// The message whose turn it is.
+#[derive(Clone, Copy)]
+enum Next {
+    Message {
+        message: MessageRef,
+        source: Source,
+        redelivered: bool,
+    },
+    Nothing,
+    /// There is one, but it cannot be handed out yet.
+    Blocked,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Returned,
+    Volatile,
+    Fresh,
+}
+
+impl Dispatch<'_> {
+    fn serve(&mut self, queue: &mut Queue) {
+        let before = queue.fresh.dispatched();
+        if self.serve_gets(queue) {
+            self.serve_consumers(queue);
+        }
+        if queue.fresh.dispatched() != before {
+            self.housekeeping.reserve(queue, false);
+            self.read_ahead(queue);
+            queue.fresh.relax();
+        }
+    }
+
+    fn serve_consumers(&mut self, queue: &mut Queue) {
+        let mut delivered = false;
+        while let Some(at) = queue.ring.front() {
+            let Some(consumer) = self.consumers.get_mut(at).filter(|c| c.active) else {
+                queue.ring.pop_front();
+                continue;
+            };
+            debug_assert!(consumer.in_ring);
+            if !consumer.has_credit() {
+                consumer.in_ring = false;
+                queue.ring.pop_front();
+                continue;
+            }
+            let Next::Message { message, source, redelivered } = self.next(queue) else { return };
+            let Some(consumer) = self.consumers.get_mut(at) else { return };
+            let session = &mut self.sessions[consumer.session];
+            if !session.has_room(message.len) {
+                session.stall(at, !delivered);
+                consumer.stalled = true;
+                consumer.in_ring = false;
+                queue.ring.pop_front();
+                continue;
+            }
+            let delivery = Delivery {
+                consumer: consumer.id,
+                number: consumer.unacked.next_number(),
+                redelivered,
+                block: 0,
+                offset: message.offset,
+                len: message.len,
+            };
+            let block = || block_of(self.volatile, self.cache, message.lsn).cloned();
+            if !self.sessions.deliver(consumer.session, message.lsn, delivery, block) {
+                return self.read(queue, message.lsn);
+            }
+            delivered = true;
+            take(queue, source);
+            let entry = Unsettled { message, queue: queue.at };
+            if consumer.no_ack {
+                consumer.unacked.push_settled(entry);
+                leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping);
+            } else {
+                consumer.unacked.push(entry);
+                queue.unacked += 1;
+            }
+            if consumer.has_credit() {
+                queue.ring.rotate();
+            } else {
+                consumer.in_ring = false;
+                queue.ring.pop_front();
+            }
+        }
+    }
+
+    /// Answers parked gets. False if one has to wait; consumers wait with it, as it came first.
+    fn serve_gets(&mut self, queue: &mut Queue) -> bool {
+        while let Some(&(at, Get { token, no_ack })) = queue.gets.front() {
+            if self.consumers.get(at).is_none() {
+                queue.gets.pop_front();
+                continue;
+            }
+            let got = match self.next(queue) {
+                Next::Message { message, source, redelivered } => {
+                    let Some(block) = block_of(self.volatile, self.cache, message.lsn).cloned() else {
+                        self.read(queue, message.lsn);
+                        return false;
+                    };
+                    take(queue, source);
+                    let Some(consumer) = self.consumers.get_mut(at) else { return false };
+                    let delivery = Delivery {
+                        consumer: consumer.id,
+                        number: consumer.unacked.next_number(),
+                        redelivered,
+                        block: 0,
+                        offset: message.offset,
+                        len: message.len,
+                    };
+                    let entry = Unsettled { message, queue: queue.at };
+                    if no_ack {
+                        consumer.unacked.push_settled(entry);
+                        leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping);
+                    } else {
+                        consumer.unacked.push(entry);
+                        queue.unacked += 1;
+                    }
+                    Some(Got { delivery, block, remaining: queue.ready() })
+                }
+                Next::Nothing => None,
+                // There is no answer for "it cannot be read now"; better none than to hang the channel.
+                Next::Blocked if queue.unreadable => None,
+                Next::Blocked => return false,
+            };
+            queue.gets.pop_front();
+            if let Some(consumer) = self.consumers.get(at) {
+                let session = self.sessions[consumer.session].id;
+                self.fx.event(session, Event::Got { token, result: Ok(got) });
+            }
+        }
+        true
+    }
+
+    /// The message with the lowest place.
+    #[inline]
+    fn next(&mut self, queue: &mut Queue) -> Next {
+        if let Some(&message) = queue.returned.peek() {
+            return Next::Message { message, source: Source::Returned, redelivered: true };
+        }
+        if let Some(&message) = queue.volatile.front()
+            && queue.fresh.next_seq(&queue.index).is_none_or(|seq| message.seq <= seq)
+        {
+            return Next::Message { message, source: Source::Volatile, redelivered: false };
+        }
+        let cache = &*self.cache;
+        match queue.fresh.peek(queue.at.id, &queue.index, |lsn| cache.get(lsn).map(|block| &**block)) {
+            Peek::Ready(message) if !queue.survives || queue.horizon.covers(message.seq) => {
+                let redelivered = queue.horizon.is_suspect(message.seq);
+                Next::Message { message, source: Source::Fresh, redelivered }
+            }
+            Peek::Ready(_) => {
+                queue.horizon.ran_out();
+                self.housekeeping.reserve(queue, true);
+                Next::Blocked
+            }
+            Peek::None => Next::Nothing,
+            Peek::Missing(lsn) => {
+                self.read(queue, lsn);
+                Next::Blocked
+            }
+            Peek::Inconsistent(lsn) => {
+                self.cache.set_unreadable(lsn);
+                self.give_up(queue);
+                Next::Blocked
+            }
+        }
+    }
+
+    /// Has the block at `lsn` read, and what the queue needs next behind it.
+    #[cold]
+    fn read(&mut self, queue: &mut Queue, lsn: Lsn) {
+        if queue.reading {
+            return;
+        }
+        if self.cache.is_unreadable(lsn) {
+            return self.give_up(queue);
+        }
+        queue.reading = true;
+        self.cache.want(Reader::Queue(queue.at), lsn, useful_span(queue, lsn), self.fx);
+    }
+
+    /// Leaves the queue alone for a while: its next message cannot be had.
+    #[cold]
+    fn give_up(&mut self, queue: &mut Queue) {
+        if !std::mem::replace(&mut queue.unreadable, true) {
+            self.unreadable.push(queue.at);
+        }
+    }
+
+    /// A queue that works off a backlog should not have to stop for its next block.
+    fn read_ahead(&mut self, queue: &mut Queue) {
+        if queue.reading || queue.unreadable {
+            return;
+        }
+        let Some(resolved) = queue.fresh.unresolved() else { return };
+        let first = queue.index.position(resolved);
+        let missing = (first..first + RESIDENT_AHEAD)
+            .map_while(|i| queue.index.extent(i))
+            .find(|extent| extent.live > 0 && !self.cache.contains(extent.lsn));
+        if let Some(lsn) = missing.map(|extent| extent.lsn)
+            && !self.cache.is_unreadable(lsn)
+        {
+            self.read(queue, lsn);
+        }
+    }
+}
+
+/// How much of the log from `lsn` on holds what the queue wants next, bytes.
+fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
+    let Some(resolved) = queue.fresh.unresolved() else { return 1 };
+    let first = queue.index.position(resolved);
+    let last = (first..first + READ_AHEAD_EXTENTS)
+        .map_while(|i| queue.index.extent(i))
+        .filter(|extent| extent.live > 0 && extent.lsn >= lsn)
+        .take_while(|extent| extent.lsn.0 - lsn.0 < READ_AHEAD)
+        .last();
+    last.map_or(1, |extent| (extent.lsn.0 - lsn.0) as u32 + 1)
+}
+
+#[inline]
+fn block_of<'a>(volatile: &'a VolatileStore, cache: &'a Cache, lsn: Lsn) -> Option<&'a BlockRef> {
+    if lsn.is_volatile() { volatile.block(lsn) } else { cache.get(lsn) }
+}
+
+#[inline]
+fn take(queue: &mut Queue, source: Source) {
+    match source {
+        Source::Returned => queue.returned.take(),
+        Source::Volatile => drop(queue.volatile.pop_front()),
+        Source::Fresh => queue.fresh.take(),
+    }
+}

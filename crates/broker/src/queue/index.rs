@@ -1,0 +1,284 @@
+//! The durable part of a queue's contents: which messages there are, and in which block each lies.
+//!
+//! Messages are numbered densely by `next_seq`. An [`Extent`] stands for all messages of the queue in one block;
+//! extents are ascending in number. A settled message is known by its absence from the live extents, or below
+//! `head`, or by a bit in its extent's set. So the cost of a backlog is 32 bytes per (queue, block), plus one bit
+//! per message of those extents that were settled out of order; gaps cost nothing.
+//!
+//! Invariants: an extent is counted in [`Segments`] exactly while `live > 0`; `live` is the number of its messages
+//! that are not settled; the front extent is live; numbers below `head` are settled.
+
+use super::bits::Bits;
+use crate::segments::Segments;
+use bowline_model::Lsn;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// The messages of one queue in one block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Extent {
+    pub lsn: Lsn,
+    /// Number of the first message.
+    pub first: u64,
+    /// Where the first message's record begins in the block's payload.
+    pub offset: u32,
+    pub count: u32,
+    /// Not settled yet; 0 marks a dead extent between live ones, to be swept.
+    pub live: u32,
+    /// From `offset` to the end of the last message's record.
+    pub bytes: u32,
+}
+
+impl Extent {
+    pub fn end(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
+const _: () = assert!(std::mem::size_of::<Extent>() == 32);
+
+/// Dead extents between live ones are swept when they are more than half, and more than this.
+const SWEEP_MIN: usize = 32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    next_seq: u64,
+    head: u64,
+    extents: VecDeque<Extent>,
+    dead: usize,
+    /// By the number of the extent's first message.
+    partly: HashMap<u64, Bits, foldhash::fast::FixedState>,
+    live: u64,
+}
+
+impl Index {
+    /// The number that the next message gets.
+    #[inline]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Messages that are not settled.
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Extents held in memory.
+    pub fn extents_len(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// Numbers a message that lies at `offset` of block `lsn`. Blocks come in log order, messages in block order.
+    #[inline]
+    pub fn push(&mut self, lsn: Lsn, offset: u32, len: u32, segments: &mut Segments) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.live += 1;
+        match self.extents.back_mut() {
+            // A dead back extent is left alone: reviving it would need its set of settled messages back.
+            Some(last) if last.lsn == lsn && last.end() == seq && last.live > 0 => {
+                debug_assert!(
+                    !self.partly.contains_key(&last.first),
+                    "a block is applied before it is settled"
+                );
+                last.count += 1;
+                last.live += 1;
+                last.bytes = offset + len - last.offset;
+            }
+            _ => {
+                self.extents.push_back(Extent { lsn, first: seq, offset, count: 1, live: 1, bytes: len });
+                segments.add(lsn);
+            }
+        }
+        seq
+    }
+
+    /// Marks `first .. first + count` as settled; how many of them were not before. In order it costs O(1) per run
+    /// and extent, otherwise a search for the first extent.
+    pub fn settle(&mut self, first: u64, count: u64, segments: &mut Segments) -> u64 {
+        let to = first.saturating_add(count).min(self.next_seq);
+        let mut at = first.max(self.head);
+        let mut newly = 0;
+        let mut i = self.position(at);
+        while at < to && i < self.extents.len() {
+            let extent = &self.extents[i];
+            let from = at.max(extent.first);
+            at = to.min(extent.end());
+            if extent.live > 0 && from < at {
+                newly += u64::from(self.settle_in(i, from, at, segments));
+            }
+            if i == 0 && self.extents[0].live == 0 {
+                self.trim_front();
+            } else {
+                i += 1;
+            }
+        }
+        self.live -= newly;
+        self.sweep();
+        newly
+    }
+
+    /// The extent that holds `seq`, or else the first one behind it. May be dead.
+    #[inline]
+    pub fn position(&self, seq: u64) -> usize {
+        match self.extents.front() {
+            Some(front) if seq < front.end() => 0,
+            _ => self.extents.partition_point(|e| e.end() <= seq),
+        }
+    }
+
+    #[inline]
+    pub fn extent(&self, i: usize) -> Option<&Extent> {
+        self.extents.get(i)
+    }
+
+    /// The first message at or behind `seq` that is not settled.
+    pub fn first_live(&self, seq: u64) -> Option<u64> {
+        let mut at = seq.max(self.head);
+        for i in self.position(at)..self.extents.len() {
+            let extent = &self.extents[i];
+            at = at.max(extent.first);
+            if extent.live == 0 {
+                continue;
+            }
+            match self.partly.get(&extent.first) {
+                None if at < extent.end() => return Some(at),
+                None => {}
+                Some(bits) => {
+                    if let Some(bit) = bits.first_clear((at - extent.first) as u32, extent.count) {
+                        return Some(extent.first + u64::from(bit));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// What is settled in `extent`: ask it for each of its messages.
+    #[inline]
+    pub fn settled_in(&self, extent: &Extent) -> SettledIn<'_> {
+        SettledIn { head: self.head, first: extent.first, bits: self.partly.get(&extent.first) }
+    }
+
+    /// The messages in `from..to` that are not settled, counted.
+    pub fn live_between(&self, from: u64, to: u64) -> u64 {
+        let mut live = 0;
+        let mut i = self.position(from);
+        while let Some(extent) = self.extents.get(i).filter(|e| e.first < to) {
+            let (a, b) = (from.max(extent.first).max(self.head), to.min(extent.end()));
+            if extent.live > 0 && a < b {
+                live += match self.partly.get(&extent.first) {
+                    _ if b - a == u64::from(extent.count) => u64::from(extent.live),
+                    None => b - a,
+                    Some(bits) => (a..b).filter(|seq| !bits.get((seq - extent.first) as u32)).count() as u64,
+                };
+            }
+            i += 1;
+        }
+        live
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Extent> + Clone + '_ {
+        self.extents.iter()
+    }
+
+    /// What is settled of a live extent: ascending runs of (position in the extent, count).
+    pub fn settled_runs(&self, extent: &Extent) -> Vec<(u32, u32)> {
+        match self.partly.get(&extent.first) {
+            Some(bits) => bits.runs(extent.count).collect(),
+            None if self.head > extent.first => vec![(0, (self.head - extent.first) as u32)],
+            None => Vec::new(),
+        }
+    }
+
+    /// Adds an extent with nothing settled behind the others (from a checkpoint).
+    pub fn append(&mut self, extent: Extent, segments: &mut Segments) {
+        if self.extents.is_empty() {
+            self.head = extent.first;
+        }
+        segments.add(extent.lsn);
+        self.live += u64::from(extent.count);
+        self.next_seq = extent.end();
+        self.extents.push_back(extent);
+    }
+
+    pub fn set_next_seq(&mut self, next_seq: u64) {
+        self.next_seq = next_seq;
+        if self.extents.is_empty() {
+            self.head = next_seq;
+        }
+    }
+
+    /// Gives up all extents (the queue is dropped).
+    pub fn clear(&mut self, segments: &mut Segments) {
+        self.extents.drain(..).filter(|e| e.live > 0).for_each(|e| segments.release(e.lsn));
+        self.partly.clear();
+        self.dead = 0;
+        self.live = 0;
+        self.head = self.next_seq;
+    }
+
+    /// Settles `from..to`, which lies in live extent `i` at or above `head`; how many that were.
+    fn settle_in(&mut self, i: usize, from: u64, to: u64, segments: &mut Segments) -> u32 {
+        let extent = &mut self.extents[i];
+        let (a, b) = ((from - extent.first) as u32, (to - extent.first) as u32);
+        let head = self.head.max(extent.first);
+        let newly = if let Some(bits) = self.partly.get_mut(&extent.first) {
+            bits.set_range(a, b)
+        } else if i == 0 && from <= head {
+            // In order: the usual way, and nothing but `head` has to move.
+            self.head = to;
+            (to - head) as u32
+        } else if b - a >= extent.live {
+            extent.live
+        } else {
+            let mut bits = Bits::new(extent.count);
+            bits.set_range(0, (head - extent.first) as u32);
+            let newly = bits.set_range(a, b);
+            self.partly.insert(extent.first, bits);
+            newly
+        };
+        extent.live -= newly;
+        if extent.live == 0 {
+            segments.release(extent.lsn);
+            self.partly.remove(&extent.first);
+            self.dead += 1;
+        }
+        newly
+    }
+
+    fn trim_front(&mut self) {
+        while self.extents.front().is_some_and(|e| e.live == 0) {
+            self.extents.pop_front();
+            self.dead -= 1;
+        }
+        let front = self.extents.front().map_or(self.next_seq, |e| e.first);
+        self.head = self.head.max(front);
+        if self.extents.is_empty() && self.extents.capacity() > 64 {
+            self.extents = VecDeque::new();
+        }
+    }
+
+    fn sweep(&mut self) {
+        if self.dead > SWEEP_MIN && self.dead * 2 > self.extents.len() {
+            self.extents.retain(|e| e.live > 0);
+            self.extents.shrink_to(self.extents.len() * 2);
+            self.dead = 0;
+        }
+    }
+}
+
+/// The settled messages of one extent.
+#[derive(Clone, Copy)]
+pub(crate) struct SettledIn<'a> {
+    head: u64,
+    first: u64,
+    bits: Option<&'a Bits>,
+}
+
+impl SettledIn<'_> {
+    #[inline]
+    pub fn contains(&self, seq: u64) -> bool {
+        seq < self.head || self.bits.is_some_and(|bits| bits.get((seq - self.first) as u32))
+    }
+}

@@ -1,0 +1,248 @@
+//! Queues: competing consumers, per-message settling.
+//!
+//! | file | |
+//! |---|---|
+//! | `index` (`bits`) | durable: which messages there are, where each lies, which are settled |
+//! | `horizon` | durable: below which number a message may have been delivered |
+//! | `window` | fresh messages, from the index to the consumers |
+//! | `returned` | messages that came back |
+//! | `volatile` | messages in memory only |
+//! | `consumers` | consumers, their credit, the round robin |
+//! | `unacked` | what a consumer holds |
+//! | `publish`, `subscribe`, `settle`, `provision` | requests and records, by what they do |
+//! | `dispatch` | ready messages meet consumers |
+//! | `housekeeping` | settles and horizons on their way into a block |
+//!
+//! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
+//! Handing out follows the order of places ([`returned::Place`]), so at any time everything that was handed out
+//! lies before everything fresh; `Fresh::dispatched` is that border.
+//!
+//! Settles take effect here at once; the index learns of them when the block with the Settle record is applied.
+//! In between a message is nowhere: not ready, not unacked, and still live in the index.
+
+mod bits;
+mod consumers;
+mod dispatch;
+mod horizon;
+mod housekeeping;
+mod index;
+mod provision;
+mod publish;
+mod returned;
+mod settle;
+mod subscribe;
+mod unacked;
+mod volatile;
+mod window;
+
+pub(crate) use consumers::ConsumerRef;
+pub(crate) use horizon::Horizon;
+pub(crate) use housekeeping::Runs;
+pub(crate) use index::{Extent, Index};
+
+use crate::segments::Segments;
+use crate::session::Sessions;
+use bowline_model::event::QueueInfo;
+use bowline_model::record::SettleReason;
+use bowline_model::request::QueueSpec;
+use bowline_model::{QueueId, ShardId, Token};
+use consumers::{Consumers, Ring};
+use hashbrown::HashMap;
+use housekeeping::Pending;
+use returned::Returned;
+use std::collections::{BTreeSet, VecDeque};
+use volatile::VolatileStore;
+use window::{Fresh, MessageRef};
+
+/// Where a queue is, and which one is meant: slots are used again, ids never.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct QueueRef {
+    pub slot: u32,
+    pub id: QueueId,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub at: QueueRef,
+    pub spec: QueueSpec,
+    /// Outlives the process; what does not needs no horizon.
+    survives: bool,
+    // Durable state.
+    pub index: Index,
+    pub horizon: Horizon,
+    /// Messages that left, by [`SettleReason`].
+    pub settled: [u64; 3],
+    // The leader's volatile state.
+    fresh: Fresh,
+    /// Never delivered, in order.
+    volatile: VecDeque<MessageRef>,
+    returned: Returned,
+    ring: Ring,
+    /// Gets that wait for dispatch, each with its channel's pseudo-consumer: if that is gone, so is whoever asked.
+    gets: VecDeque<(ConsumerRef, Get)>,
+    pending: Pending,
+    unacked: u64,
+    /// In [`Queues::dirty`].
+    dirty: bool,
+    /// Waits for a block to be read; dispatch has nothing to do before it comes.
+    reading: bool,
+    /// The block of the next message cannot be read: in [`Queues::unreadable`].
+    unreadable: bool,
+    /// A QueueDelete record is under way: no new consumers, no deliveries.
+    dropping: bool,
+}
+
+/// How a Get wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Get {
+    pub token: Token,
+    pub no_ack: bool,
+}
+
+/// All queues of the shard with their sessions and consumers.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    shard: ShardId,
+    slots: Vec<Option<Box<Queue>>>,
+    free: Vec<u32>,
+    by_id: HashMap<u32, u32, foldhash::fast::FixedState>,
+    /// The queue that was looked up last: runs of messages for one queue are the rule.
+    last: QueueRef,
+    pub segments: Segments,
+    pub sessions: Sessions,
+    consumers: Consumers,
+    volatile: VolatileStore,
+    /// Queues in which something changed that dispatch should look at.
+    dirty: Vec<QueueRef>,
+    housekeeping: housekeeping::Listed,
+    unreadable: Vec<QueueRef>,
+}
+
+const NO_QUEUE: QueueRef = QueueRef { slot: u32::MAX, id: QueueId(u32::MAX) };
+
+impl Queue {
+    pub fn new(at: QueueRef, spec: QueueSpec, index: Index, horizon: Horizon) -> Queue {
+        Queue {
+            at,
+            fresh: Fresh::rebuilt(&index),
+            index,
+            horizon,
+            settled: [0; 3],
+            survives: spec.durable && !spec.exclusive,
+            spec,
+            volatile: VecDeque::new(),
+            returned: Returned::default(),
+            ring: Ring::default(),
+            gets: VecDeque::new(),
+            pending: Pending::default(),
+            unacked: 0,
+            dirty: false,
+            reading: false,
+            unreadable: false,
+            dropping: false,
+        }
+    }
+
+    pub fn info(&self) -> QueueInfo {
+        QueueInfo { ready: self.ready(), unacked: self.unacked, consumers: self.ring.len() as u32 }
+    }
+
+    pub fn ready(&self) -> u64 {
+        self.fresh.ready() + (self.volatile.len() + self.returned.len()) as u64
+    }
+
+    pub fn settled_as(&self, reason: SettleReason) -> u64 {
+        self.settled[reason as usize]
+    }
+}
+
+impl Queues {
+    pub fn new(shard: ShardId, volatile_bytes_max: usize) -> Queues {
+        Queues {
+            shard,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::default(),
+            last: NO_QUEUE,
+            segments: Segments::default(),
+            sessions: Sessions::default(),
+            consumers: Consumers::default(),
+            volatile: VolatileStore::new(volatile_bytes_max),
+            dirty: Vec::new(),
+            housekeeping: housekeeping::Listed::default(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Ascending by id, so that whatever is made of it is the same everywhere.
+    pub fn ids(&self) -> BTreeSet<QueueId> {
+        self.by_id.keys().map(|&id| QueueId(id)).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn volatile_bytes(&self) -> usize {
+        self.volatile.bytes()
+    }
+
+    /// In no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Queue> {
+        self.slots.iter().filter_map(|q| q.as_deref())
+    }
+
+    #[inline]
+    fn find(&mut self, id: QueueId) -> Option<QueueRef> {
+        if self.last.id == id && self.last.slot != NO_QUEUE.slot {
+            return Some(self.last);
+        }
+        let slot = *self.by_id.get(&id.0)?;
+        self.last = QueueRef { slot, id };
+        Some(self.last)
+    }
+
+    pub fn queue(&self, id: QueueId) -> Option<&Queue> {
+        self.slots[*self.by_id.get(&id.0)? as usize].as_deref()
+    }
+
+    fn find_queue(&mut self, id: QueueId) -> Option<&mut Queue> {
+        let at = self.find(id)?;
+        self.slots[at.slot as usize].as_deref_mut()
+    }
+
+    #[inline]
+    fn at(&mut self, at: QueueRef) -> Option<&mut Queue> {
+        self.slots.get_mut(at.slot as usize)?.as_deref_mut().filter(|q| q.at == at)
+    }
+
+    /// Puts in a queue that is not there yet.
+    pub fn insert(&mut self, spec: QueueSpec, index: Index, horizon: Horizon) -> &mut Queue {
+        let id = spec.queue;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.by_id.insert(id.0, slot);
+        let queue = Queue::new(QueueRef { slot, id }, spec, index, horizon);
+        self.slots[slot as usize].insert(Box::new(queue))
+    }
+
+    /// Takes a queue out, with what refers to it here.
+    fn remove(&mut self, id: QueueId) -> Option<Box<Queue>> {
+        let slot = self.by_id.remove(&id.0)?;
+        let queue = self.slots[slot as usize].take()?;
+        self.last = NO_QUEUE;
+        self.free.push(slot);
+        Some(queue)
+    }
+
+    /// Something changed that dispatch should look at.
+    #[inline]
+    fn mark(dirty: &mut Vec<QueueRef>, queue: &mut Queue) {
+        if !queue.dirty {
+            queue.dirty = true;
+            dirty.push(queue.at);
+        }
+    }
+}

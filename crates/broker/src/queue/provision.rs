@@ -1,0 +1,184 @@
+//! Queues come and go, as the topology says; and what is asked of a queue as a whole.
+
+use super::horizon::Horizon;
+use super::housekeeping::sort_and_merge;
+use super::settle::leave;
+use super::{Index, Queue, Queues};
+use crate::effects::Effects;
+use crate::proposal::{Proposals, Waits};
+use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo};
+use bowline_model::record::{self, Kind, Record, SettleReason};
+use bowline_model::request::QueueSpec;
+use bowline_model::{QueueId, SessionId, Token};
+
+/// Runs of a purge in one Settle record.
+const PURGE_RUNS_MAX: usize = 16 * 1024;
+
+impl Queues {
+    /// Creates the queue unless it is there. Answered by `QueueReady`.
+    pub fn provision(&mut self, spec: &QueueSpec, proposals: &mut Proposals, fx: &mut Effects) {
+        match self.queue(spec.queue).filter(|q| !q.dropping) {
+            Some(queue) => fx.meta.push(MetaEvent::QueueReady { queue: spec.queue, info: queue.info() }),
+            None => propose_create(spec, proposals, Some(Waits::QueueReady(spec.queue))),
+        }
+    }
+
+    /// Checks, and proposes to drop. Answered by `QueueDropped`.
+    pub fn drop_queue(
+        &mut self,
+        id: QueueId,
+        if_unused: bool,
+        if_empty: bool,
+        proposals: &mut Proposals,
+        fx: &mut Effects,
+    ) {
+        let result = match self.find_queue(id) {
+            None => Ok(0),
+            Some(queue) if if_unused && queue.ring.len() > 0 => Err(DropRefused::InUse),
+            Some(queue) if if_empty && queue.ready() > 0 => Err(DropRefused::NotEmpty),
+            Some(queue) => {
+                queue.dropping = true;
+                return propose_delete(id, proposals, Some(Waits::QueueDropped { queue: id, messages: 0 }));
+            }
+        };
+        fx.meta.push(MetaEvent::QueueDropped { queue: id, result });
+    }
+
+    /// The proposal to drop the queue came to nothing.
+    pub fn keep_queue(&mut self, id: QueueId) {
+        if let Some(at) = self.find(id)
+            && let Some(queue) = self.slots[at.slot as usize].as_deref_mut()
+        {
+            queue.dropping = false;
+            Queues::mark(&mut self.dirty, queue);
+        }
+    }
+
+    /// Proposes what it takes for exactly `specs` to exist.
+    pub fn reconcile(&mut self, specs: &[QueueSpec], proposals: &mut Proposals) {
+        let mut surplus = self.ids();
+        for spec in specs {
+            if !surplus.remove(&spec.queue) {
+                propose_create(spec, proposals, None);
+            }
+        }
+        for id in surplus {
+            propose_delete(id, proposals, None);
+        }
+    }
+
+    /// Applies a QueueCreate record.
+    pub fn apply_create(&mut self, record: &Record<'_>) {
+        if let Ok(spec) = postcard::from_bytes::<QueueSpec>(record.body)
+            && self.find(spec.queue).is_none()
+        {
+            self.insert(spec, Index::default(), Horizon::new(0, 0));
+        }
+    }
+
+    /// Applies a QueueDelete record: which queue, and how many ready messages went with it.
+    pub fn apply_delete(&mut self, record: &Record<'_>, fx: &mut Effects) -> Option<(QueueId, u64)> {
+        let id: QueueId = postcard::from_bytes(record.body).ok()?;
+        Some((id, self.delete(id, fx)))
+    }
+
+    /// Applies a Horizon record.
+    pub fn apply_horizon(&mut self, record: &Record<'_>) {
+        let Some((id, upto)) = record::take_horizon(record.body) else { return };
+        let Some(at) = self.find(QueueId(id)) else { return };
+        if let Some(queue) = self.slots[at.slot as usize].as_deref_mut() {
+            queue.horizon.apply(upto);
+            if queue.is_wanted() {
+                Queues::mark(&mut self.dirty, queue);
+            }
+        }
+    }
+
+    /// Applies a NodeStarted record: queues that do not outlive the process are gone, and what was under a horizon
+    /// may have been delivered.
+    pub fn apply_node_started(&mut self, fx: &mut Effects) {
+        for id in self.ids() {
+            let Some(queue) = self.find_queue(id) else { continue };
+            if queue.survives {
+                queue.horizon.node_started(queue.index.next_seq());
+            } else {
+                self.delete(id, fx);
+            }
+        }
+    }
+
+    pub fn info(&mut self, id: QueueId) -> Result<QueueInfo, NoSuchQueue> {
+        self.find_queue(id).filter(|q| !q.dropping).map(|q| q.info()).ok_or(NoSuchQueue)
+    }
+
+    /// Drops what is ready. Messages in memory are gone at once; `Purged` comes when the rest is durable.
+    pub fn purge(
+        &mut self,
+        session: SessionId,
+        token: Token,
+        id: QueueId,
+        proposals: &mut Proposals,
+        fx: &mut Effects,
+    ) {
+        let found = self.find(id);
+        let queue = found.and_then(|at| self.slots[at.slot as usize].as_deref_mut());
+        let Some(queue) = queue.filter(|q| !q.dropping) else {
+            fx.event(session, Event::Purged { token, result: Err(NoSuchQueue) });
+            return;
+        };
+        let messages = queue.ready();
+        let mut runs = Vec::new();
+        for message in queue.returned.drain() {
+            if message.lsn.is_volatile() {
+                self.volatile.release(message.lsn);
+            } else {
+                runs.push((message.seq, 1));
+            }
+        }
+        for message in std::mem::take(&mut queue.volatile) {
+            leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
+        }
+        let (first, fresh) = queue.fresh.skip_all(&queue.index);
+        if fresh > 0 {
+            runs.push((first, queue.index.next_seq() - first));
+        }
+        if runs.is_empty() {
+            fx.event(session, Event::Purged { token, result: Ok(messages) });
+            return;
+        }
+        sort_and_merge(&mut runs);
+        let mut records = Vec::new();
+        let mut count = 0;
+        for part in runs.chunks(PURGE_RUNS_MAX) {
+            record::put_settle(&mut records, id.0, SettleReason::Purged, part);
+            count += 1;
+        }
+        let waits = Waits::Purged { session, token, queue: queue.at, messages, runs };
+        proposals.append(&records, count, true, Some(waits));
+    }
+
+    /// Takes a queue out with all that is in it; how many messages were ready.
+    fn delete(&mut self, id: QueueId, fx: &mut Effects) -> u64 {
+        let Some(mut queue) = self.remove(id) else { return 0 };
+        let ready = queue.ready();
+        self.cancel_all(&queue, fx);
+        let Queue { index, returned, volatile, .. } = &mut *queue;
+        index.clear(&mut self.segments);
+        for message in volatile.drain(..).chain(returned.drain()).filter(|m| m.lsn.is_volatile()) {
+            self.volatile.release(message.lsn);
+        }
+        ready
+    }
+}
+
+fn propose_create(spec: &QueueSpec, proposals: &mut Proposals, waits: Option<Waits>) {
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::QueueCreate, spec);
+    proposals.append(&records, 1, true, waits);
+}
+
+fn propose_delete(id: QueueId, proposals: &mut Proposals, waits: Option<Waits>) {
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::QueueDelete, &id);
+    proposals.append(&records, 1, true, waits);
+}

@@ -1,0 +1,75 @@
+//! Messages that were delivered and came back: first in line, each in its original place.
+
+use super::window::MessageRef;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A message's place in its queue. Durable messages are placed by number alone. A volatile one is placed before
+/// the durable message of its number, among others of that number by when its batch arrived and where it lies in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Place {
+    pub seq: u64,
+    /// Number of the volatile batch; `u64::MAX` for durable messages.
+    pub batch: u64,
+    pub offset: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    place: Place,
+    message: MessageRef,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+        self.place.cmp(&other.place)
+    }
+}
+
+/// Ordered by place. All of it lies before all fresh messages, because those are handed out in order.
+#[derive(Debug, Default)]
+pub(crate) struct Returned {
+    heap: BinaryHeap<Reverse<Entry>>,
+}
+
+impl Returned {
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    pub fn push(&mut self, place: Place, message: MessageRef) {
+        self.heap.push(Reverse(Entry { place, message }));
+    }
+
+    #[inline]
+    pub fn peek(&self) -> Option<&MessageRef> {
+        self.heap.peek().map(|entry| &entry.0.message)
+    }
+
+    pub fn take(&mut self) {
+        self.heap.pop();
+        if self.heap.is_empty() && self.heap.capacity() > 1024 {
+            self.heap = BinaryHeap::new();
+        }
+    }
+
+    /// Empties it; in order.
+    pub fn drain(&mut self) -> Vec<MessageRef> {
+        let sorted = std::mem::take(&mut self.heap).into_sorted_vec();
+        sorted.into_iter().rev().map(|entry| entry.0.message).collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! Messages leave: consumers settle their deliveries, and the log confirms it.
+
+use super::consumers::{Consumer, ConsumerRef};
+use super::housekeeping::Listed;
+use super::unacked::Unsettled;
+use super::volatile::VolatileStore;
+use super::window::MessageRef;
+use super::{Queue, QueueRef, Queues};
+use bowline_model::record::{self, Record, SettleReason};
+use bowline_model::request::{Outcome, Settle};
+use bowline_model::{QueueId, SessionId};
+
+impl Queues {
+    /// Deliveries are settled by those who got them. Numbers that are unknown or settled already are ignored.
+    pub fn settle(&mut self, session: SessionId, settles: &[Settle]) {
+        let Some(slot) = self.sessions.find(session) else { return };
+        for settle in settles {
+            let Some(at) = self.sessions[slot].consumer(settle.consumer) else { continue };
+            let Some(consumer) = self.consumers.get_mut(at) else { continue };
+            let mut settling = Settling {
+                slots: &mut self.slots,
+                volatile: &mut self.volatile,
+                housekeeping: &mut self.housekeeping,
+                dirty: &mut self.dirty,
+                outcome: settle.outcome,
+            };
+            consumer.unacked.settle(settle.first, settle.count, |entry| settling.one(entry));
+            self.has_settled(at);
+        }
+    }
+
+    /// All that `consumer` holds goes back to where it was.
+    pub(super) fn return_all(&mut self, consumer: &mut Consumer) {
+        let mut settling = Settling {
+            slots: &mut self.slots,
+            volatile: &mut self.volatile,
+            housekeeping: &mut self.housekeeping,
+            dirty: &mut self.dirty,
+            outcome: Outcome::Returned,
+        };
+        consumer.unacked.settle_all(|entry| settling.one(entry));
+    }
+
+    /// Applies a Settle record.
+    pub fn apply_settle(&mut self, record: &Record<'_>) {
+        let Some((id, reason, runs)) = record::take_settle(record.body) else { return };
+        let Some(at) = self.find(QueueId(id)) else { return };
+        let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
+        for (first, count) in runs {
+            queue.fresh.settling(first, first.saturating_add(count), &queue.index);
+            queue.settled[reason as usize] += queue.index.settle(first, count, &mut self.segments);
+        }
+    }
+
+    /// Gives a consumer that settled something its place in the ring back, or forgets it if that was its last.
+    fn has_settled(&mut self, at: ConsumerRef) {
+        let Some(consumer) = self.consumers.get_mut(at) else { return };
+        if consumer.may_enter()
+            && let Some(queue) = consumer.queue
+            && let Some(queue) = self.slots[queue.slot as usize].as_deref_mut().filter(|q| q.at == queue)
+        {
+            consumer.in_ring = true;
+            queue.ring.enter(at, consumer.priority);
+            Queues::mark(&mut self.dirty, queue);
+        } else if !consumer.active && consumer.queue.is_some() && consumer.unacked.len() == 0 {
+            self.forget_consumer(at);
+        }
+    }
+}
+
+/// The parts that settling a delivery touches.
+struct Settling<'a> {
+    slots: &'a mut Vec<Option<Box<Queue>>>,
+    volatile: &'a mut VolatileStore,
+    housekeeping: &'a mut Listed,
+    dirty: &'a mut Vec<QueueRef>,
+    outcome: Outcome,
+}
+
+impl Settling<'_> {
+    #[inline]
+    fn one(&mut self, Unsettled { message, queue: at }: Unsettled) {
+        let queue = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at);
+        let Some(queue) = queue else {
+            // The queue was dropped meanwhile; what it held in memory goes now.
+            if message.lsn.is_volatile() {
+                self.volatile.release(message.lsn);
+            }
+            return;
+        };
+        queue.unacked -= 1;
+        match self.outcome {
+            Outcome::Acked => leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping),
+            Outcome::Rejected => {
+                leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping)
+            }
+            Outcome::Returned => {
+                queue.returned.push(self.volatile.place(&message), message);
+                if queue.is_wanted() {
+                    Queues::mark(self.dirty, queue);
+                }
+            }
+        }
+    }
+}
+
+/// A message leaves its queue for good: the log is told, or the memory is given back.
+#[inline]
+pub(super) fn leave(
+    queue: &mut Queue,
+    message: MessageRef,
+    reason: SettleReason,
+    volatile: &mut VolatileStore,
+    housekeeping: &mut Listed,
+) {
+    if message.lsn.is_volatile() {
+        volatile.release(message.lsn);
+    } else {
+        housekeeping.settle(queue, reason, message.seq);
+    }
+}

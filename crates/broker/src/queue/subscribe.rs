@@ -1,0 +1,203 @@
+//! Consumers come and go.
+
+use super::consumers::{Consumer, ConsumerRef};
+use super::unacked::Unacked;
+use super::{Get, Queue, Queues};
+use crate::effects::Effects;
+use crate::session::SessionSlot;
+use bowline_model::event::{Event, MetaEvent, NoSuchQueue, SubscribeError};
+use bowline_model::request::Subscribe;
+use bowline_model::{ConsumerId, QueueId, SessionId, Token};
+
+impl Queues {
+    pub fn subscribe(&mut self, session: SessionId, subscribe: Subscribe, fx: &mut Effects) {
+        let Subscribe { token, consumer, .. } = subscribe;
+        let result = self.try_subscribe(session, subscribe);
+        fx.event(session, Event::Subscribed { token, consumer, result });
+    }
+
+    fn try_subscribe(&mut self, session: SessionId, subscribe: Subscribe) -> Result<(), SubscribeError> {
+        let Subscribe { queue: id, channel, consumer, prefetch, no_ack, exclusive, priority, .. } = subscribe;
+        let at = self.find(id).ok_or(SubscribeError::NoSuchQueue)?;
+        let slot = self.sessions.open(session);
+        // A session never uses a number twice.
+        if self.sessions[slot].consumer(consumer).is_some() {
+            debug_assert!(false, "{consumer} is taken in {session}");
+            return Err(SubscribeError::Exclusive);
+        }
+        let queue = self.slots[at.slot as usize].as_deref_mut().ok_or(SubscribeError::NoSuchQueue)?;
+        if queue.dropping {
+            return Err(SubscribeError::NoSuchQueue);
+        }
+        if queue.ring.exclusive || (exclusive && queue.ring.len() > 0) {
+            return Err(SubscribeError::Exclusive);
+        }
+        let new = Consumer {
+            session: slot,
+            channel,
+            id: consumer,
+            queue: Some(at),
+            priority,
+            prefetch,
+            no_ack,
+            exclusive,
+            active: true,
+            in_ring: true,
+            stalled: false,
+            unacked: Unacked::default(),
+        };
+        let consumer_at = self.consumers.insert(new);
+        queue.ring.exclusive = exclusive;
+        queue.ring.join(consumer_at, priority);
+        queue.ring.enter(consumer_at, priority);
+        self.housekeeping.reserve(queue, true);
+        Queues::mark(&mut self.dirty, queue);
+        self.sessions[slot].add_consumer(consumer, channel, consumer_at);
+        Ok(())
+    }
+
+    /// Deliveries stop; what the consumer holds stays with it until it is settled.
+    pub fn cancel(&mut self, session: SessionId, token: Token, consumer: ConsumerId, fx: &mut Effects) {
+        let found = self.sessions.find(session).and_then(|slot| self.sessions[slot].consumer(consumer));
+        if let Some(at) = found {
+            self.deactivate(at, fx);
+            if self.consumers.get(at).is_some_and(|c| c.unacked.len() == 0 && c.queue.is_some()) {
+                self.forget_consumer(at);
+            }
+        }
+        fx.event(session, Event::Cancelled { token: Some(token), consumer });
+    }
+
+    pub fn close_channel(&mut self, session: SessionId, channel: u16, fx: &mut Effects) {
+        if let Some(slot) = self.sessions.find(session) {
+            self.close_consumers(slot, Some(channel), fx);
+        }
+    }
+
+    pub fn close_session(&mut self, session: SessionId, fx: &mut Effects) {
+        if let Some(slot) = self.sessions.find(session) {
+            self.close_consumers(slot, None, fx);
+            self.sessions.close(slot);
+        }
+    }
+
+    /// One message, if there is one: dispatch will tell.
+    pub fn get(
+        &mut self,
+        session: SessionId,
+        queue: QueueId,
+        channel: u16,
+        consumer: ConsumerId,
+        get: Get,
+        fx: &mut Effects,
+    ) {
+        let found = self.find(queue).filter(|at| self.at(*at).is_some_and(|q| !q.dropping));
+        let Some(at) = found else {
+            fx.event(session, Event::Got { token: get.token, result: Err(NoSuchQueue) });
+            return;
+        };
+        let slot = self.sessions.open(session);
+        let consumer = match self.sessions[slot].consumer(consumer) {
+            Some(at) => at,
+            None => self.add_getter(slot, channel, consumer),
+        };
+        if let Some(queue) = self.slots[at.slot as usize].as_deref_mut() {
+            queue.gets.push_back((consumer, get));
+            self.housekeeping.reserve(queue, queue.ready() > 0);
+            Queues::mark(&mut self.dirty, queue);
+        }
+    }
+
+    /// The session has written `bytes` of deliveries: consumers that waited for room go on.
+    pub fn drained(&mut self, session: SessionId, bytes: u64) {
+        let Some(slot) = self.sessions.find(session) else { return };
+        self.sessions[slot].drained(bytes);
+        for at in self.sessions[slot].take_stalled() {
+            let Some(consumer) = self.consumers.get_mut(at) else { continue };
+            consumer.stalled = false;
+            if consumer.may_enter()
+                && let Some(queue) = consumer.queue
+                && let Some(queue) = self.slots[queue.slot as usize].as_deref_mut().filter(|q| q.at == queue)
+            {
+                consumer.in_ring = true;
+                queue.ring.enter(at, consumer.priority);
+                Queues::mark(&mut self.dirty, queue);
+            }
+        }
+    }
+
+    /// The queue is gone: its consumers hear of it, and keep what they hold until they settle it in vain.
+    pub(super) fn cancel_all(&mut self, queue: &Queue, fx: &mut Effects) {
+        for at in queue.ring.members() {
+            let Some(consumer) = self.consumers.get_mut(at) else { continue };
+            consumer.active = false;
+            let (session, id) = (self.sessions[consumer.session].id, consumer.id);
+            fx.event(session, Event::Cancelled { token: None, consumer: id });
+            if consumer.unacked.len() == 0 {
+                self.forget_consumer(at);
+            }
+        }
+        for (at, get) in &queue.gets {
+            if let Some(consumer) = self.consumers.get(*at) {
+                let session = self.sessions[consumer.session].id;
+                fx.event(session, Event::Got { token: get.token, result: Err(NoSuchQueue) });
+            }
+        }
+    }
+
+    pub(super) fn forget_consumer(&mut self, at: ConsumerRef) -> Option<Consumer> {
+        let consumer = self.consumers.remove(at)?;
+        self.sessions[consumer.session].remove_consumer(consumer.id, consumer.channel);
+        Some(consumer)
+    }
+
+    fn add_getter(&mut self, slot: SessionSlot, channel: u16, id: ConsumerId) -> ConsumerRef {
+        let at = self.consumers.insert(Consumer {
+            session: slot,
+            channel,
+            id,
+            queue: None,
+            priority: 0,
+            prefetch: 0,
+            no_ack: false,
+            exclusive: false,
+            active: false,
+            in_ring: false,
+            stalled: false,
+            unacked: Unacked::default(),
+        });
+        self.sessions[slot].add_consumer(id, channel, at);
+        at
+    }
+
+    /// Stops deliveries to a consumer. Tells meta if an auto-delete queue lost its last.
+    fn deactivate(&mut self, at: ConsumerRef, fx: &mut Effects) {
+        let Some(consumer) = self.consumers.get_mut(at) else { return };
+        if !std::mem::take(&mut consumer.active) {
+            return;
+        }
+        let (priority, exclusive) = (consumer.priority, consumer.exclusive);
+        let Some(queue_at) = consumer.queue else { return };
+        let Some(queue) = self.at(queue_at) else { return };
+        queue.ring.leave(at, priority);
+        queue.ring.exclusive &= !exclusive;
+        if queue.spec.auto_delete && queue.ring.len() == 0 {
+            fx.meta.push(MetaEvent::AutoDelete { queue: queue_at.id });
+        }
+    }
+
+    /// Ends the consumers of a channel, or of all, and returns what they hold.
+    fn close_consumers(&mut self, slot: SessionSlot, channel: Option<u16>, fx: &mut Effects) {
+        let ids = self.sessions[slot].consumers_of(channel);
+        // First nobody takes any more, then things return: so nothing goes round among those who leave.
+        let ats: Vec<ConsumerRef> = ids.iter().filter_map(|id| self.sessions[slot].consumer(*id)).collect();
+        for at in &ats {
+            self.deactivate(*at, fx);
+        }
+        for at in ats {
+            if let Some(mut consumer) = self.forget_consumer(at) {
+                self.return_all(&mut consumer);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Messages that live in memory only, until they are settled or the process ends.
+//!
+//! A session's batch is kept as one block under a slot; its messages are referred to like any others, by
+//! `(lsn, offset, len)` with a volatile [`Lsn`]. The block goes when its last message in its last queue has gone.
+//! Memory is counted in whole batches, because that is what one forgotten message holds.
+
+use super::returned::Place;
+use super::window::MessageRef;
+use bowline_model::{Block, BlockRef, Lsn, Millis, ShardId};
+use bytes::Bytes;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(crate) struct VolatileStore {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    bytes: usize,
+    bytes_max: usize,
+    /// Numbers batches in order of arrival.
+    next_batch: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    block: Option<BlockRef>,
+    batch: u64,
+    /// Messages times queues that are not settled yet.
+    live: u32,
+}
+
+impl VolatileStore {
+    pub fn new(bytes_max: usize) -> VolatileStore {
+        VolatileStore { slots: Vec::new(), free: Vec::new(), bytes: 0, bytes_max, next_batch: 0 }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a batch of `len` bytes would stay within the budget. Batches are counted when they are stored and
+    /// while they wait for their turn.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.bytes + len <= self.bytes_max
+    }
+
+    /// Counts a batch that waits outside. Undone by [`VolatileStore::unreserve`].
+    pub fn reserve(&mut self, len: usize) {
+        self.bytes += len;
+    }
+
+    pub fn unreserve(&mut self, len: usize) {
+        self.bytes -= len;
+    }
+
+    /// Keeps a batch. The caller holds it by one live message until it has enqueued them all, and then calls
+    /// [`VolatileStore::release`] for it.
+    pub fn store(&mut self, shard: ShardId, stamp: Millis, payload: Bytes) -> BlockRef {
+        self.bytes += payload.len();
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { block: None, batch: 0, live: 0 });
+            self.slots.len() as u32 - 1
+        });
+        let lsn = Lsn::volatile(slot);
+        let block = Arc::new(Block { lsn, shard, term: 0, index: 0, stamp, payload });
+        self.slots[slot as usize] = Slot { block: Some(block.clone()), batch: self.next_batch, live: 1 };
+        self.next_batch += 1;
+        block
+    }
+
+    /// One more message in one more queue refers to the batch.
+    #[inline]
+    pub fn hold(&mut self, lsn: Lsn) {
+        self.slots[slot(lsn)].live += 1;
+    }
+
+    /// One message in one queue is settled.
+    #[inline]
+    pub fn release(&mut self, lsn: Lsn) {
+        let entry = &mut self.slots[slot(lsn)];
+        entry.live -= 1;
+        if entry.live == 0 {
+            self.bytes -= entry.block.take().map_or(0, |block| block.payload.len());
+            self.free.push(slot(lsn) as u32);
+        }
+    }
+
+    /// The batch of a message that is not settled.
+    #[inline]
+    pub fn block(&self, lsn: Lsn) -> Option<&BlockRef> {
+        self.slots.get(slot(lsn))?.block.as_ref()
+    }
+
+    /// Where a message that came back belongs.
+    pub fn place(&self, message: &MessageRef) -> Place {
+        let batch = if message.lsn.is_volatile() { self.slots[slot(message.lsn)].batch } else { u64::MAX };
+        Place { seq: message.seq, batch, offset: message.offset }
+    }
+}
+
+fn slot(lsn: Lsn) -> usize {
+    debug_assert!(lsn.is_volatile());
+    lsn.0 as u32 as usize
+}

@@ -1,0 +1,217 @@
+//! The way from the index to the consumers: messages that were never delivered in this life of the process
+//! ("fresh"), in order.
+//!
+//! ```text
+//!   settled or out      window: resolved        extents only
+//!  ───────────────┬──────────────────────┬──────────────────────►
+//!             dispatched              resolved              next_seq
+//! ```
+//! At the tail, `apply` pushes straight into the window. A backlog is resolved later, by walking its blocks.
+
+use super::index::Index;
+use bowline_model::record::{self, Kind};
+use bowline_model::{Block, Lsn, QueueId};
+use std::collections::VecDeque;
+
+/// Where a message lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MessageRef {
+    /// Its number; of a volatile message, the number of the durable message that comes behind it.
+    pub seq: u64,
+    pub lsn: Lsn,
+    pub offset: u32,
+    /// Length of the record, bytes.
+    pub len: u32,
+}
+
+/// The window takes this many when somebody is ready to consume …
+pub(crate) const WINDOW_MAX: usize = 4096;
+/// … and this many when all consumers are busy: enough to go on at once.
+const WINDOW_IDLE_MAX: usize = 256;
+/// Messages resolved from the index at a time.
+const REFILL: usize = 512;
+
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    window: VecDeque<MessageRef>,
+    /// Fresh messages below were handed out (or are settled).
+    dispatched: u64,
+    /// Fresh messages below are in the window or were handed out.
+    resolved: u64,
+    /// Live messages at or above `dispatched`.
+    ready: u64,
+    resume: Option<Resume>,
+}
+
+/// Where resolving stopped within a block: the record at `offset` is the first that may hold message `seq`.
+#[derive(Clone, Copy, Debug)]
+struct Resume {
+    lsn: Lsn,
+    offset: u32,
+    seq: u64,
+}
+
+/// What the window has to say about the next fresh message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Peek {
+    /// It is this one.
+    Ready(MessageRef),
+    /// It is in a block that is not in memory.
+    Missing(Lsn),
+    /// The block does not hold what the index says it does.
+    Inconsistent(Lsn),
+    None,
+}
+
+impl Fresh {
+    /// All live messages of `index` are fresh (a restart).
+    pub fn rebuilt(index: &Index) -> Fresh {
+        Fresh { ready: index.live(), ..Fresh::default() }
+    }
+
+    pub fn ready(&self) -> u64 {
+        self.ready
+    }
+
+    /// All messages below were handed out, or are settled.
+    #[inline]
+    pub fn dispatched(&self) -> u64 {
+        self.dispatched
+    }
+
+    /// Message `message.seq` was just appended to the index. `eager`: somebody is ready to consume it.
+    #[inline]
+    pub fn push(&mut self, message: MessageRef, eager: bool) {
+        self.ready += 1;
+        let room = if eager { WINDOW_MAX } else { WINDOW_IDLE_MAX };
+        if self.resolved == message.seq && self.window.len() < room {
+            self.window.push_back(message);
+            self.resolved = message.seq + 1;
+        }
+    }
+
+    /// The number of the next fresh message.
+    #[inline]
+    pub fn next_seq(&self, index: &Index) -> Option<u64> {
+        match self.window.front() {
+            Some(message) => Some(message.seq),
+            None if self.ready == 0 => None,
+            None => index.first_live(self.resolved),
+        }
+    }
+
+    /// The next fresh message; resolves some more when the window is empty.
+    #[inline]
+    pub fn peek<'b>(&mut self, id: QueueId, index: &Index, block: impl Fn(Lsn) -> Option<&'b Block>) -> Peek {
+        match self.window.front() {
+            Some(message) => Peek::Ready(*message),
+            None if self.ready == 0 => Peek::None,
+            None => self.refill(id, index, block),
+        }
+    }
+
+    /// Takes what [`Fresh::peek`] showed.
+    #[inline]
+    pub fn take(&mut self) {
+        if let Some(message) = self.window.pop_front() {
+            self.dispatched = message.seq + 1;
+            self.ready -= 1;
+        }
+    }
+
+    /// From which number on messages are known by the index only; `None` if none are.
+    pub fn unresolved(&self) -> Option<u64> {
+        (self.ready > self.window.len() as u64).then_some(self.resolved)
+    }
+
+    /// Passes over all that is fresh: from which number, and how many it was.
+    pub fn skip_all(&mut self, index: &Index) -> (u64, u64) {
+        let skipped = (self.dispatched, self.ready);
+        self.dispatched = index.next_seq();
+        self.resolved = index.next_seq();
+        self.ready = 0;
+        self.window = VecDeque::new();
+        self.resume = None;
+        skipped
+    }
+
+    /// Messages from `first` to `to` (exclusive) are about to be settled by the log without having been handed
+    /// out here: on replay, or by another node's consumers.
+    pub fn settling(&mut self, first: u64, to: u64, index: &Index) {
+        if to <= self.dispatched {
+            return;
+        }
+        self.ready -= index.live_between(first.max(self.dispatched), to);
+        if !self.window.is_empty() {
+            self.window.clear();
+            self.resolved = self.dispatched;
+        }
+    }
+
+    /// Gives memory back after a burst.
+    pub fn relax(&mut self) {
+        if self.window.is_empty() && self.window.capacity() > 2 * WINDOW_IDLE_MAX {
+            self.window = VecDeque::new();
+        }
+    }
+
+    #[cold]
+    fn refill<'b>(&mut self, id: QueueId, index: &Index, block: impl Fn(Lsn) -> Option<&'b Block>) -> Peek {
+        let mut i = index.position(self.resolved);
+        while let Some(extent) = index.extent(i) {
+            if extent.live > 0 {
+                let Some(block) = block(extent.lsn) else { return Peek::Missing(extent.lsn) };
+                if !self.resolve(id, index, i, block) {
+                    return Peek::Inconsistent(extent.lsn);
+                }
+            }
+            if let Some(message) = self.window.front() {
+                return Peek::Ready(*message);
+            }
+            i += 1;
+        }
+        debug_assert_eq!(self.ready, 0, "fresh messages are in the index");
+        self.resolved = index.next_seq();
+        Peek::None
+    }
+
+    /// Moves up to about [`REFILL`] messages of extent `i` into the window. False if the extent is not in `block`.
+    fn resolve(&mut self, id: QueueId, index: &Index, i: usize, block: &Block) -> bool {
+        let Some(extent) = index.extent(i) else { return true };
+        let settled = index.settled_in(extent);
+        let (mut seq, offset) = match self.resume {
+            Some(at) if at.lsn == extent.lsn && (extent.first..=self.resolved).contains(&at.seq) => {
+                (at.seq, at.offset)
+            }
+            _ => (extent.first, extent.offset),
+        };
+        let want = self.window.len() + REFILL;
+        for record in record::iter_from(&block.payload, offset) {
+            let Ok(record) = record else { break };
+            if self.window.len() >= want {
+                self.resume = Some(Resume { lsn: extent.lsn, offset: record.offset, seq });
+                self.resolved = self.resolved.max(seq);
+                return true;
+            }
+            if record.kind != Kind::Publish {
+                continue;
+            }
+            let Some(queues) = record::publish_queues(record.body) else { break };
+            for _ in queues.filter(|&q| q == id.0) {
+                if seq >= self.resolved && !settled.contains(seq) {
+                    let (offset, len) = (record.offset, record.len);
+                    self.window.push_back(MessageRef { seq, lsn: extent.lsn, offset, len });
+                }
+                seq += 1;
+            }
+            if seq >= extent.end() {
+                self.resolved = extent.end();
+                self.resume = None;
+                return true;
+            }
+        }
+        // The records ended before the extent did. What was found is not to be trusted either.
+        self.window.clear();
+        false
+    }
+}

@@ -1,0 +1,154 @@
+//! Joins `bowline-stream` to the shard: its proposals go into the open block, its replies among the effects, and
+//! fetches that need blocks from the disk are parked until those have come.
+
+use crate::cache::{Cache, Reader};
+use crate::effects::Effects;
+use crate::proposal::{Proposals, Waits};
+use bowline_model::event::{Event, MetaEvent};
+use bowline_model::record::{self, Kind};
+use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
+use bowline_model::{PartitionId, SessionId, Token};
+use bowline_stream::partition::OffsetsSearch;
+use bowline_stream::{FetchOutcome, OffsetsOutcome, Options, Out, Read, Stream};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub stream: Stream,
+    pub out: Out,
+    parked: BTreeMap<u64, Parked>,
+    next_parked: u64,
+}
+
+/// Waits for blocks.
+#[derive(Debug)]
+struct Parked {
+    session: SessionId,
+    reads_left: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Fetch(Fetch),
+    Offsets { token: Token, search: OffsetsSearch },
+}
+
+impl Streams {
+    pub fn new(options: Options) -> Streams {
+        Streams { stream: Stream::new(options), out: Out::default(), parked: BTreeMap::new(), next_parked: 0 }
+    }
+
+    pub fn fetch(&mut self, session: SessionId, fetch: Fetch, cache: &mut Cache, fx: &mut Effects) {
+        self.serve(session, What::Fetch(fetch), false, cache, fx);
+    }
+
+    pub fn list_offsets(
+        &mut self,
+        session: SessionId,
+        token: Token,
+        queries: Vec<(PartitionId, OffsetQuery)>,
+        cache: &mut Cache,
+        fx: &mut Effects,
+    ) {
+        let what = What::Offsets { token, search: OffsetsSearch::new(queries) };
+        self.serve(session, what, false, cache, fx);
+    }
+
+    /// A read that parked request `number` waited for has been answered.
+    pub fn loaded(&mut self, number: u64, cache: &mut Cache, fx: &mut Effects) {
+        let Some(parked) = self.parked.get_mut(&number) else { return };
+        parked.reads_left -= 1;
+        if parked.reads_left == 0
+            && let Some(Parked { session, what, .. }) = self.parked.remove(&number)
+        {
+            self.serve(session, what, true, cache, fx);
+        }
+    }
+
+    pub fn close_session(&mut self, now: bowline_model::Millis, session: SessionId) {
+        self.parked.retain(|_, parked| parked.session != session);
+        self.stream.close_session(now, session);
+    }
+
+    /// Creates or reconfigures a partition. Answered by `PartitionReady`.
+    pub fn provision(&mut self, spec: &PartitionSpec, proposals: &mut Proposals, fx: &mut Effects) {
+        if self.stream.partitions.spec(spec.partition) == Some(spec) {
+            fx.meta.push(MetaEvent::PartitionReady { partition: spec.partition });
+        } else {
+            propose(Kind::PartitionCreate, spec, proposals, Some(Waits::PartitionReady(spec.partition)));
+        }
+    }
+
+    /// Drops a partition. Answered by `PartitionDropped`.
+    pub fn drop_partition(&mut self, id: PartitionId, proposals: &mut Proposals, fx: &mut Effects) {
+        match self.stream.partitions.spec(id).map(|spec| spec.topic_name.clone()) {
+            None => fx.meta.push(MetaEvent::PartitionDropped { partition: id }),
+            Some(topic) => {
+                propose(Kind::PartitionDelete, &id, proposals, Some(Waits::PartitionDropped(id)));
+                self.stream.groups.topic_deleted(&topic, &mut self.out);
+            }
+        }
+    }
+
+    /// Proposes what it takes for exactly `specs` to exist.
+    pub fn reconcile(&mut self, specs: &[PartitionSpec], proposals: &mut Proposals) {
+        let mut surplus: BTreeSet<PartitionId> = self.stream.partitions.ids().collect();
+        for spec in specs {
+            surplus.remove(&spec.partition);
+            if self.stream.partitions.spec(spec.partition) != Some(spec) {
+                propose(Kind::PartitionCreate, spec, proposals, None);
+            }
+        }
+        for id in surplus {
+            propose(Kind::PartitionDelete, &id, proposals, None);
+        }
+    }
+
+    /// Carries on what the machines put out.
+    pub fn flush(&mut self, proposals: &mut Proposals, fx: &mut Effects) {
+        fx.events.append(&mut self.out.replies);
+        for proposal in self.out.propose.drain(..) {
+            let waits = proposal.waiter.map(Waits::Stream);
+            proposals.append(&proposal.records, proposal.count, proposal.urgent, waits);
+        }
+    }
+
+    /// Answers from resident blocks, or parks the request until the blocks it lacks have been read.
+    fn serve(
+        &mut self,
+        session: SessionId,
+        mut what: What,
+        retry: bool,
+        cache: &mut Cache,
+        fx: &mut Effects,
+    ) {
+        let partitions = &self.stream.partitions;
+        let missing = match &mut what {
+            What::Fetch(fetch) => match partitions.fetch(fetch, retry, cache) {
+                FetchOutcome::Missing(reads) => reads,
+                FetchOutcome::Ready(partitions) => {
+                    return fx.event(session, Event::Fetched { token: fetch.token, partitions });
+                }
+            },
+            What::Offsets { token, search } => match partitions.list_offsets(search, cache) {
+                OffsetsOutcome::Missing(reads) => reads,
+                OffsetsOutcome::Ready(results) => {
+                    return fx.event(session, Event::Offsets { token: *token, results });
+                }
+            },
+        };
+        let number = self.next_parked;
+        self.next_parked += 1;
+        let asked = |read: &&Read| cache.want(Reader::Fetch(number), read.lsn, read.max_bytes, fx);
+        let reads_left = missing.iter().filter(asked).count();
+        debug_assert!(reads_left > 0, "something is missing");
+        self.parked.insert(number, Parked { session, reads_left, what });
+    }
+}
+
+fn propose<T: serde::Serialize>(kind: Kind, value: &T, proposals: &mut Proposals, waits: Option<Waits>) {
+    let mut records = Vec::new();
+    record::put_value(&mut records, kind, value);
+    proposals.append(&records, 1, true, waits);
+}
