@@ -4,17 +4,23 @@
 //! `VERBS` to make it reachable.
 
 mod codegen;
+mod fuzz;
+mod test;
 
 use anyhow::{Result, bail};
 
 /// What a verb's module offers: it gets the arguments that follow its name.
 type Verb = fn(&[String]) -> Result<()>;
 
-const VERBS: &[(&str, &str, Verb)] = &[(
-    "codegen",
-    "write the Kafka message codecs from schema/kafka.json (--check: only compare)",
-    codegen::run,
-)];
+const VERBS: &[(&str, &str, Verb)] = &[
+    (
+        "codegen",
+        "write the Kafka message codecs from schema/kafka.json (--check: only compare)",
+        codegen::run,
+    ),
+    ("fuzz", "feed the decoders arbitrary bytes ([--seconds N] [TARGET])", fuzz::run),
+    ("test", "run the tests, all or the parts named", test::run),
+];
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
