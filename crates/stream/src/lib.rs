@@ -21,6 +21,8 @@ mod checkpoint;
 pub mod group;
 mod out;
 pub mod partition;
+#[cfg(test)]
+mod testing;
 
 pub use checkpoint::Damaged;
 pub use group::Groups;

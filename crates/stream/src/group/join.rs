@@ -18,6 +18,10 @@ impl Group {
             return self.join_known(wait, join, ctx);
         }
         let new_id = &join.new_member_id;
+        if self.members.contains_key(new_id) || self.pending.contains_key(new_id) {
+            // Ids are unique by promise; should one not be, it must not take another's place. The client retries.
+            return refuse_join(wait, Error::CoordinatorNotAvailable, "", ctx);
+        }
         match &join.instance_id {
             Some(instance) if self.static_members.contains_key(instance) => {
                 self.rejoin_static(wait, join, instance, ctx);

@@ -19,6 +19,8 @@ mod offsets;
 mod rebalance;
 mod state;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use expiry::OFFSET_EXPIRY_MS;
 

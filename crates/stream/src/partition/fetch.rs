@@ -34,6 +34,7 @@ impl Partitions {
     pub fn fetch(&self, fetch: &Fetch, retry: bool, lookup: &mut dyn BlockLookup) -> FetchOutcome {
         let mut serving = Serving {
             bytes_left: u64::from(fetch.max_bytes),
+            partition_left: 0,
             any: false,
             took: false,
             pinned_bytes: 0,
@@ -64,6 +65,8 @@ impl Partitions {
 /// A fetch being served.
 struct Serving<'a> {
     bytes_left: u64,
+    /// Of the partition at hand.
+    partition_left: u64,
     /// Something was taken or planned, so limits are strict from now on.
     any: bool,
     /// Something was taken.
@@ -88,14 +91,9 @@ impl Serving<'_> {
         if wanted.offset < log_start || wanted.offset > high_watermark {
             return Err(FetchError::OutOfRange { log_start, high_watermark });
         }
-        let before = self.bytes_left;
-        // From here on `bytes_left` is what this partition may have.
-        self.bytes_left = before.min(u64::from(wanted.max_bytes));
-        let allowed = self.bytes_left;
+        self.partition_left = u64::from(wanted.max_bytes);
         let mut batches = Vec::new();
-        let result = self.extents(partition, wanted.offset, &mut batches);
-        self.bytes_left = before - (allowed - self.bytes_left);
-        result?;
+        self.extents(partition, wanted.offset, &mut batches)?;
         Ok(Fetched { high_watermark, last_stable: high_watermark, log_start, batches })
     }
 
@@ -108,13 +106,13 @@ impl Serving<'_> {
         let mut index = partition.extents.find(offset);
         let mut gap = false;
         while let Some(extent) = partition.extents.get(index) {
-            if self.any && self.bytes_left == 0 {
+            if self.any && self.allowance() == 0 {
                 return Ok(());
             }
             index += 1;
             let bytes = u64::from(extent.bytes);
             match self.lookup.block(extent.lsn) {
-                Some(_) if gap => self.bytes_left = self.bytes_left.saturating_sub(bytes),
+                Some(_) if gap => self.spend(bytes),
                 Some(block) => {
                     let walk = Batches::new(&block, partition.spec.partition.0, extent);
                     match self.block(&block, walk, offset, batches) {
@@ -133,7 +131,7 @@ impl Serving<'_> {
                     }
                     gap = true;
                     self.any = true;
-                    self.bytes_left = self.bytes_left.saturating_sub(bytes);
+                    self.spend(bytes);
                 }
             }
         }
@@ -153,15 +151,25 @@ impl Serving<'_> {
                 continue;
             }
             let len = u64::from(batch.len);
-            if self.any && (len > self.bytes_left || !self.pin(block)) {
+            if self.any && (len > self.allowance() || !self.pin(block)) {
                 return Ok(Next::Enough);
             }
             self.pin(block);
-            self.bytes_left = self.bytes_left.saturating_sub(len);
+            self.spend(len);
             (self.any, self.took) = (true, true);
             batches.push(batch);
         }
         Ok(Next::More)
+    }
+
+    /// Bytes that the partition at hand may still have.
+    fn allowance(&self) -> u64 {
+        self.bytes_left.min(self.partition_left)
+    }
+
+    fn spend(&mut self, bytes: u64) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.partition_left = self.partition_left.saturating_sub(bytes);
     }
 
     /// Counts the block among those that the answer holds; false if that would be too much.

@@ -15,6 +15,8 @@ mod producer;
 mod retention;
 mod segments;
 mod state;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod watch;
 
@@ -187,5 +189,21 @@ impl Partitions {
         let mut ids: Vec<PartitionId> = self.ids().collect();
         ids.sort_unstable();
         ids
+    }
+}
+
+#[cfg(test)]
+impl Partitions {
+    fn producers_of(&self, id: PartitionId) -> usize {
+        self.by_id[&id].producers.as_ref().map_or(0, |producers| producers.live(self.clock).count())
+    }
+
+    /// Every watcher belongs to a watch, and the other way round.
+    fn watches_are_consistent(&self) -> bool {
+        let watchers = || self.by_id.values().flat_map(|p| p.watchers.iter().map(|w| (p.spec.partition, w)));
+        watchers().all(|(id, w)| self.watches.get(&(w.session, w.token)).is_some_and(|ids| ids.contains(&id)))
+            && self.watches.iter().all(|(&(session, token), ids)| {
+                ids.iter().all(|id| watchers().any(|(p, w)| (p, w.session, w.token) == (*id, session, token)))
+            })
     }
 }

@@ -31,6 +31,8 @@ pub struct Partition {
     pub watchers: Vec<Watcher>,
 }
 
+const _: () = assert!(size_of::<Partition>() <= 256);
+
 impl Partition {
     pub fn new(spec: PartitionSpec) -> Partition {
         Partition {

@@ -1,0 +1,6 @@
+mod fetching;
+mod idempotence;
+mod offsets;
+mod random;
+mod trimming;
+mod watching;
