@@ -22,9 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room that is offered to a read when nothing is known about what comes.
 const READ_BYTES: usize = 16 * 1024;
-/// Room that is offered at most at a time for a request that is known to be large, so that a claimed size costs
-/// nothing before the bytes are there.
+/// Room that is offered at most at a time, to peers that fill what they are offered. The size that a request claims
+/// for itself makes no difference before the bytes are there.
 const READ_BYTES_MAX: usize = 256 * 1024;
+/// A connection on which nothing moved for this long gives its read buffer back.
+const BUFFER_KEPT: Duration = Duration::from_secs(1);
 /// Segments in one vectored write.
 const WRITE_SLICES_MAX: usize = 64;
 /// Unit of the budget for large requests, bytes (a semaphore counts in 32 bits at a time).
@@ -67,6 +69,8 @@ pub async fn run(
         large_requests,
         permit: None,
         input: BytesMut::new(),
+        has_buffer: false,
+        read_bytes: READ_BYTES,
         output: VecDeque::new(),
         output_bytes: 0,
         events: Vec::new(),
@@ -86,6 +90,10 @@ struct Connection {
     /// For the large request that is being received or served.
     permit: Option<OwnedSemaphorePermit>,
     input: BytesMut,
+    /// `input` has memory, even if it is empty.
+    has_buffer: bool,
+    /// What the next read offers.
+    read_bytes: usize,
     output: VecDeque<Bytes>,
     output_bytes: usize,
     events: Vec<Event>,
@@ -149,11 +157,15 @@ impl Connection {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Ended::Io(error),
                 },
-                Woken::Budget(permit) => self.permit = Some(permit),
+                Woken::Budget(more) => match &mut self.permit {
+                    Some(held) => held.merge(more),
+                    None => self.permit = Some(more),
+                },
                 Woken::Timer => {
                     if let Some(ended) = self.out_of_time() {
                         return ended;
                     }
+                    self.trim();
                     self.session.expire(now());
                 }
                 Woken::Stop => {
@@ -219,10 +231,6 @@ impl Connection {
         if self.session.unanswered_requests() == 0 && self.missing_bytes() < LARGE_REQUEST_BYTES {
             self.permit = None;
         }
-        if self.input.is_empty() && self.session.unanswered_requests() == 0 {
-            // An idle connection holds no buffer.
-            self.input = BytesMut::new();
-        }
         any
     }
 
@@ -255,11 +263,30 @@ impl Connection {
     }
 
     fn read(&mut self) -> io::Result<usize> {
-        let room = self.missing_bytes().clamp(READ_BYTES, READ_BYTES_MAX);
-        self.input.reserve(room);
+        self.input.reserve(self.read_bytes);
+        self.has_buffer = true;
+        let room = self.input.capacity() - self.input.len();
         let n = self.stream.try_read_buf(&mut self.input)?;
         self.moved = Instant::now();
+        if n == room {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if n < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES);
+        }
         Ok(n)
+    }
+
+    fn is_trimmable(&self) -> bool {
+        self.has_buffer && self.input.is_empty()
+    }
+
+    /// An idle connection holds no buffer.
+    fn trim(&mut self) {
+        if self.is_trimmable() && self.moved.elapsed() >= BUFFER_KEPT {
+            self.input = BytesMut::new();
+            self.has_buffer = false;
+            self.output.shrink_to_fit();
+        }
     }
 
     fn send_requests(&mut self) {
@@ -317,6 +344,7 @@ impl Connection {
             true => self.limits.stall,
             false => self.limits.idle,
         };
+        let patience = if self.is_trimmable() { patience.min(BUFFER_KEPT) } else { patience };
         let mine = self.moved + patience;
         self.session.deadline().map_or(mine, |theirs| theirs.min(mine))
     }

@@ -361,3 +361,6 @@ fn token_of(event: &Event) -> Option<Token> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
