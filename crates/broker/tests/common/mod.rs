@@ -1,0 +1,304 @@
+//! A shard with a log that is a list, driven one step at a time.
+
+#![allow(dead_code)]
+
+use bowline_broker::{Effects, Options, Proposal, Read, Shard, Waiter};
+use bowline_model::block::BLOCK_HEADER_BYTES;
+use bowline_model::event::{Event, MetaEvent};
+use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
+use bowline_model::request::{
+    Outcome, Propose, Provision, QueueSpec, Request, Settle, Subscribe, Volatile, Want,
+};
+use bowline_model::{
+    AlignedBuf, Block, BlockRef, ConsumerId, Lsn, Millis, QueueId, SessionId, ShardId, Token,
+};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub const SHARD: ShardId = ShardId(1);
+/// Small, so that tests cross segments.
+const SEGMENT_BYTES: u32 = 64 * 1024;
+
+pub struct World {
+    pub shard: Shard,
+    pub options: Options,
+    pub now: Millis,
+    /// Committed.
+    pub log: Vec<BlockRef>,
+    /// Sealed, on its way to the disk.
+    pub in_flight: VecDeque<(BlockRef, Vec<Waiter>)>,
+    pub reads: Vec<Read>,
+    pub events: Vec<(SessionId, Event)>,
+    pub meta: Vec<MetaEvent>,
+    fx: Effects,
+    next_position: (u32, u32),
+    next_token: u64,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(Options::new(SHARD))
+    }
+
+    pub fn with(options: Options) -> World {
+        let mut world = World {
+            shard: Shard::new(options.clone()),
+            options,
+            now: 1_000,
+            log: Vec::new(),
+            in_flight: VecDeque::new(),
+            reads: Vec::new(),
+            events: Vec::new(),
+            meta: Vec::new(),
+            fx: Effects::default(),
+            next_position: (1, 4096),
+            next_token: 0,
+        };
+        world.start();
+        world
+    }
+
+    pub fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    pub fn handle(&mut self, session: u64, request: Request) {
+        self.shard.handle(self.now, SessionId(session), request, &mut self.fx);
+        self.collect();
+    }
+
+    /// Seals one block, if there is anything to seal.
+    pub fn seal(&mut self) -> bool {
+        let Some(Proposal { buf, n_records, waiters }) = self.shard.seal(self.now) else { return false };
+        assert_eq!(record::iter(buf.payload()).count(), n_records as usize);
+        let block = self.block(buf);
+        self.in_flight.push_back((block, waiters));
+        true
+    }
+
+    pub fn commit(&mut self) -> bool {
+        let Some((block, waiters)) = self.in_flight.pop_front() else { return false };
+        self.log.push(block.clone());
+        self.shard.apply(&block, waiters, &mut self.fx);
+        self.collect();
+        true
+    }
+
+    pub fn abandon(&mut self) -> bool {
+        let Some((block, waiters)) = self.in_flight.pop_back() else { return false };
+        let failure = bowline_model::event::Failure::Stopping;
+        self.shard.abandon(waiters, failure, &mut self.fx);
+        self.next_position = (block.lsn.segment(), block.lsn.byte_position());
+        self.collect();
+        true
+    }
+
+    pub fn dispatch(&mut self) {
+        self.shard.dispatch(self.now, &mut self.fx);
+        self.collect();
+    }
+
+    /// Answers the oldest read from the log.
+    pub fn answer_read(&mut self, fail: bool) -> bool {
+        if self.reads.is_empty() {
+            return false;
+        }
+        let read = self.reads.remove(0);
+        let found = self.log.iter().filter(|b| {
+            let (at, from) = (b.lsn.0, read.lsn.0);
+            at == from || (at > from && at - from < u64::from(read.max_bytes))
+        });
+        let blocks: Vec<BlockRef> = found.take(read.max_blocks as usize).cloned().collect();
+        let result = if fail { Err(()) } else { Ok(blocks) };
+        self.shard.loaded(read.lsn, result, &mut self.fx);
+        self.collect();
+        true
+    }
+
+    pub fn tick(&mut self, ms: u64) {
+        self.now += ms;
+        self.shard.tick(self.now, &mut self.fx);
+        self.collect();
+    }
+
+    /// Until nothing moves any more.
+    pub fn settle_down(&mut self) {
+        for _ in 0..100_000 {
+            self.dispatch();
+            let moved = self.seal() | self.commit() | self.answer_read(false);
+            if !moved && self.in_flight.is_empty() {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    pub fn take_events(&mut self) -> Vec<(SessionId, Event)> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The process dies and starts again. `survive` of the blocks under way are on the disk; `checkpoint` and how
+    /// much of the log it covers, if there is one.
+    pub fn crash(&mut self, survive: usize, checkpoint: Option<(&[u8], usize)>) {
+        let under_way = std::mem::take(&mut self.in_flight);
+        for (block, _) in under_way.into_iter().take(survive) {
+            self.log.push(block);
+        }
+        let last = self.log.last().map_or(0, |b| b.index);
+        assert!(self.log.iter().zip(1..).all(|(b, index)| b.index == index), "{last}");
+        let (mut shard, from) = match checkpoint {
+            Some((bytes, covered)) => {
+                (Shard::restore(self.options.clone(), bytes).expect("our own checkpoint"), covered)
+            }
+            None => (Shard::new(self.options.clone()), 0),
+        };
+        for block in &self.log[from..] {
+            shard.apply(block, Vec::new(), &mut Effects::default());
+        }
+        self.shard = shard;
+        self.reads.clear();
+        self.events.clear();
+        self.meta.clear();
+        self.fx = Effects::default();
+        self.start();
+    }
+
+    /// What the node does first in each life.
+    fn start(&mut self) {
+        let mut records = Vec::new();
+        record::put(&mut records, Kind::NodeStarted, &[]);
+        let mut buf = AlignedBuf::with_payload_capacity(64);
+        buf.extend_from_slice(&records);
+        let block = self.block(buf);
+        self.in_flight.push_back((block, Vec::new()));
+        self.commit();
+    }
+
+    /// Gives a sealed payload its place in the log.
+    fn block(&mut self, buf: AlignedBuf) -> BlockRef {
+        let len = buf.payload_len() as u32;
+        let (segment, position) = self.next_position;
+        let end = (position + BLOCK_HEADER_BYTES as u32 + len).next_multiple_of(512);
+        self.next_position = if end > SEGMENT_BYTES { (segment + 1, 4096) } else { (segment, end) };
+        let index = (self.log.len() + self.in_flight.len()) as u64 + 1;
+        let payload = buf.freeze().slice(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + len as usize);
+        let lsn = Lsn::new(segment, position);
+        Arc::new(Block { lsn, shard: SHARD, term: 1, index, stamp: self.now, payload })
+    }
+
+    fn collect(&mut self) {
+        self.events.append(&mut self.fx.events);
+        self.meta.append(&mut self.fx.meta);
+        self.reads.append(&mut self.fx.reads);
+    }
+
+    // Shorthands for requests.
+
+    pub fn declare(&mut self, spec: QueueSpec) {
+        self.handle(0, Request::Provision(Provision::Queue(spec)));
+        while self.seal() {}
+        while self.commit() {}
+    }
+
+    pub fn publish(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
+        let token = self.token();
+        let (records, count) = messages(queues, bodies);
+        self.handle(session, Request::Propose(Propose { token, records, count, want: Want::Done }));
+        token
+    }
+
+    pub fn publish_volatile(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
+        let token = self.token();
+        let (records, count) = messages(queues, bodies);
+        self.handle(session, Request::Volatile(Volatile { token, records, count }));
+        token
+    }
+
+    pub fn subscribe(&mut self, session: u64, consumer: u32, queue: u32, prefetch: u32) {
+        let token = self.token();
+        let subscribe = Subscribe {
+            token,
+            queue: QueueId(queue),
+            channel: 1,
+            consumer: ConsumerId(consumer),
+            prefetch,
+            no_ack: false,
+            exclusive: false,
+            priority: 0,
+        };
+        self.handle(session, Request::Subscribe(subscribe));
+    }
+
+    pub fn settle(&mut self, session: u64, consumer: u32, first: u64, count: u64, outcome: Outcome) {
+        let settle = Settle { consumer: ConsumerId(consumer), first, count, outcome };
+        self.handle(session, Request::Settle(vec![settle]));
+    }
+
+    pub fn get(&mut self, session: u64, queue: u32, consumer: u32) -> Token {
+        let token = self.token();
+        let (queue, consumer) = (QueueId(queue), ConsumerId(consumer));
+        self.handle(session, Request::Get { token, queue, channel: 1, consumer, no_ack: false });
+        token
+    }
+}
+
+/// A delivery as a test wants to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub session: u64,
+    pub consumer: u32,
+    pub number: u64,
+    pub redelivered: bool,
+    pub body: Vec<u8>,
+}
+
+/// The deliveries among `events`, in order, with their bodies.
+pub fn deliveries(events: &[(SessionId, Event)]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for (session, event) in events {
+        let Event::Deliver(round) = event else { continue };
+        for item in &round.items {
+            let block = &round.blocks[item.block as usize];
+            let body = body_at(block, item.offset, item.len);
+            seen.push(Seen {
+                session: session.0,
+                consumer: item.consumer.0,
+                number: item.number,
+                redelivered: item.redelivered,
+                body,
+            });
+        }
+    }
+    seen
+}
+
+pub fn body_at(block: &Block, offset: u32, len: u32) -> Vec<u8> {
+    let record = record::at(&block.payload, offset).expect("a record");
+    assert_eq!((record.kind, record.len), (Kind::Publish, len));
+    record::verify(&block.payload, &record).expect("whole");
+    Publish::decode(record.body).expect("a message").body.to_vec()
+}
+
+pub fn messages(queues: &[u32], bodies: &[&[u8]]) -> (Bytes, u32) {
+    let mut out = Vec::new();
+    for body in bodies {
+        let body = [*body];
+        let ids = queues.iter().copied();
+        Publish::encode(&mut out, PUBLISH_PERSISTENT, ids, b"", b"key", b"\0\0", body.into_iter());
+    }
+    (out.into(), bodies.len() as u32)
+}
+
+pub fn queue(id: u32) -> QueueSpec {
+    QueueSpec {
+        queue: QueueId(id),
+        vhost: "/".into(),
+        name: format!("q{id}"),
+        durable: true,
+        auto_delete: false,
+        exclusive: false,
+        arguments: Vec::new(),
+    }
+}
