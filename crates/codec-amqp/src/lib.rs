@@ -23,7 +23,7 @@ mod wire;
 pub use error::{DecodeError, FrameError};
 pub use frame::{ContentHeader, Frame, FrameKind, ProtocolHeader, split_frame};
 pub use methods::Method;
-pub use properties::{OwnedProperties, Properties};
+pub use properties::{OwnedProperties, Properties, PropertyParts};
 pub use reply::{Level, ReplyCode};
 pub use table::{FieldTable, FieldValue, TableRef, Value};
 pub use wire::{EncodeMethod, ShortStr};

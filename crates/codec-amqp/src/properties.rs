@@ -13,7 +13,7 @@
 
 use crate::error::DecodeError;
 use crate::table::{FieldTable, TableRef};
-use crate::wire::{Reader, ShortStr, put_short_str, put_u16, put_u64};
+use crate::wire::{Reader, ShortStr, put_long_str, put_short_str, put_u16, put_u64};
 
 const CONTENT_TYPE: u16 = 1 << 15;
 const CONTENT_ENCODING: u16 = 1 << 14;
@@ -211,7 +211,68 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// Properties to be written. Strings longer than 255 octets are cut when encoded.
+/// Properties to be written, borrowed. Strings longer than 255 octets are cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PropertyParts<'a> {
+    pub content_type: Option<&'a [u8]>,
+    pub content_encoding: Option<&'a [u8]>,
+    /// Contents of a field table, without its length: what [`TableRef::as_bytes`] gives.
+    pub headers: Option<&'a [u8]>,
+    pub delivery_mode: Option<u8>,
+    pub priority: Option<u8>,
+    pub correlation_id: Option<&'a [u8]>,
+    pub reply_to: Option<&'a [u8]>,
+    pub expiration: Option<&'a [u8]>,
+    pub message_id: Option<&'a [u8]>,
+    pub timestamp: Option<u64>,
+    pub message_type: Option<&'a [u8]>,
+    pub user_id: Option<&'a [u8]>,
+    pub app_id: Option<&'a [u8]>,
+    pub cluster_id: Option<&'a [u8]>,
+}
+
+impl PropertyParts<'_> {
+    /// Appends the block, flags first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        put_u16(out, 0);
+        let mut flags = 0;
+        let mut text = |out: &mut Vec<u8>, flag: u16, value: Option<&[u8]>| {
+            if let Some(bytes) = value {
+                flags |= flag;
+                put_short_str(out, ShortStr::new(&bytes[..bytes.len().min(255)]).unwrap_or_default());
+            }
+        };
+        text(out, CONTENT_TYPE, self.content_type);
+        text(out, CONTENT_ENCODING, self.content_encoding);
+        if let Some(headers) = self.headers {
+            put_long_str(out, headers);
+        }
+        out.extend(self.delivery_mode);
+        out.extend(self.priority);
+        text(out, CORRELATION_ID, self.correlation_id);
+        text(out, REPLY_TO, self.reply_to);
+        text(out, EXPIRATION, self.expiration);
+        text(out, MESSAGE_ID, self.message_id);
+        if let Some(seconds) = self.timestamp {
+            put_u64(out, seconds);
+        }
+        text(out, TYPE, self.message_type);
+        text(out, USER_ID, self.user_id);
+        text(out, APP_ID, self.app_id);
+        text(out, CLUSTER_ID, self.cluster_id);
+        let others = [
+            (HEADERS, self.headers.is_some()),
+            (DELIVERY_MODE, self.delivery_mode.is_some()),
+            (PRIORITY, self.priority.is_some()),
+            (TIMESTAMP, self.timestamp.is_some()),
+        ];
+        flags |= others.iter().filter(|(_, set)| *set).fold(0, |flags, (flag, _)| flags | flag);
+        out[start..start + 2].copy_from_slice(&flags.to_be_bytes());
+    }
+}
+
+/// Properties to be written, owned. See [`PropertyParts`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnedProperties {
     pub content_type: Option<Vec<u8>>,
@@ -233,42 +294,24 @@ pub struct OwnedProperties {
 impl OwnedProperties {
     /// Appends the block, flags first.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        put_u16(out, 0);
-        let mut flags = 0;
-        let mut text = |out: &mut Vec<u8>, flag: u16, value: &Option<Vec<u8>>| {
-            if let Some(bytes) = value {
-                flags |= flag;
-                let cut = &bytes[..bytes.len().min(255)];
-                put_short_str(out, ShortStr::new(cut).unwrap_or_default());
-            }
+        let headers = self.headers.as_ref().map(FieldTable::to_bytes);
+        let parts = PropertyParts {
+            content_type: self.content_type.as_deref(),
+            content_encoding: self.content_encoding.as_deref(),
+            headers: headers.as_deref(),
+            delivery_mode: self.delivery_mode,
+            priority: self.priority,
+            correlation_id: self.correlation_id.as_deref(),
+            reply_to: self.reply_to.as_deref(),
+            expiration: self.expiration.as_deref(),
+            message_id: self.message_id.as_deref(),
+            timestamp: self.timestamp,
+            message_type: self.message_type.as_deref(),
+            user_id: self.user_id.as_deref(),
+            app_id: self.app_id.as_deref(),
+            cluster_id: self.cluster_id.as_deref(),
         };
-        text(out, CONTENT_TYPE, &self.content_type);
-        text(out, CONTENT_ENCODING, &self.content_encoding);
-        if let Some(headers) = &self.headers {
-            headers.encode(out);
-        }
-        out.extend(self.delivery_mode);
-        out.extend(self.priority);
-        text(out, CORRELATION_ID, &self.correlation_id);
-        text(out, REPLY_TO, &self.reply_to);
-        text(out, EXPIRATION, &self.expiration);
-        text(out, MESSAGE_ID, &self.message_id);
-        if let Some(seconds) = self.timestamp {
-            put_u64(out, seconds);
-        }
-        text(out, TYPE, &self.message_type);
-        text(out, USER_ID, &self.user_id);
-        text(out, APP_ID, &self.app_id);
-        text(out, CLUSTER_ID, &self.cluster_id);
-        let others = [
-            (HEADERS, self.headers.is_some()),
-            (DELIVERY_MODE, self.delivery_mode.is_some()),
-            (PRIORITY, self.priority.is_some()),
-            (TIMESTAMP, self.timestamp.is_some()),
-        ];
-        flags |= others.iter().filter(|(_, set)| *set).fold(0, |flags, (flag, _)| flags | flag);
-        out[start..start + 2].copy_from_slice(&flags.to_be_bytes());
+        parts.encode(out);
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -1,0 +1,127 @@
+//! What an operator may choose for AMQP connections, and the bounds that nobody may.
+
+use std::collections::HashMap;
+use std::fmt;
+
+/// Settings of all AMQP sessions of a node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may log in, besides guest from the loopback interface.
+    pub users: Users,
+    /// Largest frame offered in connection.tune, octets, envelope included. At least 4096.
+    pub frame_max: u32,
+    /// Highest channel number offered, ≥ 1.
+    pub channel_max: u16,
+    /// Heartbeat interval offered, seconds; 0 offers none. The client's answer wins.
+    pub heartbeat_s: u16,
+    /// A message body may be this large, octets.
+    pub message_bytes_max: u64,
+    /// Shown to clients as `cluster_name`.
+    pub cluster_name: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            users: Users::default(),
+            frame_max: 131_072,
+            channel_max: 2047,
+            heartbeat_s: 60,
+            message_bytes_max: 16 * 1024 * 1024,
+            cluster_name: "bowline".to_string(),
+        }
+    }
+}
+
+/// User names and passwords. Guest with password guest exists unless it is set to something else, and may log
+/// in from the loopback interface only, whatever its password (as in RabbitMQ).
+#[derive(Clone, Default)]
+pub struct Users(HashMap<String, String>);
+
+impl Users {
+    pub fn new(users: impl IntoIterator<Item = (String, String)>) -> Users {
+        Users(users.into_iter().collect())
+    }
+
+    /// Whether that password opens that account for a client from there.
+    pub fn accepts(&self, user: &str, password: &[u8], from_loopback: bool) -> bool {
+        if user == "guest" && !from_loopback {
+            return false;
+        }
+        let expected = match self.0.get(user) {
+            Some(expected) => expected.as_bytes(),
+            None if user == "guest" => b"guest",
+            None => return false,
+        };
+        equal_in_constant_time(expected, password)
+    }
+}
+
+/// Passwords stay out of logs.
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Takes as long for a wrong first octet as for a wrong last one; the length is not kept secret.
+fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+    let difference = left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b));
+    left.len() == right.len() && std::hint::black_box(difference) == 0
+}
+
+/// A connection has to be open this long after it was accepted.
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// Frames before tuning: room for client properties and a long token, no more.
+pub const HANDSHAKE_FRAME_MAX: u32 = 8192;
+/// The smallest frame_max that a client may ask for (4.2.3).
+pub const FRAME_MIN: u32 = bowline_codec_amqp::frame::FRAME_MIN_SIZE;
+/// After connection.close we wait this long for close-ok.
+pub const CLOSE_OK_MS_MAX: u64 = 10_000;
+/// Before close-ok we wait at most this long for what the client left behind: publishes, exclusive queues.
+pub const LEAVING_MS_MAX: u64 = 5_000;
+/// A failed login that cannot be told to the client keeps its socket this long, to slow down guessing.
+pub const SILENT_REFUSAL_MS: u64 = 1_000;
+/// While a session has this much proposed and unanswered, it does not read its socket. Octets of records.
+pub const UNANSWERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A run of records is handed over at this size at the latest, so that it always fits a block.
+pub const RUN_BYTES_MAX: usize = 1024 * 1024;
+/// Frames that wait for their channel to be answered; above this the session stops reading. Octets.
+pub const BACKLOG_BYTES_MAX: usize = 512 * 1024;
+/// Bodies that have arrived in part, over all channels of a connection. Octets.
+pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// While more than this waits to be written, the session does not read its socket. Octets.
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Stream deliveries are produced while less than this waits to be written. Octets.
+pub const STREAM_OUTBOX_BYTES: usize = 512 * 1024;
+/// One fetch of a stream consumer. Octets.
+pub const STREAM_FETCH_BYTES: u32 = 512 * 1024;
+/// Records for one partition are handed over as a batch at this size at the latest. Octets.
+pub const STREAM_BATCH_BYTES: usize = 256 * 1024;
+/// Bodies up to this size are copied behind their frame head; larger ones are written from their block.
+pub const COPY_BODY_BYTES_MAX: usize = 4096;
+/// Routes remembered per session.
+pub const ROUTES_MAX: usize = 4096;
+/// Consumers of one connection.
+pub const CONSUMERS_MAX: usize = 65_536;
+/// Field tables of declarations and bindings, octets: they live in memory and in every checkpoint.
+pub const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_stays_at_home() {
+        let users = Users::new([("ann".to_string(), "secret".to_string())]);
+        assert!(users.accepts("guest", b"guest", true));
+        assert!(!users.accepts("guest", b"guest", false));
+        assert!(users.accepts("ann", b"secret", false));
+        assert!(!users.accepts("ann", b"secrets", false));
+        assert!(!users.accepts("ann", b"", true));
+        assert!(!users.accepts("bob", b"", true));
+        let users = Users::new([("guest".to_string(), "other".to_string())]);
+        assert!(!users.accepts("guest", b"guest", true));
+        assert!(!users.accepts("guest", b"other", false));
+    }
+}

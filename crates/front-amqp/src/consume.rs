@@ -1,0 +1,289 @@
+//! basic.qos, consume, cancel and get.
+
+use bowline_codec_amqp::methods::*;
+use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
+use bowline_model::request::{Outcome, Request, Subscribe};
+use bowline_model::{ConsumerId, ShardId};
+
+use crate::broker::Broker;
+use crate::channel::Pending;
+use crate::config::CONSUMERS_MAX;
+use crate::consumers::{Consumer, Source};
+use crate::queues::{Target, find};
+use crate::refusal::{Refusal, Step};
+use crate::session::Session;
+use crate::stream::{StartAt, StreamReader};
+use crate::token::Asker;
+
+/// Consumers that get replies without a queue; not there yet.
+const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+/// Consumer arguments that would change what a client gets, and that nothing here honours yet.
+const ARGUMENTS_REFUSED: [&str; 3] = ["x-consumer-timeout", "x-stream-filter", "x-stream-match-unfiltered"];
+
+impl Session {
+    pub(crate) fn basic_qos(&mut self, number: u16, method: &BasicQos, broker: &mut dyn Broker) -> Step {
+        if method.prefetch_size != 0 {
+            return Err(Refusal::not_implemented(format!("prefetch_size!=0 ({})", method.prefetch_size)));
+        }
+        if let Some(channel) = self.channel_mut(number) {
+            if method.global {
+                channel.prefetch_global = method.prefetch_count;
+            } else {
+                channel.prefetch = method.prefetch_count;
+            }
+        }
+        self.reply(number, BasicQosOk);
+        // A higher limit may let held deliveries go.
+        self.release_held(number, broker);
+        Ok(())
+    }
+
+    pub(crate) fn basic_consume(
+        &mut self,
+        number: u16,
+        method: &BasicConsume<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let name = self.queue_name(number, method.queue)?;
+        if name == DIRECT_REPLY_TO {
+            return Err(Refusal::not_implemented("direct reply-to is not implemented yet"));
+        }
+        let priority = consumer_arguments(method.arguments)?;
+        let tag: Box<[u8]> = if method.consumer_tag.is_empty() {
+            self.chance.name("amq.ctag-").into_bytes().into()
+        } else {
+            method.consumer_tag.as_bytes().into()
+        };
+        if self.consumers.len() >= CONSUMERS_MAX {
+            return Err(Refusal::new(
+                ReplyCode::NotAllowed,
+                format!("reached maximum ({CONSUMERS_MAX}) of consumers per connection"),
+            ));
+        }
+        let Some(channel) = self.channel_mut(number) else { return Ok(()) };
+        if channel.consumer(&tag).is_some() {
+            return Err(Refusal::new(
+                ReplyCode::NotAllowed,
+                format!("attempt to reuse consumer tag '{}'", String::from_utf8_lossy(&tag)),
+            ));
+        }
+        let (prefetch, prefetch_global) = (channel.prefetch, channel.prefetch_global);
+        match find(&name, broker)? {
+            Target::Queue { queue, shard } => {
+                // No consumer needs more in flight than the channel may have.
+                let limit = [prefetch, prefetch_global].into_iter().filter(|&limit| limit != 0).min();
+                let id = self.add_consumer(number, tag, method.no_ack, Source::Queue(shard));
+                let operation = self.new_operation();
+                let subscribe = Subscribe {
+                    token: Asker::Channel { channel: number, operation }.token(),
+                    queue,
+                    channel: number,
+                    consumer: ConsumerId(id),
+                    prefetch: if method.no_ack { 0 } else { limit.unwrap_or(0).into() },
+                    no_ack: method.no_ack,
+                    exclusive: method.exclusive,
+                    priority,
+                };
+                self.send(shard, Request::Subscribe(subscribe), broker);
+                let pending = Pending::Consume { consumer: id, queue: name, no_wait: method.no_wait };
+                self.wait(number, operation, BasicConsume::ID, pending);
+                Ok(())
+            }
+            Target::Stream(partitions) => {
+                if method.no_ack {
+                    return Err(Refusal::not_implemented(format!(
+                        "automatic acknowledgement not supported by stream queue '{name}' in vhost '/'"
+                    )));
+                }
+                if prefetch == 0 {
+                    return Err(Refusal::precondition(format!(
+                        "consumer prefetch count is not set for stream queue '{name}' in vhost '/'"
+                    )));
+                }
+                let start = StartAt::read(method.arguments, self.now.unix_ms)?;
+                let reader = StreamReader::new(name, &partitions, prefetch, broker.data_shards());
+                let id = self.add_consumer(number, tag.clone(), false, Source::Stream(Box::new(reader)));
+                if !method.no_wait {
+                    let consumer_tag = bowline_codec_amqp::ShortStr::new(&tag).unwrap_or_default();
+                    self.reply(number, BasicConsumeOk { consumer_tag });
+                }
+                self.start_stream(id, start, broker);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn basic_cancel(
+        &mut self,
+        number: u16,
+        method: &BasicCancel<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let tag = method.consumer_tag.as_bytes();
+        let known = self.channel_mut(number).and_then(|channel| {
+            let at = channel.consumers.iter().position(|(known, _)| **known == *tag)?;
+            Some(channel.consumers.swap_remove(at).1)
+        });
+        let Some(id) = known else {
+            // Not an error (RabbitMQ, and the specification since 0-9).
+            self.reply_unless(method.no_wait, number, BasicCancelOk { consumer_tag: method.consumer_tag });
+            return Ok(());
+        };
+        self.return_held(number, id);
+        let source = self.consumers.get(&id).map(|consumer| &consumer.source);
+        match source {
+            Some(&Source::Queue(shard)) => {
+                let operation = self.new_operation();
+                let token = Asker::Channel { channel: number, operation }.token();
+                self.send(shard, Request::Cancel { token, consumer: ConsumerId(id) }, broker);
+                let pending = Pending::Cancel { consumer: id, tag: tag.into(), no_wait: method.no_wait };
+                self.wait(number, operation, BasicCancel::ID, pending);
+            }
+            Some(Source::Stream(reader)) => {
+                for (shard, token) in reader.watches(id) {
+                    broker.send(shard, Request::Unwatch { token });
+                }
+                self.retire_consumer(id);
+                self.reply_unless(
+                    method.no_wait,
+                    number,
+                    BasicCancelOk { consumer_tag: method.consumer_tag },
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn basic_get(
+        &mut self,
+        frame: &Frame<'_>,
+        method: &BasicGet<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        // It must find what this channel published before.
+        if self.wait_for_publishes(frame) {
+            return Ok(());
+        }
+        let number = frame.channel;
+        let name = self.queue_name(number, method.queue)?;
+        let (queue, shard) = match find(&name, broker)? {
+            Target::Queue { queue, shard } => (queue, shard),
+            Target::Stream(_) => {
+                return Err(Refusal::not_implemented(format!(
+                    "basic.get not supported by stream queue '{name}' in vhost '/'"
+                )));
+            }
+        };
+        let consumer = self.getter(number, shard);
+        let operation = self.new_operation();
+        let get = Request::Get {
+            token: Asker::Channel { channel: number, operation }.token(),
+            queue,
+            channel: number,
+            consumer: ConsumerId(consumer),
+            no_ack: method.no_ack,
+        };
+        self.send(shard, get, broker);
+        let pending = Pending::Get { consumer, queue: name, no_ack: method.no_ack };
+        self.wait(number, operation, BasicGet::ID, pending);
+        Ok(())
+    }
+
+    /// The pseudo-consumer that what a channel gets from one shard is delivered to.
+    fn getter(&mut self, number: u16, shard: ShardId) -> u32 {
+        let known = self.channel_mut(number).and_then(|channel| {
+            channel.getters.iter().find(|(at, _)| *at == shard).map(|(_, consumer)| *consumer)
+        });
+        if let Some(consumer) = known {
+            return consumer;
+        }
+        let id = self.new_consumer();
+        let getter = Consumer {
+            channel: number,
+            tag: Box::default(),
+            no_ack: false,
+            source: Source::Getter(shard),
+            active: true,
+            outstanding: 0,
+        };
+        self.consumers.insert(id, getter);
+        if let Some(channel) = self.channel_mut(number) {
+            channel.getters.push((shard, id));
+        }
+        id
+    }
+
+    fn add_consumer(&mut self, number: u16, tag: Box<[u8]>, no_ack: bool, source: Source) -> u32 {
+        let id = self.new_consumer();
+        if let Some(channel) = self.channel_mut(number) {
+            channel.consumers.push((tag.clone(), id));
+        }
+        let consumer = Consumer { channel: number, tag, no_ack, source, active: true, outstanding: 0 };
+        self.consumers.insert(id, consumer);
+        id
+    }
+
+    /// Nothing is delivered to it any more. It is forgotten once what it got is settled.
+    pub(crate) fn retire_consumer(&mut self, id: u32) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        consumer.active = false;
+        let (number, outstanding) = (consumer.channel, consumer.outstanding);
+        if outstanding == 0 {
+            self.consumers.remove(&id);
+        }
+        if let Some(channel) = self.channel_mut(number) {
+            channel.consumers.retain(|(_, known)| *known != id);
+        }
+    }
+
+    /// Deliveries that the channel-wide prefetch holds back go out as far as it allows now.
+    pub(crate) fn release_held(&mut self, number: u16, _broker: &mut dyn Broker) {
+        while let Some(channel) = self.channel_mut(number)
+            && channel.has_room()
+            && let Some(held) = channel.held.pop_front()
+        {
+            self.deliver_one(&held.block, &held.delivery, true);
+        }
+    }
+
+    /// A consumer is cancelled: what is held back for it goes back to its queue.
+    fn return_held(&mut self, number: u16, id: u32) {
+        let Some(Source::Queue(shard)) = self.consumers.get(&id).map(|consumer| &consumer.source) else {
+            return;
+        };
+        let shard = *shard;
+        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
+            return;
+        };
+        let settles = &mut self.settles;
+        channel.held.retain(|held| {
+            if held.delivery.consumer.0 != id {
+                return true;
+            }
+            settles.add(shard, id, held.delivery.number, 1, Outcome::Returned);
+            false
+        });
+    }
+}
+
+/// Refuses arguments that would be ignored; gives the priority.
+fn consumer_arguments(arguments: TableRef<'_>) -> Step<i32> {
+    let mut priority = 0;
+    for (name, value) in arguments.iter() {
+        if let Some(refused) = ARGUMENTS_REFUSED.iter().find(|refused| name == **refused) {
+            return Err(Refusal::not_implemented(format!(
+                "consumer argument '{refused}' is not implemented yet"
+            )));
+        }
+        if name == "x-priority" {
+            let Some(number) = value.as_i64() else {
+                return Err(Refusal::precondition(
+                    "Invalid arguments in declaration of consumer: x-priority is not an integer",
+                ));
+            };
+            priority = number.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+        }
+    }
+    Ok(priority)
+}

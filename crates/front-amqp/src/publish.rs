@@ -1,0 +1,457 @@
+//! basic.publish: from frames to records, returns and confirms.
+
+use bowline_codec_amqp::frame::{BASIC_CLASS, encode_body_frames, encode_header_frame};
+use bowline_codec_amqp::methods::*;
+use bowline_codec_amqp::{
+    ContentHeader, FieldTable, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef, Value,
+    split_frame,
+};
+use bowline_model::record::PUBLISH_PERSISTENT;
+use smallvec::SmallVec;
+
+use crate::broker::Broker;
+use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending};
+use crate::config::PARTIAL_BYTES_MAX;
+use crate::publisher::{Completed, Content};
+use crate::refusal::{Refusal, Step};
+use crate::routes::{Keys, Verdict};
+use crate::session::Session;
+
+/// A whole message as it came.
+struct Message<'a> {
+    exchange: &'a [u8],
+    routing_key: &'a [u8],
+    mandatory: bool,
+    properties: Properties<'a>,
+    pieces: &'a [&'a [u8]],
+}
+
+/// Pieces of a body: nearly always one.
+type Pieces<'a> = SmallVec<[&'a [u8]; 4]>;
+
+impl Channel {
+    /// Octets of content that this channel holds in part.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .and_then(|partial| partial.content.as_ref())
+            .map_or(0, |content| content.body.len())
+    }
+}
+
+impl Session {
+    /// A basic.publish. If the whole content follows in the same read, it is used where it lies; otherwise it
+    /// is gathered. Tells how many octets of `following` were used.
+    pub(crate) fn publish_method(
+        &mut self,
+        frame: &Frame<'_>,
+        method: &BasicPublish<'_>,
+        following: &[u8],
+        broker: &mut dyn Broker,
+    ) -> Step<usize> {
+        let number = frame.channel;
+        if method.immediate {
+            return Err(Refusal::not_implemented("immediate=true"));
+        }
+        if self.alarm.is_some() {
+            self.block_publisher(frame);
+            return Ok(0);
+        }
+        if let Some((header, pieces, used)) = whole_content(number, following, self.frame_max) {
+            self.check_size(header.body_size)?;
+            let message = Message {
+                exchange: method.exchange.as_bytes(),
+                routing_key: method.routing_key.as_bytes(),
+                mandatory: method.mandatory,
+                properties: header.properties,
+                pieces: &pieces,
+            };
+            // The content is used even if the message is refused: the channel is then closing and would
+            // ignore it anyhow.
+            self.publish(number, &message, broker)?;
+            return Ok(used);
+        }
+        let Some(channel) = self.channel_mut(number) else { return Ok(0) };
+        channel.partial = Some(Box::new(Partial {
+            exchange: method.exchange.as_bytes().into(),
+            routing_key: method.routing_key.as_bytes().into(),
+            mandatory: method.mandatory,
+            content: None,
+        }));
+        Ok(0)
+    }
+
+    pub(crate) fn content_header(&mut self, number: u16, payload: &[u8], broker: &mut dyn Broker) -> Step {
+        let Some(partial) = self.channel_mut(number).and_then(|channel| channel.partial.as_mut()) else {
+            return Err(unexpected("expected a method frame, got a content header instead"));
+        };
+        if partial.content.is_some() {
+            return Err(unexpected("expected content body, got a second content header instead"));
+        }
+        let header = ContentHeader::decode(payload)?;
+        partial.content = Some(PartialContent {
+            properties: header.properties.as_bytes().into(),
+            body_size: header.body_size,
+            body: Vec::new(),
+        });
+        self.check_size(header.body_size)?;
+        if header.body_size == 0 { self.publish_partial(number, broker) } else { Ok(()) }
+    }
+
+    pub(crate) fn content_body(&mut self, number: u16, payload: &[u8], broker: &mut dyn Broker) -> Step {
+        let partial = self.channel_mut(number).and_then(|channel| channel.partial.as_mut());
+        let Some(content) = partial.and_then(|partial| partial.content.as_mut()) else {
+            return Err(unexpected("expected a method or content header frame, got a content body instead"));
+        };
+        let size = content.body.len() + payload.len();
+        if size as u64 > content.body_size {
+            return Err(Refusal::new(
+                ReplyCode::FrameError,
+                format!(
+                    "content body of {size} octets exceeds the {} that its header announced",
+                    content.body_size
+                ),
+            ));
+        }
+        if content.body.is_empty() {
+            // Room for what the header announced, once it has begun to come and within reason.
+            content.body.reserve((content.body_size as usize).min(payload.len() * 8));
+        }
+        content.body.extend_from_slice(payload);
+        let complete = size as u64 == content.body_size;
+        self.partial_bytes += payload.len();
+        if complete {
+            return self.publish_partial(number, broker);
+        }
+        if self.partial_bytes > PARTIAL_BYTES_MAX {
+            return Err(Refusal::new(
+                ReplyCode::ResourceError,
+                format!("more than {PARTIAL_BYTES_MAX} octets of unfinished messages on one connection"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn publish_partial(&mut self, number: u16, broker: &mut dyn Broker) -> Step {
+        let Some(channel) = self.channel_mut(number) else { return Ok(()) };
+        let bytes = channel.partial_bytes();
+        let Some(partial) = channel.partial.take() else { return Ok(()) };
+        self.partial_bytes -= bytes;
+        let Some(content) = &partial.content else { return Ok(()) };
+        let message = Message {
+            exchange: &partial.exchange,
+            routing_key: &partial.routing_key,
+            mandatory: partial.mandatory,
+            properties: Properties::parse(&content.properties)?,
+            pieces: &[&content.body],
+        };
+        self.publish(number, &message, broker)
+    }
+
+    fn check_size(&self, size: u64) -> Step {
+        let max = self.config.message_bytes_max;
+        if size > max {
+            return Err(Refusal::precondition(format!(
+                "message size {size} is larger than configured max size {max}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Routes a message and adds its records to the open batch.
+    fn publish(&mut self, number: u16, message: &Message<'_>, broker: &mut dyn Broker) -> Step {
+        let properties = &message.properties;
+        let copies = self.check_properties(properties)?;
+        let mut stripped = Vec::new();
+        let mut raw = properties.as_bytes();
+        let (mut copy_keys, mut headers) = (Pieces::new(), None);
+        if let Some(present) = properties.headers() {
+            headers = Some(present);
+            if copies {
+                copy_keys = copy_keys_of(present)?;
+                if present.get("BCC").is_some() {
+                    without_bcc(properties, &mut stripped);
+                    raw = &stripped;
+                }
+            }
+        }
+        let keys = Keys {
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            copies: &copy_keys,
+            headers,
+        };
+        let route = self.routes.find(&keys, broker);
+        match route.verdict {
+            Verdict::Allowed => {}
+            Verdict::NoExchange => {
+                return Err(Refusal::not_found("exchange", &String::from_utf8_lossy(message.exchange)));
+            }
+            Verdict::Internal => {
+                return Err(Refusal::new(
+                    ReplyCode::AccessRefused,
+                    format!(
+                        "cannot publish to internal exchange '{}' in vhost '/'",
+                        String::from_utf8_lossy(message.exchange)
+                    ),
+                ));
+            }
+        }
+
+        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        if channel.last_batch != self.publisher.open_number() {
+            channel.last_batch = self.publisher.open_number();
+            self.publisher.mark(number, channel.incarnation);
+        }
+        if let Some(confirm) = &mut channel.confirm {
+            confirm.published += 1;
+        }
+
+        let persistent = properties.is_persistent();
+        let logged = persistent && route.durable || !route.topics.is_empty();
+        let content = Content {
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            properties: raw,
+            pieces: message.pieces,
+        };
+        let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
+        for (shard, queues) in &route.queues {
+            self.publisher.publish(broker, *shard, queues, logged, flags, &content);
+        }
+        if !route.topics.is_empty() {
+            let topics: SmallVec<[_; 2]> = route.topics.iter().cloned().collect();
+            for topic in &topics {
+                self.append_to_stream(topic, &content, broker)?;
+            }
+        } else if route.is_empty() && message.mandatory {
+            self.return_message(number, message);
+        }
+        Ok(())
+    }
+
+    /// Refuses what we cannot honour. True if the message has headers that may name more routing keys.
+    #[inline]
+    fn check_properties(&self, properties: &Properties<'_>) -> Step<bool> {
+        if let Some(expiration) = properties.expiration() {
+            return Err(refuse_expiration(expiration));
+        }
+        if let Some(user) = properties.user_id()
+            && user != *self.client.user
+        {
+            return Err(Refusal::precondition(format!(
+                "user_id property set to '{user}' but authenticated user was '{}'",
+                self.client.user
+            )));
+        }
+        if let Some(reply_to) = properties.reply_to()
+            && reply_to == "amq.rabbitmq.reply-to"
+        {
+            return Err(Refusal::precondition("fast reply consumer does not exist"));
+        }
+        Ok(properties
+            .headers()
+            .is_some_and(|headers| headers.iter().any(|(name, _)| matches!(name.as_bytes(), b"CC" | b"BCC"))))
+    }
+
+    /// basic.return of a mandatory message that nobody gets; it precedes the confirm.
+    fn return_message(&mut self, number: u16, message: &Message<'_>) {
+        self.reply(
+            number,
+            BasicReturn {
+                reply_code: ReplyCode::NoRoute.code(),
+                reply_text: ShortStr::truncated("NO_ROUTE"),
+                exchange: ShortStr::new(message.exchange).unwrap_or_default(),
+                routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
+            },
+        );
+        let size: usize = message.pieces.iter().map(|piece| piece.len()).sum();
+        let out = self.out.staged();
+        encode_header_frame(out, number, size as u64, message.properties.as_bytes());
+        for piece in message.pieces {
+            encode_body_frames(out, number, piece, self.frame_max);
+        }
+    }
+
+    /// An alarm is on: the publish and what follows it on its channel waits until it is over, and the client is
+    /// told once. Other channels of the connection go on, so that consumers can still acknowledge.
+    fn block_publisher(&mut self, frame: &Frame<'_>) {
+        self.wait(frame.channel, 0, 0, Pending::Alarm);
+        self.park(frame);
+        if let Some(reason) = self.alarm
+            && self.client.capabilities.connection_blocked
+            && !self.told_blocked
+        {
+            self.told_blocked = true;
+            self.reply(0, ConnectionBlocked { reason: ShortStr::truncated(reason) });
+        }
+    }
+
+    pub(crate) fn confirm_select(&mut self, number: u16, method: &ConfirmSelect) -> Step {
+        if let Some(channel) = self.channel_mut(number) {
+            channel.confirm.get_or_insert_with(Confirm::default);
+        }
+        self.reply_unless(method.no_wait, number, ConfirmSelectOk);
+        Ok(())
+    }
+
+    /// Takes note of batches that all shards have answered, confirms them, and lets go on who waited for them.
+    /// True if somebody did.
+    pub(crate) fn complete_batches(&mut self, broker: &mut dyn Broker) -> bool {
+        while let Some(completed) = self.publisher.next_completed() {
+            self.confirm(&completed);
+        }
+        self.send_confirms();
+        if self.behind_publishes.is_empty() {
+            return false;
+        }
+        let mut resumed = false;
+        let upto = self.publisher.completed_upto();
+        let waiting = std::mem::take(&mut self.behind_publishes);
+        for number in waiting {
+            let Some(channel) = self.channel_mut(number) else { continue };
+            let Some(waits) = &channel.waiting else { continue };
+            if !matches!(waits.pending, Pending::Publishes) {
+                continue;
+            }
+            if channel.last_batch <= upto {
+                self.resume(number, broker);
+                resumed = true;
+            } else {
+                self.behind_publishes.push(number);
+            }
+        }
+        resumed
+    }
+
+    fn confirm(&mut self, completed: &Completed) {
+        for mark in &completed.marks {
+            let channel = self.channels.get_mut(usize::from(mark.channel)).and_then(Option::as_mut);
+            let Some(channel) = channel else { continue };
+            if channel.incarnation != mark.incarnation {
+                continue;
+            }
+            let Some(confirm) = &mut channel.confirm else { continue };
+            if completed.failed {
+                let (told, due) = (confirm.told, confirm.due);
+                confirm.told = confirm.told.max(mark.upto);
+                confirm.due = confirm.told;
+                self.confirm_range(mark.channel, told, due);
+                if mark.upto > due {
+                    let multiple = mark.upto - due > 1;
+                    self.reply(mark.channel, BasicNack { delivery_tag: mark.upto, multiple, requeue: false });
+                }
+            } else if mark.upto > confirm.due {
+                if confirm.due == confirm.told {
+                    self.confirms_due.push(mark.channel);
+                }
+                confirm.due = mark.upto;
+            }
+        }
+    }
+
+    fn send_confirms(&mut self) {
+        for at in 0..self.confirms_due.len() {
+            let number = self.confirms_due[at];
+            let Some(channel) = self.channel_mut(number) else { continue };
+            let Some(confirm) = &mut channel.confirm else { continue };
+            let (told, due) = (confirm.told, confirm.due);
+            confirm.told = due;
+            self.confirm_range(number, told, due);
+        }
+        self.confirms_due.clear();
+    }
+
+    /// Confirms the publishes behind `told` up to `due` with one frame.
+    fn confirm_range(&mut self, number: u16, told: u64, due: u64) {
+        if due > told {
+            self.reply(number, BasicAck { delivery_tag: due, multiple: due - told > 1 });
+        }
+    }
+}
+
+/// The content header and all body frames, if they lie in `following` as one piece. Anything irregular is left
+/// to the general path, which knows the right error for it.
+#[inline]
+fn whole_content(
+    number: u16,
+    following: &[u8],
+    payload_max: u32,
+) -> Option<(ContentHeader<'_>, Pieces<'_>, usize)> {
+    let (frame, mut used) = split_frame(following, payload_max).ok()??;
+    if frame.kind != FrameKind::Header || frame.channel != number {
+        return None;
+    }
+    let header = ContentHeader::decode(frame.payload).ok()?;
+    let mut pieces = Pieces::new();
+    let mut left = header.body_size;
+    while left > 0 {
+        let (frame, consumed) = split_frame(&following[used..], payload_max).ok()??;
+        if frame.kind != FrameKind::Body || frame.channel != number {
+            return None;
+        }
+        left = left.checked_sub(frame.payload.len() as u64)?;
+        used += consumed;
+        pieces.push(frame.payload);
+    }
+    Some((header, pieces, used))
+}
+
+fn unexpected(explanation: &str) -> Refusal {
+    Refusal::new(ReplyCode::UnexpectedFrame, explanation)
+}
+
+/// A time to live that would not be kept must not be taken.
+#[cold]
+fn refuse_expiration(expiration: ShortStr<'_>) -> Refusal {
+    let text = expiration.to_string();
+    match text.parse::<u64>() {
+        Ok(_) => {
+            Refusal::precondition(format!("expiration '{text}': message expiration is not implemented yet"))
+        }
+        Err(_) => Refusal::precondition(format!("invalid expiration '{text}': not a number of milliseconds")),
+    }
+}
+
+/// The keys that the headers CC and BCC add (RabbitMQ's sender-selected distribution).
+#[cold]
+fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
+    let mut keys = Pieces::new();
+    for name in ["CC", "BCC"] {
+        let Some(value) = headers.get(name) else { continue };
+        let Value::Array(values) = value else {
+            return Err(invalid_copies(name));
+        };
+        for value in values.iter() {
+            match value {
+                Value::LongStr(key) => keys.push(key),
+                _ => return Err(invalid_copies(name)),
+            }
+        }
+    }
+    Ok(keys)
+}
+
+fn invalid_copies(name: &str) -> Refusal {
+    Refusal::precondition(format!(
+        "invalid message: unsupported type of header '{name}': expected array of longstr"
+    ))
+}
+
+/// The property block without the header BCC, which is not for the receivers' eyes.
+#[cold]
+fn without_bcc(properties: &Properties<'_>, out: &mut Vec<u8>) {
+    let mut owned = properties.to_owned();
+    if let Some(headers) = owned.headers.take() {
+        let mut kept = FieldTable::new();
+        for (name, value) in headers.iter().filter(|(name, _)| *name != b"BCC") {
+            kept.push_bytes(name, value.clone());
+        }
+        owned.headers = Some(kept);
+    }
+    owned.encode(out);
+}
+
+const _: () = assert!(BASIC_CLASS == (BasicPublish::ID >> 16) as u16);

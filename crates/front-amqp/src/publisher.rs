@@ -1,0 +1,237 @@
+//! Publishes on their way: records gathered per shard, batches awaiting their shards, confirms becoming due.
+//!
+//! What one round of input published is one *batch*. Its records go to each shard as runs: a logged run is a
+//! `Propose`, one that waits for nothing a `Volatile`; where the kind changes a new run begins, so that a shard
+//! sees one publisher's messages in their order. All runs of a batch carry its token, and the batch is complete
+//! when each was answered. Batches are completed in order, although answers may come out of order: then one
+//! `basic.ack` with `multiple` confirms everything up to a sequence number.
+
+use std::collections::VecDeque;
+
+use bowline_model::record::Publish;
+use bowline_model::request::{Propose, Request, Volatile, Want};
+use bowline_model::{PartitionId, ShardId};
+use bytes::Bytes;
+
+use crate::broker::Broker;
+use crate::config::RUN_BYTES_MAX;
+use crate::token::Asker;
+
+/// A channel's part in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub channel: u16,
+    /// Tells a channel from a later one with the same number.
+    pub incarnation: u32,
+    /// Publishes of the channel up to this sequence number are in this batch or an earlier one.
+    pub upto: u64,
+}
+
+/// A batch that all its shards have answered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Completed {
+    pub number: u64,
+    pub marks: Vec<Mark>,
+    /// A shard refused its part: the batch's messages are nacked.
+    pub failed: bool,
+}
+
+/// Message content on its way into records.
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    pub exchange: &'a [u8],
+    pub routing_key: &'a [u8],
+    /// Property block, flags included.
+    pub properties: &'a [u8],
+    /// The body as its frames split it.
+    pub pieces: &'a [&'a [u8]],
+}
+
+struct Run {
+    logged: bool,
+    records: Vec<u8>,
+    count: u32,
+}
+
+/// What goes to one data shard.
+#[derive(Default)]
+struct Lane {
+    run: Option<Run>,
+    /// Size of the last run: a good guess for the next.
+    size_hint: usize,
+}
+
+struct Batch {
+    marks: Vec<Mark>,
+    /// Answers still expected.
+    waiting: u32,
+    bytes: usize,
+    failed: bool,
+}
+
+pub struct Publisher {
+    lanes: Vec<Lane>,
+    /// The batch being gathered; its number is `next`.
+    open: Batch,
+    next: u64,
+    /// Batches below `next`, oldest first.
+    in_flight: VecDeque<Batch>,
+    unanswered_bytes: usize,
+}
+
+impl Batch {
+    fn new() -> Batch {
+        Batch { marks: Vec::new(), waiting: 0, bytes: 0, failed: false }
+    }
+}
+
+impl Publisher {
+    pub fn new(data_shards: u16) -> Publisher {
+        Publisher {
+            lanes: (0..data_shards).map(|_| Lane::default()).collect(),
+            open: Batch::new(),
+            next: 1,
+            in_flight: VecDeque::new(),
+            unanswered_bytes: 0,
+        }
+    }
+
+    /// Number of the batch being gathered. A publish that was added at number n is answered once
+    /// [`Publisher::completed_upto`] has reached n.
+    #[inline]
+    pub fn open_number(&self) -> u64 {
+        self.next
+    }
+
+    /// All batches up to this number are complete.
+    pub fn completed_upto(&self) -> u64 {
+        self.next - 1 - self.in_flight.len() as u64
+    }
+
+    /// Everything handed over was answered.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.open.marks.is_empty() && self.open.waiting == 0
+    }
+
+    /// Octets of records that were handed over and not answered.
+    pub fn unanswered_bytes(&self) -> usize {
+        self.unanswered_bytes
+    }
+
+    /// Notes that a channel takes part in the open batch. Once per channel and batch.
+    pub fn mark(&mut self, channel: u16, incarnation: u32) {
+        self.open.marks.push(Mark { channel, incarnation, upto: 0 });
+    }
+
+    /// Adds a message for `queues` of one shard.
+    #[inline]
+    pub fn publish(
+        &mut self,
+        broker: &mut dyn Broker,
+        shard: ShardId,
+        queues: &[u32],
+        logged: bool,
+        flags: u8,
+        content: &Content<'_>,
+    ) {
+        let run = self.run(broker, shard, logged);
+        Publish::encode(
+            &mut run.records,
+            flags,
+            queues.iter().copied(),
+            content.exchange,
+            content.routing_key,
+            content.properties,
+            content.pieces.iter().copied(),
+        );
+        run.count += 1;
+        if run.records.len() >= RUN_BYTES_MAX {
+            self.hand_over(broker, shard);
+        }
+    }
+
+    /// Adds a record batch for a partition.
+    pub fn append(
+        &mut self,
+        broker: &mut dyn Broker,
+        shard: ShardId,
+        partition: PartitionId,
+        flags: u8,
+        batch: &[u8],
+    ) {
+        let run = self.run(broker, shard, true);
+        bowline_model::record::Append::encode(&mut run.records, partition.0, flags, batch);
+        run.count += 1;
+        if run.records.len() >= RUN_BYTES_MAX {
+            self.hand_over(broker, shard);
+        }
+    }
+
+    /// Ends the open batch: hands its runs over. `upto` tells the last sequence number of a mark's channel.
+    pub fn close_batch(&mut self, broker: &mut dyn Broker, upto: impl Fn(&Mark) -> u64) {
+        for lane in 0..self.lanes.len() {
+            self.hand_over(broker, ShardId(lane as u16 + 1));
+        }
+        if self.open.marks.is_empty() && self.open.waiting == 0 {
+            return;
+        }
+        let mut batch = std::mem::replace(&mut self.open, Batch::new());
+        for mark in &mut batch.marks {
+            mark.upto = upto(mark);
+        }
+        self.next += 1;
+        self.in_flight.push_back(batch);
+    }
+
+    /// A shard answered one run of a batch.
+    pub fn answered(&mut self, number: u64, failed: bool) {
+        let oldest = self.next - self.in_flight.len() as u64;
+        let Some(batch) = number.checked_sub(oldest).and_then(|at| self.in_flight.get_mut(at as usize))
+        else {
+            debug_assert!(false, "answer for batch {number}, oldest is {oldest}");
+            return;
+        };
+        debug_assert!(batch.waiting > 0);
+        batch.waiting -= 1;
+        batch.failed |= failed;
+    }
+
+    /// Takes the oldest batch if it is complete.
+    pub fn next_completed(&mut self) -> Option<Completed> {
+        if self.in_flight.front()?.waiting > 0 {
+            return None;
+        }
+        let number = self.completed_upto() + 1;
+        let batch = self.in_flight.pop_front()?;
+        self.unanswered_bytes -= batch.bytes;
+        Some(Completed { number, marks: batch.marks, failed: batch.failed })
+    }
+
+    fn run(&mut self, broker: &mut dyn Broker, shard: ShardId, logged: bool) -> &mut Run {
+        let lane = usize::from(shard.0) - 1;
+        if self.lanes[lane].run.as_ref().is_some_and(|run| run.logged != logged) {
+            self.hand_over(broker, shard);
+        }
+        let lane = &mut self.lanes[lane];
+        let hint = lane.size_hint;
+        lane.run.get_or_insert_with(|| Run { logged, records: Vec::with_capacity(hint), count: 0 })
+    }
+
+    fn hand_over(&mut self, broker: &mut dyn Broker, shard: ShardId) {
+        let lane = &mut self.lanes[usize::from(shard.0) - 1];
+        let Some(run) = lane.run.take() else { return };
+        // Half again, so that a slightly larger run does not move while it grows.
+        lane.size_hint = run.records.len() + run.records.len() / 2;
+        let token = Asker::Batch(self.next).token();
+        self.open.waiting += 1;
+        self.open.bytes += run.records.len();
+        self.unanswered_bytes += run.records.len();
+        let records = Bytes::from(run.records);
+        let request = if run.logged {
+            Request::Propose(Propose { token, records, count: run.count, want: Want::Done })
+        } else {
+            Request::Volatile(Volatile { token, records, count: run.count })
+        };
+        broker.send(shard, request);
+    }
+}

@@ -1,0 +1,274 @@
+//! The methods of the queue class.
+
+use bowline_codec_amqp::Frame;
+use bowline_codec_amqp::methods::*;
+use bowline_model::meta::{Binding, Command, Destination, MetaRequest, QueueDeclaration, TopicSpec};
+use bowline_model::request::Request;
+use bowline_model::{PartitionId, QueueId, ShardId};
+use bowline_topology::arguments::{self, DeclaredType};
+use bowline_topology::{Entry, refusal};
+use std::sync::Arc;
+
+use crate::broker::{Broker, look_up};
+use crate::channel::{Pending, Reply};
+use crate::exchanges::{declared_arguments, declared_name, text};
+use crate::refusal::{Refusal, Step};
+use crate::routes::VHOST;
+use crate::session::Session;
+use crate::token::Asker;
+
+/// What a queue name stands for, once it is known that this session may use it.
+pub(crate) enum Target {
+    Queue { queue: QueueId, shard: ShardId },
+    Stream(Arc<[PartitionId]>),
+}
+
+/// Finds the queue or stream; refuses what is not there or belongs to another connection.
+pub(crate) fn find(name: &str, broker: &dyn Broker) -> Step<Target> {
+    let session = broker.session_id();
+    look_up(broker, |topology| match topology.entry(VHOST, name) {
+        Some(Entry::Topic(topic)) => Ok(Target::Stream(topic.partitions.clone())),
+        _ => {
+            let queue = topology.queue_for(VHOST, name, session)?;
+            Ok(Target::Queue { queue: queue.id, shard: queue.shard })
+        }
+    })
+}
+
+impl Session {
+    pub(crate) fn queue_declare(
+        &mut self,
+        frame: &Frame<'_>,
+        method: &QueueDeclare<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        // Its counts must include what this channel published before.
+        if self.wait_for_publishes(frame) {
+            return Ok(());
+        }
+        let number = frame.channel;
+        let mut name = declared_name(method.queue)?;
+        if method.passive {
+            let target = find(&name, broker)?;
+            self.count(number, name, target, method.no_wait, broker);
+            return Ok(());
+        }
+        let arguments = declared_arguments(method.arguments)?;
+        let declared_type = arguments::declared_type(VHOST, &name, &arguments)?;
+        if name.is_empty() {
+            if declared_type != DeclaredType::Classic {
+                return Err(Refusal::precondition("Cannot declare a server-named queue for this queue type"));
+            }
+            name = self.chance.name("amq.gen-");
+        }
+        let operation = self.new_operation();
+        let token = Asker::Channel { channel: number, operation }.token();
+        let no_wait = method.no_wait;
+        if declared_type == DeclaredType::Stream {
+            let configs = arguments::validate_stream(
+                VHOST,
+                &name,
+                method.durable,
+                method.exclusive,
+                method.auto_delete,
+                &arguments,
+            )?;
+            let command = Command::TopicCreate(TopicSpec {
+                vhost: VHOST.to_string(),
+                name: name.clone(),
+                id: self.chance.topic_id(),
+                partitions: 1,
+                configs,
+                arguments,
+            });
+            broker.ask_meta(token, MetaRequest::Propose(command));
+            self.wait(number, operation, QueueDeclare::ID, Pending::StreamDeclare { name, no_wait });
+            return Ok(());
+        }
+        let command = Command::QueueDeclare(QueueDeclaration {
+            vhost: VHOST.to_string(),
+            name,
+            durable: method.durable,
+            auto_delete: method.auto_delete,
+            exclusive: method.exclusive.then(|| broker.session_id()),
+            arguments,
+        });
+        broker.ask_meta(token, MetaRequest::Propose(command));
+        self.wait(number, operation, QueueDeclare::ID, Pending::QueueDeclare { no_wait });
+        Ok(())
+    }
+
+    /// Asks for the counts of a queue or stream; they make a queue.declare-ok.
+    pub(crate) fn count(
+        &mut self,
+        number: u16,
+        name: String,
+        target: Target,
+        no_wait: bool,
+        broker: &mut dyn Broker,
+    ) {
+        let operation = self.new_operation();
+        let token = Asker::Channel { channel: number, operation }.token();
+        let left = match target {
+            Target::Queue { queue, shard } => {
+                self.send(shard, Request::QueueInfo { token, queue }, broker);
+                1
+            }
+            Target::Stream(partitions) => {
+                for &partition in &*partitions {
+                    let shard = ShardId::of(partition.0, broker.data_shards());
+                    self.send(shard, Request::PartitionInfo { token, partition }, broker);
+                }
+                partitions.len() as u32
+            }
+        };
+        let pending = Pending::Counts { name, no_wait, left, messages: 0, consumers: 0 };
+        self.wait(number, operation, QueueDeclare::ID, pending);
+    }
+
+    /// The queue is declared: answers, and remembers it as the one that an empty name stands for.
+    pub(crate) fn declared(&mut self, number: u16, name: String, counts: (u64, u32), no_wait: bool) {
+        if !no_wait {
+            let method = QueueDeclareOk {
+                queue: bowline_codec_amqp::ShortStr::truncated(&name),
+                message_count: clamp(counts.0),
+                consumer_count: counts.1,
+            };
+            self.reply(number, method);
+        }
+        if let Some(channel) = self.channel_mut(number) {
+            channel.last_queue = Some(name);
+        }
+    }
+
+    pub(crate) fn queue_bind(
+        &mut self,
+        number: u16,
+        method: &QueueBind<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
+        let binding = Binding {
+            vhost: VHOST.to_string(),
+            source: declared_name(method.exchange)?,
+            destination: Destination::Queue(queue),
+            routing_key,
+            arguments: declared_arguments(method.arguments)?,
+        };
+        self.ask(number, QueueBind::ID, Command::Bind(binding), Reply::QueueBind, method.no_wait, broker);
+        Ok(())
+    }
+
+    pub(crate) fn queue_unbind(
+        &mut self,
+        number: u16,
+        method: &QueueUnbind<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
+        let binding = Binding {
+            vhost: VHOST.to_string(),
+            source: declared_name(method.exchange)?,
+            destination: Destination::Queue(queue),
+            routing_key,
+            arguments: declared_arguments(method.arguments)?,
+        };
+        self.ask(number, QueueUnbind::ID, Command::Unbind(binding), Reply::QueueUnbind, false, broker);
+        Ok(())
+    }
+
+    pub(crate) fn queue_purge(
+        &mut self,
+        frame: &Frame<'_>,
+        method: &QueuePurge<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        if self.wait_for_publishes(frame) {
+            return Ok(());
+        }
+        let name = self.queue_name(frame.channel, method.queue)?;
+        match find(&name, broker)? {
+            Target::Stream(_) => Err(Refusal::not_implemented(format!(
+                "queue.purge not supported by stream queue '{name}' in vhost '/'"
+            ))),
+            Target::Queue { queue, shard } => {
+                let operation = self.new_operation();
+                let token = Asker::Channel { channel: frame.channel, operation }.token();
+                self.send(shard, Request::Purge { token, queue }, broker);
+                let pending = Pending::Purge { no_wait: method.no_wait };
+                self.wait(frame.channel, operation, QueuePurge::ID, pending);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn queue_delete(
+        &mut self,
+        frame: &Frame<'_>,
+        method: &QueueDelete<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        if self.wait_for_publishes(frame) {
+            return Ok(());
+        }
+        let number = frame.channel;
+        let name = self.queue_name(number, method.queue)?;
+        let session = broker.session_id();
+        let request = look_up(broker, |topology| match topology.entry(VHOST, &name) {
+            None => Ok(None),
+            // Flags are ignored for streams, as RabbitMQ does.
+            Some(Entry::Topic(_)) => Ok(Some(MetaRequest::Propose(Command::TopicDelete {
+                vhost: VHOST.to_string(),
+                name: name.clone(),
+            }))),
+            Some(Entry::Queue(queue)) if !queue.open_to(session) => Err(refusal::locked(VHOST, &name)),
+            Some(Entry::Queue(_)) => Ok(Some(MetaRequest::QueueDelete {
+                vhost: VHOST.to_string(),
+                name: name.clone(),
+                if_unused: method.if_unused,
+                if_empty: method.if_empty,
+            })),
+        })?;
+        let Some(request) = request else {
+            self.reply_unless(method.no_wait, number, QueueDeleteOk { message_count: 0 });
+            return Ok(());
+        };
+        let operation = self.new_operation();
+        let token = Asker::Channel { channel: number, operation }.token();
+        // The data shards should know what was settled before they are asked whether the queue is empty.
+        self.settles.hand_over_all(broker);
+        broker.ask_meta(token, request);
+        self.wait(number, operation, QueueDelete::ID, Pending::QueueDelete { no_wait: method.no_wait });
+        Ok(())
+    }
+
+    /// The queue of a method: an empty name stands for the one declared last on the channel.
+    pub(crate) fn queue_name(&mut self, number: u16, name: bowline_codec_amqp::ShortStr<'_>) -> Step<String> {
+        if !name.is_empty() {
+            return declared_name(name);
+        }
+        let last = self.channel_mut(number).and_then(|channel| channel.last_queue.clone());
+        last.ok_or_else(|| {
+            Refusal::new(bowline_codec_amqp::ReplyCode::NotFound, "no previously declared queue")
+        })
+    }
+
+    /// Queue and routing key of a binding: if both are empty, both stand for the queue declared last.
+    fn binding_names(
+        &mut self,
+        number: u16,
+        queue: bowline_codec_amqp::ShortStr<'_>,
+        routing_key: bowline_codec_amqp::ShortStr<'_>,
+    ) -> Step<(String, String)> {
+        let name = self.queue_name(number, queue)?;
+        if queue.is_empty() && routing_key.is_empty() {
+            return Ok((name.clone(), name));
+        }
+        Ok((name, text(routing_key)?))
+    }
+}
+
+/// Counts are 32 bits wide on the wire.
+pub(crate) fn clamp(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

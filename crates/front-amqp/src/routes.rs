@@ -1,0 +1,159 @@
+//! Where a publish goes: asked of the topology once per exchange and routing key, then remembered.
+//!
+//! What is remembered holds for one version of the topology. Routes that depend on a message's headers are
+//! asked for every time.
+
+use bowline_codec_amqp::TableRef;
+use bowline_model::ShardId;
+use bowline_topology::{Targets, TopicTarget, Topology};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use crate::broker::{Broker, look_up};
+use crate::config::ROUTES_MAX;
+use crate::fields::to_table;
+
+/// The only vhost there is for now.
+pub const VHOST: &str = "/";
+
+/// The outcome of routing one exchange and routing key.
+#[derive(Default)]
+pub struct Route {
+    exchange: Box<[u8]>,
+    routing_key: Box<[u8]>,
+    pub verdict: Verdict,
+    /// Queue ids by data shard.
+    pub queues: Vec<(ShardId, Vec<u32>)>,
+    /// At least one of the queues survives a restart.
+    pub durable: bool,
+    pub topics: Vec<TopicTarget>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    #[default]
+    Allowed,
+    NoExchange,
+    /// Clients may not publish to it.
+    Internal,
+}
+
+#[derive(Default)]
+pub struct RouteCache {
+    version: u64,
+    routes: Vec<Route>,
+    /// Indexes into `routes`.
+    index: HashTable<u32>,
+    hasher: FixedState,
+    /// The route used last: publishers rarely change it.
+    last: usize,
+    /// A route that is not remembered.
+    single: Route,
+    targets: Targets,
+}
+
+/// What to route by: the publish's own key and those of its CC and BCC headers.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    pub exchange: &'a [u8],
+    pub routing_key: &'a [u8],
+    pub copies: &'a [&'a [u8]],
+    pub headers: Option<TableRef<'a>>,
+}
+
+impl Route {
+    /// Nobody gets the message.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.topics.is_empty()
+    }
+
+    fn is_for(&self, keys: &Keys<'_>) -> bool {
+        *self.routing_key == *keys.routing_key && *self.exchange == *keys.exchange
+    }
+}
+
+impl RouteCache {
+    /// Forgets everything if the topology has changed since.
+    pub fn refresh(&mut self, version: u64) {
+        if version != self.version {
+            self.version = version;
+            self.forget();
+        }
+    }
+
+    /// The route of a publish.
+    #[inline]
+    pub fn find(&mut self, keys: &Keys<'_>, broker: &dyn Broker) -> &Route {
+        if keys.copies.is_empty() {
+            if self.routes.get(self.last).is_some_and(|route| route.is_for(keys)) {
+                return &self.routes[self.last];
+            }
+            let hash = self.hash(keys);
+            let routes = &self.routes;
+            if let Some(&at) = self.index.find(hash, |&at| routes[at as usize].is_for(keys)) {
+                self.last = at as usize;
+                return &self.routes[self.last];
+            }
+        }
+        self.ask(keys, broker)
+    }
+
+    #[cold]
+    fn ask(&mut self, keys: &Keys<'_>, broker: &dyn Broker) -> &Route {
+        self.targets.clear();
+        let targets = &mut self.targets;
+        let verdict = look_up(broker, |topology| route(topology, keys, targets));
+        let mut route = Route { verdict, ..Route::default() };
+        for target in &self.targets.queues {
+            route.durable |= target.durable;
+            match route.queues.iter_mut().find(|(shard, _)| *shard == target.shard) {
+                Some((_, queues)) => queues.push(target.queue.0),
+                None => route.queues.push((target.shard, vec![target.queue.0])),
+            }
+        }
+        route.topics.extend(self.targets.topics.iter().cloned());
+        if self.targets.needs_headers || !keys.copies.is_empty() {
+            self.single = route;
+            return &self.single;
+        }
+        if self.routes.len() >= ROUTES_MAX {
+            self.forget();
+        }
+        route.exchange = keys.exchange.into();
+        route.routing_key = keys.routing_key.into();
+        self.last = self.routes.len();
+        self.routes.push(route);
+        let hash = self.hash(keys);
+        let (routes, hasher) = (&self.routes, &self.hasher);
+        self.index.insert_unique(hash, self.last as u32, |&at| {
+            let route = &routes[at as usize];
+            hasher.hash_one((&*route.exchange, &*route.routing_key))
+        });
+        &self.routes[self.last]
+    }
+
+    fn hash(&self, keys: &Keys<'_>) -> u64 {
+        self.hasher.hash_one((keys.exchange, keys.routing_key))
+    }
+
+    fn forget(&mut self) {
+        self.routes = Vec::new();
+        self.index = HashTable::new();
+        self.last = 0;
+    }
+}
+
+fn route(topology: &Topology, keys: &Keys<'_>, targets: &mut Targets) -> Verdict {
+    let Ok(exchange) = std::str::from_utf8(keys.exchange) else { return Verdict::NoExchange };
+    let mut headers = || keys.headers.map(to_table).unwrap_or_default();
+    for key in std::iter::once(&keys.routing_key).chain(keys.copies) {
+        if topology.route(VHOST, exchange, key, &mut headers, targets).is_err() {
+            return Verdict::NoExchange;
+        }
+    }
+    match topology.exchange(VHOST, exchange) {
+        Some(exchange) if exchange.spec.internal => Verdict::Internal,
+        _ => Verdict::Allowed,
+    }
+}

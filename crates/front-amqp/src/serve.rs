@@ -1,0 +1,247 @@
+//! Runs a session on a socket: the only part of this crate that waits.
+//!
+//! A round takes the events of the shards, writes what can be written, and then waits for whatever comes first:
+//! events, input, room in the socket, or the session's deadline. Input is read into a buffer that all connections
+//! of a thread share, so an idle connection holds none; what is left of a round, the beginning of a frame, is kept
+//! by the connection.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bowline_model::event::Event;
+use bowline_replica::{Link, Node};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::config::{Config, HANDSHAKE_MS_MAX};
+use crate::session::{Now, Peer, Session};
+
+const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+/// One read takes at most this much.
+const READ_BYTES: usize = 256 * 1024;
+/// A read always has at least this much room.
+const READ_BYTES_MIN: usize = 64 * 1024;
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+/// Memory of a burst is given back after this long without traffic.
+const QUIET: Duration = Duration::from_secs(2);
+/// Buffers up to this size are not worth it.
+const QUIET_BYTES: usize = 4096;
+/// A connection that is over may take this long to take its last octets.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static READ: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Serves one AMQP connection until it ends.
+pub async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, config: Arc<Config>) {
+    let mut connection = Connection::new(stream, peer, &node, config);
+    match connection.run().await {
+        Ok(()) => connection.farewell().await,
+        Err(error) => tracing::debug!(%peer, %error, "AMQP connection lost"),
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    link: Link,
+    session: Session,
+    events: Vec<Event>,
+    /// What the session has not used yet.
+    carry: Vec<u8>,
+    /// The session stopped in the middle of `carry` because of a bound.
+    stalled: bool,
+    started: Instant,
+    active: Instant,
+}
+
+/// What ended a wait.
+enum Woken {
+    Events,
+    /// So many octets lie in this thread's buffer, behind room for what is carried. 0: the client has closed.
+    Input(usize),
+    Writable,
+    Time,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, peer: SocketAddr, node: &Node, config: Arc<Config>) -> Connection {
+        let started = Instant::now();
+        let link = node.connect();
+        let peer = Peer { address: peer.to_string(), is_loopback: peer.ip().to_canonical().is_loopback() };
+        // The standard library seeds its hashers from the system's random source.
+        let seed = [0, 1].map(|_| RandomState::new().hash_one(link.id().0));
+        let session = Session::new(config, peer, node.data_shards(), seed, now(started));
+        Connection {
+            stream,
+            link,
+            session,
+            events: Vec::new(),
+            carry: Vec::new(),
+            stalled: false,
+            started,
+            active: started,
+        }
+    }
+
+    /// Until the session is over, the client closes, or the socket fails.
+    async fn run(&mut self) -> io::Result<()> {
+        let timer = tokio::time::sleep(HANDSHAKE);
+        tokio::pin!(timer);
+        loop {
+            if self.link.take(&mut self.events) {
+                self.session.events(&mut self.events, now(self.started), &mut self.link);
+                self.link.flush();
+            }
+            if self.stalled && self.session.wants_input() {
+                let carried = std::mem::take(&mut self.carry);
+                self.offer(&carried);
+            }
+            self.write()?;
+            if self.session.is_over() {
+                return Ok(());
+            }
+            // An earlier timer may stay: when it fires too early, it is set anew.
+            if let Some(deadline) = self.deadline()
+                && (deadline < timer.deadline() || timer.is_elapsed())
+            {
+                timer.as_mut().reset(deadline);
+            }
+            match self.wait(timer.as_mut()).await? {
+                Woken::Events | Woken::Writable => {}
+                Woken::Input(0) => return Ok(()),
+                Woken::Input(n) => self.take_input(n),
+                Woken::Time => self.on_time(),
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. Input has been read when it returns, so that one system call does.
+    async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {
+        let wants_input = self.session.wants_input() && !self.stalled;
+        let wants_output = !self.session.outbox().is_empty();
+        let events = self.link.wait();
+        tokio::pin!(events);
+        let (stream, carried) = (&mut self.stream, self.carry.len());
+        poll_fn(|cx| {
+            if events.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Woken::Events));
+            }
+            if wants_input && let Poll::Ready(read) = poll_read(stream, carried, cx) {
+                return Poll::Ready(read.map(Woken::Input));
+            }
+            if wants_output && let Poll::Ready(ready) = stream.poll_write_ready(cx) {
+                return Poll::Ready(ready.map(|()| Woken::Writable));
+            }
+            if !timer.is_elapsed() && timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Woken::Time));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// `n` octets were read into this thread's buffer just now; no other task has run since.
+    fn take_input(&mut self, n: usize) {
+        self.active = Instant::now();
+        let carried = self.carry.len();
+        READ.with_borrow_mut(|buffer| {
+            buffer[..carried].copy_from_slice(&self.carry);
+            self.carry.clear();
+            self.offer(&buffer[..carried + n]);
+        });
+    }
+
+    /// Offers octets to the session and keeps what it does not use.
+    fn offer(&mut self, octets: &[u8]) {
+        let used = self.session.input(octets, now(self.started), &mut self.link);
+        self.link.flush();
+        debug_assert!(self.carry.is_empty());
+        self.carry.extend_from_slice(&octets[used..]);
+        self.stalled = !self.carry.is_empty() && !self.session.wants_input();
+        if self.carry.is_empty() && self.carry.capacity() > QUIET_BYTES {
+            self.carry = Vec::new();
+        }
+    }
+
+    /// Writes until the socket takes no more.
+    fn write(&mut self) -> io::Result<()> {
+        while !self.session.outbox().is_empty() {
+            self.active = Instant::now();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = self.session.outbox().slices(&mut slices);
+            let written = match self.stream.try_write_vectored(&slices[..used]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.session.outbox().advance(written);
+            self.session.wrote(now(self.started), &mut self.link);
+            self.link.flush();
+        }
+        Ok(())
+    }
+
+    fn deadline(&mut self) -> Option<tokio::time::Instant> {
+        let due = self.session.deadline_ms().map(|ms| self.started + Duration::from_millis(ms));
+        let outbox = self.session.outbox();
+        let tidy = (outbox.is_empty() && outbox.capacity() > QUIET_BYTES).then(|| self.active + QUIET);
+        due.into_iter().chain(tidy).min().map(tokio::time::Instant::from_std)
+    }
+
+    fn on_time(&mut self) {
+        self.session.on_time(now(self.started), &mut self.link);
+        self.link.flush();
+        if self.active.elapsed() >= QUIET {
+            self.session.shrink();
+        }
+    }
+
+    /// Sends what is left, then lets the client read it: closing a socket with unread input would throw it away.
+    async fn farewell(mut self) {
+        let goodbye = async {
+            while !self.session.outbox().is_empty() {
+                self.stream.writable().await?;
+                self.write()?;
+            }
+            self.stream.shutdown().await?;
+            let mut sink = [0; 4096];
+            while self.stream.read(&mut sink).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whoever does not read its farewell in time goes without.
+        let _ = tokio::time::timeout(FAREWELL, goodbye).await;
+    }
+}
+
+/// Reads into this thread's buffer, behind room for `carried` octets.
+fn poll_read(stream: &mut TcpStream, carried: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    READ.with_borrow_mut(|buffer| {
+        let size = READ_BYTES.max(carried + READ_BYTES_MIN);
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        let mut room = ReadBuf::new(&mut buffer[carried..]);
+        match Pin::new(stream).poll_read(cx, &mut room) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+}
+
+fn now(started: Instant) -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { elapsed_ms: started.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 }
+}
