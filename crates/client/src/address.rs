@@ -51,8 +51,9 @@ impl Address {
     /// is `/` here, as it is for most clients.
     pub fn parse(url: &str) -> Result<Address> {
         let bad = |reason| Error::Address { url: url.to_owned(), reason };
-        let (scheme, rest) =
-            url.split_once("://").ok_or(bad("expected amqp://… or kafka://…, for example amqp://localhost"))?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or(bad("expected amqp://… or kafka://…, for example amqp://localhost"))?;
         match scheme {
             "amqp" => parse_amqp(rest).map(Address::Amqp).map_err(bad),
             "kafka" => parse_kafka(rest).map(Address::Kafka).map_err(bad),
@@ -73,7 +74,8 @@ impl std::str::FromStr for Address {
 fn parse_amqp(rest: &str) -> std::result::Result<AmqpAddress, &'static str> {
     let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (login, host) = authority.rsplit_once('@').map_or((None, authority), |(login, host)| (Some(login), host));
+    let (login, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(login, host)| (Some(login), host));
     let mut address = AmqpAddress::at(with_port(host, AMQP_PORT)?);
     if let Some(login) = login {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));

@@ -4,7 +4,7 @@
 //! timeouts (a receive timeout has ticks of the scheduler) and can wait for both directions. While data flows, a
 //! read is one system call.
 
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -55,7 +55,10 @@ impl Socket {
 
     /// Appends what is there to `buf`'s spare capacity.
     pub fn recv(&self, buf: &mut Vec<u8>) -> Result<Moved> {
-        debug_assert!(buf.capacity() > buf.len(), "reading into nothing would look like the end of the stream");
+        debug_assert!(
+            buf.capacity() > buf.len(),
+            "reading into nothing would look like the end of the stream"
+        );
         loop {
             match recv(&self.stream, spare_capacity(buf), RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Err(Error::Closed),
@@ -75,6 +78,21 @@ impl Socket {
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return Ok(Moved::NotNow),
                 Err(errno) => return Err(closed_or(errno)),
+            }
+        }
+    }
+
+    /// Writes what fits, from several slices.
+    pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> Result<Moved> {
+        loop {
+            match (&self.stream).write_vectored(slices) {
+                Ok(written) => return Ok(Moved::Bytes(written)),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::WouldBlock => return Ok(Moved::NotNow),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return Err(Error::Closed),
+                    _ => return Err(error.into()),
+                },
             }
         }
     }

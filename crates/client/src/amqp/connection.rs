@@ -57,6 +57,9 @@ struct Assembly {
     body_size: u64,
 }
 
+/// A frame in the inbox: kind, channel, payload, and where the next frame begins.
+type FrameAt = (FrameKind, u16, Range<usize>, usize);
+
 /// What `parse` found, as ranges of the inbox, so that finding it holds no borrow.
 enum Found {
     Method { channel: u16, payload: Range<usize> },
@@ -215,7 +218,10 @@ impl Connection {
 
     /// The next event in the read buffer; `None` asks for [`fill`](Connection::fill). A connection.close from the
     /// broker is answered and becomes an error.
-    #[allow(clippy::should_implement_trait, reason = "an event borrows the connection, which Iterator cannot say")]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an event borrows the connection, which Iterator cannot say"
+    )]
     pub fn next(&mut self) -> Result<Option<Event<'_>>> {
         let Some(found) = self.parse()? else { return Ok(None) };
         let inbox = &self.inbox;
@@ -270,9 +276,10 @@ impl Connection {
         }
     }
 
-    /// The frame at that position of the inbox: kind, channel, payload, and where the next frame begins.
-    fn frame_at(&self, at: usize) -> Result<Option<(FrameKind, u16, Range<usize>, usize)>> {
-        let Some((Frame { kind, channel, payload }, len)) = split_frame(&self.inbox[at..], self.frame_max)? else {
+    /// The frame at that position of the inbox, if all of it is there.
+    fn frame_at(&self, at: usize) -> Result<Option<FrameAt>> {
+        let Some((Frame { kind, channel, payload }, len)) = split_frame(&self.inbox[at..], self.frame_max)?
+        else {
             return Ok(None);
         };
         let end = at + len;
@@ -370,7 +377,8 @@ impl Connection {
                 at = self.fill_behind(at, deadline)?;
                 continue;
             };
-            let closes = matches!(method_id(&self.inbox[payload.clone()]), ConnectionClose::ID | ChannelClose::ID);
+            let closes =
+                matches!(method_id(&self.inbox[payload.clone()]), ConnectionClose::ID | ChannelClose::ID);
             let ours = frame_channel == channel || (frame_channel == 0 && closes);
             if kind != FrameKind::Method || !ours || has_content(&self.inbox[payload.clone()]) {
                 at = next;
@@ -407,7 +415,8 @@ impl Connection {
                 continue;
             };
             let id = if kind == FrameKind::Method { method_id(&self.inbox[payload.clone()]) } else { 0 };
-            if matches!(id, ConnectionClose::ID | ChannelClose::ID) && (frame_channel == channel || frame_channel == 0)
+            if matches!(id, ConnectionClose::ID | ChannelClose::ID)
+                && (frame_channel == channel || frame_channel == 0)
             {
                 self.await_method(channel, deadline, |_| None::<()>)?;
             }

@@ -51,7 +51,9 @@ impl Connection {
         let deadline = Instant::now() + options.timeout;
         connection.start(options, deadline)?;
         connection.tune(options, deadline)?;
-        connection.await_method(0, deadline, |method| matches!(method, Method::ConnectionOpenOk(_)).then_some(()))?;
+        connection.await_method(0, deadline, |method| {
+            matches!(method, Method::ConnectionOpenOk(_)).then_some(())
+        })?;
         Ok(connection)
     }
 

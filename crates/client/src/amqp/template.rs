@@ -74,8 +74,7 @@ mod tests {
     #[test]
     fn a_template_is_a_publish() {
         let properties = Publish::delivery_mode(true);
-        let publish =
-            Publish { exchange: "x", routing_key: "key", mandatory: true, properties: &properties };
+        let publish = Publish { exchange: "x", routing_key: "key", mandatory: true, properties: &properties };
         let body = vec![9; 5000];
         let template = Template::new(3, &publish, &body, 4096);
         let mut out = vec![0xAA];
