@@ -5,14 +5,12 @@
 //! clock, so that the simulation drives the very code that serves.
 
 pub mod data;
-pub mod inspect;
 mod link;
 pub mod meta;
 mod node;
 mod snapshot;
 mod thread;
 
-pub use bowline_storage::flush_probe;
 pub use link::{Link, Node};
 pub use node::{Engine, Options, Recovery, StartError, start};
 

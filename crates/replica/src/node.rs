@@ -47,8 +47,6 @@ pub struct Options {
 pub enum StartError {
     #[error(transparent)]
     Open(#[from] bowline_storage::OpenError),
-    #[error(transparent)]
-    Disk(#[from] bowline_storage::DiskError),
     #[error("replaying the log: {0}")]
     Replay(#[from] bowline_storage::ReplayError),
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]
@@ -97,7 +95,7 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     let began = Instant::now();
     let disk = Arc::new(RealDisk::open(&options.data_dir)?);
     let (log, recovered) = Log::open(disk, storage_options(&options))?;
-    let data_shards = log.format().data_shards;
+    let data_shards = log.format().identity.data_shards;
     let states = recover(&options, data_shards, recovered, began)?;
 
     let shared = Arc::new(Shared {
@@ -105,13 +103,14 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         topology_version: AtomicU64::new(1),
         inboxes: (0..=data_shards).map(|_| Inbox::new()).collect(),
         next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
-        cluster_id: cluster_id(&log.format().node),
+        cluster_id: cluster_id(&log.format().identity.node),
     });
     let commits = shared.clone();
-    log.start(Arc::new(move |shard: ShardId, result: Result<_, Fatal>| match result {
+    let on_complete = move |shard: ShardId, result: Result<_, Fatal>| match result {
         Ok(block) => commits.inboxes[shard.0 as usize].push(Message::Internal(Internal::Committed(block))),
         Err(fatal) => die(&fatal),
-    }));
+    };
+    log.start(Arc::new(on_complete))?;
 
     let (reads, read_jobs) = crossbeam_channel::unbounded();
     let (stop, stopped) = crossbeam_channel::bounded(0);
@@ -188,7 +187,9 @@ impl Engine {
         for thread in self.background.drain(..) {
             let _ = thread.join();
         }
-        self.log.close();
+        if let Err(fatal) = self.log.close() {
+            die(&fatal);
+        }
         result
     }
 }
@@ -207,7 +208,7 @@ fn recover(
     recovered: bowline_storage::Recovered,
     began: Instant,
 ) -> Result<States, StartError> {
-    let defaults = bowline_topology::Defaults { num_partitions: options.num_partitions, ..Default::default() };
+    let defaults = bowline_topology::Defaults { partitions: options.num_partitions, ..Default::default() };
     let bowline_storage::Recovered { checkpoint, mut replay, .. } = recovered;
     let fresh = checkpoint.is_none();
     let saved = |shard: ShardId| checkpoint.iter().flat_map(|c| &c.shards).find(|s| s.shard == shard);
@@ -243,7 +244,7 @@ fn recover(
             && block.index > shard.applied().1
         {
             shard.apply(&block, Vec::new(), &mut ignored);
-            ignored.clear();
+            ignored = Effects::default();
             blocks_replayed += 1;
         }
     }
@@ -275,7 +276,7 @@ fn shard_options(options: &Options, data_shards: u16, shard: ShardId) -> bowline
 
 fn read(log: &Log, shared: &Shared, jobs: &Receiver<ReadJob>) {
     for ReadJob { shard, read } in jobs {
-        let result = log.read_run(read.lsn, read.max_bytes, read.max_blocks).map_err(|error| {
+        let result = log.read_run(read.lsn, read.max_bytes as usize, read.max_blocks as usize).map_err(|error| {
             tracing::error!(%error, "a block cannot be read");
         });
         shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Loaded { asked: read.lsn, result }));

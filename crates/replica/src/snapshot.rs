@@ -41,7 +41,7 @@ pub(crate) fn take(shared: &Shared, log: &Log) -> Result<(), CheckpointError> {
     }
     whole.shards.sort_by_key(|s| s.shard);
     let applied: Vec<(ShardId, u64)> = whole.shards.iter().map(|s| (s.shard, s.applied_index)).collect();
-    log.write_checkpoint(whole)?;
+    log.write_checkpoint(&whole)?;
     for (shard, index) in applied {
         shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Compacted(index)));
     }
@@ -50,7 +50,7 @@ pub(crate) fn take(shared: &Shared, log: &Log) -> Result<(), CheckpointError> {
 
 /// Runs until `stop` closes: checkpoints when due, and tells the shards when the disk fills up or has room again.
 pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
-    let mut at_last = log.stats().bytes_appended;
+    let mut at_last = log.stats().bytes;
     let mut dirty_since = None;
     let mut was_full = false;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK_EVERY) {
@@ -62,7 +62,7 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
             }
             was_full = full;
         }
-        let appended = log.stats().bytes_appended;
+        let appended = log.stats().bytes;
         if appended == at_last {
             continue;
         }

@@ -1,0 +1,223 @@
+//! A whole node without sockets: sessions talk to it through `Link`, as front ends do.
+
+use bowline_model::event::{Deliveries, Event};
+use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration};
+use bowline_model::record::{self, Publish};
+use bowline_model::request::{self, Propose, Request, Settle, Subscribe, Volatile, Want};
+use bowline_model::{ConsumerId, QueueId, ShardId, Token};
+use bowline_replica::{Engine, Link, Node, Options};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+fn options(dir: &Path, shards: u16) -> Options {
+    Options {
+        data_dir: dir.to_owned(),
+        shards: Some(shards),
+        cache_bytes: 16 << 20,
+        transient_bytes: 16 << 20,
+        segment_bytes: 16 << 20,
+        disk_reserve_bytes: 1 << 20,
+        relaxed_flush: false,
+        accept_loss: false,
+        num_partitions: 1,
+    }
+}
+
+fn start(dir: &Path, shards: u16) -> (Node, Engine) {
+    bowline_replica::start(options(dir, shards)).expect("the node starts")
+}
+
+/// A session that waits for events by polling: no runtime needed.
+struct Session {
+    link: Link,
+    events: Vec<Event>,
+}
+
+impl Session {
+    fn new(node: &Node) -> Session {
+        Session { link: node.connect(), events: Vec::new() }
+    }
+
+    fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(at) = self.events.iter().position(|e| pick(e).is_some()) {
+                let event = self.events.remove(at);
+                return pick(&event).unwrap();
+            }
+            let mut more = Vec::new();
+            if self.link.take(&mut more) {
+                self.events.extend(more);
+            } else {
+                assert!(Instant::now() < end, "no {what}; there are {:?}", self.events);
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn declare(&mut self, name: &str, durable: bool) -> (QueueId, u64) {
+        let declaration = QueueDeclaration {
+            vhost: "/".into(),
+            name: name.into(),
+            durable,
+            auto_delete: false,
+            exclusive: None,
+            arguments: Vec::new(),
+        };
+        let request = MetaRequest::Propose(Command::QueueDeclare(declaration));
+        self.link.ask_meta(Token(1), request);
+        self.link.flush();
+        let outcome = self.wait("declare", |e| match e {
+            Event::Meta { result, .. } => Some(result.clone()),
+            _ => None,
+        });
+        match outcome.unwrap() {
+            Outcome::Queue { queue, ready, .. } => (queue, ready),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn publish(&mut self, queue: QueueId, bodies: &[String], logged: bool) {
+        let mut records = Vec::new();
+        for body in bodies {
+            let pieces = [body.as_bytes()];
+            Publish::encode(&mut records, 1, [queue.0].into_iter(), b"", b"k", &[0, 0], pieces.into_iter());
+        }
+        let (token, count, records) = (Token(7), bodies.len() as u32, records.into());
+        let shard = self.shard(queue);
+        self.link.send(
+            shard,
+            match logged {
+                true => Request::Propose(Propose { token, records, count, want: Want::Done }),
+                false => Request::Volatile(Volatile { token, records, count }),
+            },
+        );
+        self.link.flush();
+        self.wait("done", |e| matches!(e, Event::Done { token: Token(7) }).then_some(()));
+    }
+
+    fn subscribe(&mut self, queue: QueueId, prefetch: u32) -> ConsumerId {
+        let consumer = ConsumerId(5);
+        let subscribe = Subscribe {
+            token: Token(9),
+            queue,
+            channel: 1,
+            consumer,
+            prefetch,
+            no_ack: false,
+            exclusive: false,
+            priority: 0,
+        };
+        let shard = self.shard(queue);
+        self.link.send(shard, Request::Subscribe(subscribe));
+        self.link.flush();
+        self.wait("subscribed", |e| match e {
+            Event::Subscribed { result, .. } => Some(*result),
+            _ => None,
+        })
+        .unwrap();
+        consumer
+    }
+
+    /// The next `n` deliveries: number, redelivered, body.
+    fn deliveries(&mut self, n: usize) -> Vec<(u64, bool, String)> {
+        let mut got = Vec::new();
+        while got.len() < n {
+            let some = self.wait("deliveries", |e| match e {
+                Event::Deliver(deliveries) => Some(read(deliveries)),
+                _ => None,
+            });
+            got.extend(some);
+        }
+        got
+    }
+
+    fn settle(&mut self, queue: QueueId, consumer: ConsumerId, first: u64, count: u64, outcome: request::Outcome) {
+        let shard = self.shard(queue);
+        self.link.send(shard, Request::Settle(vec![Settle { consumer, first, count, outcome }]));
+        self.link.flush();
+    }
+
+    fn shard(&self, queue: QueueId) -> ShardId {
+        ShardId::of(queue.0, self.link.node().data_shards())
+    }
+}
+
+fn read(deliveries: &Deliveries) -> Vec<(u64, bool, String)> {
+    let body = |d: &bowline_model::event::Delivery| {
+        let payload = &deliveries.blocks[d.block as usize].payload;
+        let publish = Publish::decode(record::at(payload, d.offset).unwrap().body).unwrap();
+        (d.number, d.redelivered, String::from_utf8(publish.body.to_vec()).unwrap())
+    };
+    deliveries.items.iter().map(body).collect()
+}
+
+fn bodies(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|i| format!("message {i}")).collect()
+}
+
+#[test]
+fn what_was_confirmed_and_not_settled_is_there_after_a_restart() {
+    for shards in [1, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        let (queue, ready) = session.declare("work", true);
+        assert_eq!(ready, 0);
+        session.publish(queue, &bodies(0..100), true);
+        let consumer = session.subscribe(queue, 10);
+        let got = session.deliveries(10);
+        assert!(got.iter().all(|(_, redelivered, _)| !redelivered));
+        assert_eq!(got[3].2, "message 3");
+        session.settle(queue, consumer, 0, 4, request::Outcome::Acked);
+        let more = session.deliveries(4);
+        assert_eq!(more[3].2, "message 13");
+        drop(session);
+        engine.stop().unwrap();
+
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        let (again, ready) = session.declare("work", true);
+        assert_eq!((again, ready), (queue, 96));
+        session.subscribe(queue, 0);
+        let got = session.deliveries(96);
+        assert_eq!(got.iter().map(|g| g.2.clone()).collect::<Vec<_>>(), bodies(4..100));
+        assert!(got[..10].iter().all(|(_, redelivered, _)| *redelivered), "delivered before the restart");
+        drop(session);
+        engine.stop().unwrap();
+    }
+}
+
+#[test]
+fn transient_messages_and_queues_do_not_outlive_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, engine) = start(dir.path(), 1);
+    let mut session = Session::new(&node);
+    let (queue, _) = session.declare("durable", true);
+    let (gone, _) = session.declare("gone", false);
+    session.publish(queue, &bodies(0..3), false);
+    session.publish(queue, &bodies(3..5), true);
+    session.publish(gone, &bodies(0..3), false);
+    session.subscribe(queue, 0);
+    let got = session.deliveries(5);
+    assert_eq!(got.iter().map(|g| g.2.clone()).collect::<Vec<_>>(), bodies(0..5));
+    drop(session);
+    engine.stop().unwrap();
+
+    let (node, engine) = start(dir.path(), 1);
+    let mut session = Session::new(&node);
+    assert_eq!(session.declare("durable", true).1, 2);
+    let (new, ready) = session.declare("gone", false);
+    assert!(new != gone && ready == 0);
+    drop(session);
+    engine.stop().unwrap();
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_node, engine) = start(dir.path(), 1);
+    let error = bowline_replica::start(options(dir.path(), 1)).err().expect("it is in use");
+    assert!(error.to_string().contains("in use by process"), "{error}");
+    engine.stop().unwrap();
+}
