@@ -7,8 +7,8 @@ use bowline_model::{ConsumerId, ShardId};
 
 use crate::broker::Broker;
 use crate::channel::Pending;
-use crate::config::CONSUMERS_MAX;
 use crate::consumers::{Consumer, Source};
+use crate::options::CONSUMERS_MAX;
 use crate::queues::{Target, find};
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;

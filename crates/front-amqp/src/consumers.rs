@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use crate::broker::Broker;
 use crate::stream::StreamReader;
 use crate::unacked::Slot;
+use crate::windows::Windows;
 
 /// Somebody deliveries go to.
 pub struct Consumer {
@@ -59,16 +60,18 @@ impl Settles {
     }
 
     /// Hands over what a shard should hear before anything else is asked of it.
-    pub fn hand_over(&mut self, shard: ShardId, broker: &mut dyn Broker) {
+    /// A report of what was written rides along.
+    pub fn hand_over(&mut self, shard: ShardId, windows: &mut Windows, broker: &mut dyn Broker) {
         let settles = &mut self.shards[usize::from(shard.0) - 1];
         if !settles.is_empty() {
             broker.send(shard, Request::Settle(std::mem::take(settles)));
+            windows.report(shard, broker);
         }
     }
 
-    pub fn hand_over_all(&mut self, broker: &mut dyn Broker) {
+    pub fn hand_over_all(&mut self, windows: &mut Windows, broker: &mut dyn Broker) {
         for at in 0..self.shards.len() {
-            self.hand_over(ShardId(at as u16 + 1), broker);
+            self.hand_over(ShardId(at as u16 + 1), windows, broker);
         }
     }
 }

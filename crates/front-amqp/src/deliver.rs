@@ -11,7 +11,7 @@ use bowline_model::event::{Deliveries, Delivery, Got};
 use bowline_model::record::{self, Publish};
 
 use crate::channel::Held;
-use crate::config::COPY_BODY_BYTES_MAX;
+use crate::options::COPY_BODY_BYTES_MAX;
 use crate::outbox::Outbox;
 use crate::queues::clamp;
 use crate::session::Session;

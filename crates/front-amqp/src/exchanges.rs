@@ -7,8 +7,8 @@ use bowline_topology::{arguments, names, refusal};
 
 use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Reply};
-use crate::config::ARGUMENTS_BYTES_MAX;
 use crate::fields::to_table;
+use crate::options::ARGUMENTS_BYTES_MAX;
 use crate::refusal::{Refusal, Step};
 use crate::routes::VHOST;
 use crate::session::Session;

@@ -8,8 +8,8 @@ use bowline_codec_amqp::{FieldTable, Frame, FrameKind, ProtocolHeader, ReplyCode
 use bowline_model::meta::MetaRequest;
 
 use crate::broker::{Broker, look_up};
-use crate::config::{CLOSE_OK_MS_MAX, FRAME_MIN, LEAVING_MS_MAX, SILENT_REFUSAL_MS};
 use crate::login::{MECHANISMS, Mechanism};
+use crate::options::{CLOSE_OK_MS_MAX, FRAME_MIN, LEAVING_MS_MAX, SILENT_REFUSAL_MS};
 use crate::refusal::{Refusal, Step};
 use crate::routes::VHOST;
 use crate::session::{Phase, Session};
@@ -39,7 +39,7 @@ impl Session {
             self.phase = Phase::Over;
             return;
         }
-        let properties = server_properties(&self.config.cluster_name).to_bytes();
+        let properties = server_properties(&self.options.cluster_name).to_bytes();
         self.reply(
             0,
             ConnectionStart {
@@ -94,7 +94,7 @@ impl Session {
         };
         let credentials = mechanism.read(method.response);
         let accepted = credentials.as_ref().is_some_and(|credentials| {
-            self.config.users.accepts(credentials.user, credentials.password, self.peer.is_loopback)
+            self.options.users.accepts(credentials.user, credentials.password, self.peer.is_loopback)
         });
         let user = credentials.map_or("", |credentials| credentials.user);
         if !accepted {
@@ -105,9 +105,9 @@ impl Session {
         self.reply(
             0,
             ConnectionTune {
-                channel_max: self.config.channel_max,
-                frame_max: self.config.frame_max,
-                heartbeat: self.config.heartbeat_s,
+                channel_max: self.options.channel_max,
+                frame_max: self.options.frame_max,
+                heartbeat: self.options.heartbeat_s,
             },
         );
         self.phase = Phase::Tune;
@@ -132,7 +132,7 @@ impl Session {
 
     /// The client may lower what we offered, not raise it; 0 asks for no limit where we have one.
     fn tune_ok(&mut self, method: &ConnectionTuneOk) -> Step {
-        let (frame_max, channel_max) = (self.config.frame_max, self.config.channel_max);
+        let (frame_max, channel_max) = (self.options.frame_max, self.options.channel_max);
         check_tuned("frame_max", method.frame_max, FRAME_MIN, frame_max)?;
         check_tuned("channel_max", method.channel_max.into(), 1, channel_max.into())?;
         self.frame_max = method.frame_max;

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::broker::Broker;
 use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending};
-use crate::config::PARTIAL_BYTES_MAX;
+use crate::options::PARTIAL_BYTES_MAX;
 use crate::publisher::{Completed, Content};
 use crate::refusal::{Refusal, Step};
 use crate::routes::{Keys, Verdict};
@@ -149,7 +149,7 @@ impl Session {
     }
 
     fn check_size(&self, size: u64) -> Step {
-        let max = self.config.message_bytes_max;
+        let max = self.options.message_bytes_max;
         if size > max {
             return Err(Refusal::precondition(format!(
                 "message size {size} is larger than configured max size {max}"

@@ -14,7 +14,7 @@ use bowline_model::{PartitionId, ShardId};
 use bytes::Bytes;
 
 use crate::broker::Broker;
-use crate::config::RUN_BYTES_MAX;
+use crate::options::RUN_BYTES_MAX;
 use crate::token::Asker;
 
 /// A channel's part in a batch.

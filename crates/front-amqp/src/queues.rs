@@ -236,7 +236,7 @@ impl Session {
         let operation = self.new_operation();
         let token = Asker::Channel { channel: number, operation }.token();
         // The data shards should know what was settled before they are asked whether the queue is empty.
-        self.settles.hand_over_all(broker);
+        self.settles.hand_over_all(&mut self.windows, broker);
         broker.ask_meta(token, request);
         self.wait(number, operation, QueueDelete::ID, Pending::QueueDelete { no_wait: method.no_wait });
         Ok(())

@@ -11,8 +11,8 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use crate::broker::{Broker, look_up};
-use crate::config::ROUTES_MAX;
 use crate::fields::to_table;
+use crate::options::ROUTES_MAX;
 
 /// The only vhost there is for now.
 pub const VHOST: &str = "/";

@@ -16,12 +16,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bowline_model::event::Event;
+use bowline_net::{Limit, Shutdown};
 use bowline_replica::{Link, Node};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
 
-use crate::config::{Config, HANDSHAKE_MS_MAX};
+use crate::options::{HANDSHAKE_MS_MAX, Options, TIDY_BYTES_MIN};
 use crate::session::{Now, Peer, Session};
 
 const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -33,8 +34,6 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 const SLICES: usize = 64;
 /// Memory of a burst is given back after this long without traffic.
 const QUIET: Duration = Duration::from_secs(2);
-/// Buffers up to this size are not worth it.
-const QUIET_BYTES: usize = 4096;
 /// A connection that is over may take this long to take its last octets.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -42,9 +41,16 @@ thread_local! {
     static READ: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Serves one AMQP connection until it ends.
-pub async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, config: Arc<Config>) {
-    let mut connection = Connection::new(stream, peer, &node, config);
+/// Serves AMQP clients on `listener` until `shutdown`, then until the last connection has ended. Connections end
+/// when the node announces its shutdown to their sessions.
+pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
+    let options = Arc::new(options);
+    let handler = move |stream, peer| serve_connection(stream, peer, node.clone(), options.clone());
+    bowline_net::serve(listener, limit, shutdown, handler).await;
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, options: Arc<Options>) {
+    let mut connection = Connection::new(stream, peer, &node, options);
     match connection.run().await {
         Ok(()) => connection.farewell().await,
         Err(error) => tracing::debug!(%peer, %error, "AMQP connection lost"),
@@ -74,13 +80,13 @@ enum Woken {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, node: &Node, config: Arc<Config>) -> Connection {
+    fn new(stream: TcpStream, peer: SocketAddr, node: &Node, options: Arc<Options>) -> Connection {
         let started = Instant::now();
         let link = node.connect();
         let peer = Peer { address: peer.to_string(), is_loopback: peer.ip().to_canonical().is_loopback() };
         // The standard library seeds its hashers from the system's random source.
         let seed = [0, 1].map(|_| RandomState::new().hash_one(link.id().0));
-        let session = Session::new(config, peer, node.data_shards(), seed, now(started));
+        let session = Session::new(options, peer, node.data_shards(), seed, now(started));
         Connection {
             stream,
             link,
@@ -168,7 +174,7 @@ impl Connection {
         debug_assert!(self.carry.is_empty());
         self.carry.extend_from_slice(&octets[used..]);
         self.stalled = !self.carry.is_empty() && !self.session.wants_input();
-        if self.carry.is_empty() && self.carry.capacity() > QUIET_BYTES {
+        if self.carry.is_empty() && self.carry.capacity() > TIDY_BYTES_MIN {
             self.carry = Vec::new();
         }
     }
@@ -195,8 +201,7 @@ impl Connection {
 
     fn deadline(&mut self) -> Option<tokio::time::Instant> {
         let due = self.session.deadline_ms().map(|ms| self.started + Duration::from_millis(ms));
-        let outbox = self.session.outbox();
-        let tidy = (outbox.is_empty() && outbox.capacity() > QUIET_BYTES).then(|| self.active + QUIET);
+        let tidy = self.session.is_untidy().then(|| self.active + QUIET);
         due.into_iter().chain(tidy).min().map(tokio::time::Instant::from_std)
     }
 
@@ -204,7 +209,8 @@ impl Connection {
         self.session.on_time(now(self.started), &mut self.link);
         self.link.flush();
         if self.active.elapsed() >= QUIET {
-            self.session.shrink();
+            self.session.tidy(&mut self.link);
+            self.link.flush();
         }
     }
 

@@ -10,7 +10,7 @@
 //! - Methods of a channel take effect in their order. One whose answer comes later parks its channel; frames
 //!   that arrive meanwhile wait in the channel's backlog. Other channels go on.
 //! - What a channel published is visible to what it asks next: get, purge, counts and deletes wait for it.
-//! - Every buffer has a bound in [`crate::config`]; at a bound the session stops reading its socket.
+//! - Every buffer has a bound in [`crate::options`]; at a bound the session stops reading its socket.
 //!
 //! It does not know sockets, tasks or clocks. The files beside this one hold the handlers by subject.
 
@@ -24,9 +24,9 @@ use bowline_model::{Millis, ShardId};
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::channel::Channel;
-use crate::config::*;
 use crate::consumers::{Consumers, Settles};
 use crate::handshake::Client;
+use crate::options::*;
 use crate::outbox::Outbox;
 use crate::publisher::Publisher;
 use crate::refusal::{Refusal, Step};
@@ -49,7 +49,7 @@ pub struct Peer {
 }
 
 pub struct Session {
-    pub(crate) config: Arc<Config>,
+    pub(crate) options: Arc<Options>,
     pub(crate) peer: Peer,
     pub(crate) phase: Phase,
     pub(crate) now: Now,
@@ -121,10 +121,10 @@ pub(crate) enum Phase {
 }
 
 impl Session {
-    pub fn new(config: Arc<Config>, peer: Peer, data_shards: u16, seed: [u64; 2], now: Now) -> Session {
-        let channel_max = config.channel_max;
+    pub fn new(options: Arc<Options>, peer: Peer, data_shards: u16, seed: [u64; 2], now: Now) -> Session {
+        let channel_max = options.channel_max;
         Session {
-            config,
+            options,
             peer,
             phase: Phase::Header,
             now,
@@ -269,8 +269,14 @@ impl Session {
         }
     }
 
-    /// Gives back memory that a burst has left behind. For quiet moments.
-    pub fn shrink(&mut self) {
+    /// Whether a quiet moment should be used for [`Session::tidy`].
+    pub fn is_untidy(&self) -> bool {
+        self.out.is_empty() && (self.out.capacity() > TIDY_BYTES_MIN || self.windows.owes())
+    }
+
+    /// Gives back memory that a burst has left behind, and tells shards what little they were not told yet.
+    pub fn tidy(&mut self, broker: &mut dyn Broker) {
+        self.windows.report_all(broker);
         self.out.shrink();
         for channel in self.channels.iter_mut().flatten() {
             channel.unacked.shrink();
@@ -290,7 +296,7 @@ impl Session {
             }
         }
         self.pump_streams(broker);
-        self.settles.hand_over_all(broker);
+        self.settles.hand_over_all(&mut self.windows, broker);
         self.try_to_leave();
         if self.out.queued_total() != self.sent_total {
             self.sent_total = self.out.queued_total();
@@ -312,7 +318,7 @@ impl Session {
 
     /// A request to a data shard, behind the settles it should know of.
     pub(crate) fn send(&mut self, shard: ShardId, request: Request, broker: &mut dyn Broker) {
-        self.settles.hand_over(shard, broker);
+        self.settles.hand_over(shard, &mut self.windows, broker);
         broker.send(shard, request);
     }
 

@@ -21,9 +21,9 @@ use bowline_topology::TopicTarget;
 use bytes::Bytes;
 
 use crate::broker::Broker;
-use crate::config::{COPY_BODY_BYTES_MAX, STREAM_BATCH_BYTES, STREAM_FETCH_BYTES, STREAM_OUTBOX_BYTES};
 use crate::consumers::{Consumer, Source};
 use crate::convert::{FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, read_record};
+use crate::options::{COPY_BODY_BYTES_MAX, STREAM_BATCH_BYTES, STREAM_FETCH_BYTES, STREAM_OUTBOX_BYTES};
 use crate::publisher::Content;
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;

@@ -10,7 +10,7 @@ use bowline_model::request::{DELIVERY_WINDOW_BYTES, Request};
 
 use crate::broker::Broker;
 
-/// One report for this many octets at the latest.
+/// One report for this many octets at the latest; smaller ones ride with settles or wait for a quiet moment.
 const REPORT_BYTES: u64 = DELIVERY_WINDOW_BYTES / 4;
 
 pub struct Windows {
@@ -48,5 +48,23 @@ impl Windows {
             }
             self.markers.pop_front();
         }
+    }
+
+    /// Reports what that shard was not told yet, however little: it may have a message that needs the whole window.
+    pub fn report(&mut self, shard: ShardId, broker: &mut dyn Broker) {
+        let owed = &mut self.owed[usize::from(shard.0) - 1];
+        if *owed > 0 {
+            broker.send(shard, Request::Drained { bytes: std::mem::take(owed) });
+        }
+    }
+
+    pub fn report_all(&mut self, broker: &mut dyn Broker) {
+        for at in 0..self.owed.len() {
+            self.report(ShardId(at as u16 + 1), broker);
+        }
+    }
+
+    pub fn owes(&self) -> bool {
+        self.owed.iter().any(|&owed| owed > 0)
     }
 }

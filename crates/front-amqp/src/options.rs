@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Settings of all AMQP sessions of a node.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Options {
     /// Who may log in, besides guest from the loopback interface.
     pub users: Users,
     /// Largest frame offered in connection.tune, octets, envelope included. At least 4096.
@@ -20,9 +20,16 @@ pub struct Config {
     pub cluster_name: String,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Options {
+    /// The defaults, with these users: names and passwords.
+    pub fn new(users: impl IntoIterator<Item = (String, String)>) -> Options {
+        Options { users: Users::new(users), ..Options::default() }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
             users: Users::default(),
             frame_max: 131_072,
             channel_max: 2047,
@@ -77,7 +84,7 @@ pub const HANDSHAKE_FRAME_MAX: u32 = 8192;
 /// The smallest frame_max that a client may ask for (4.2.3).
 pub const FRAME_MIN: u32 = bowline_codec_amqp::frame::FRAME_MIN_SIZE;
 /// After connection.close we wait this long for close-ok.
-pub const CLOSE_OK_MS_MAX: u64 = 10_000;
+pub const CLOSE_OK_MS_MAX: u64 = 3_000;
 /// Before close-ok we wait at most this long for what the client left behind: publishes, exclusive queues.
 pub const LEAVING_MS_MAX: u64 = 5_000;
 /// A failed login that cannot be told to the client keeps its socket this long, to slow down guessing.
@@ -100,6 +107,8 @@ pub const STREAM_FETCH_BYTES: u32 = 512 * 1024;
 pub const STREAM_BATCH_BYTES: usize = 256 * 1024;
 /// Bodies up to this size are copied behind their frame head; larger ones are written from their block.
 pub const COPY_BODY_BYTES_MAX: usize = 4096;
+/// Buffers up to this size are not worth tidying up. Octets.
+pub const TIDY_BYTES_MIN: usize = 4096;
 /// Routes remembered per session.
 pub const ROUTES_MAX: usize = 4096;
 /// Consumers of one connection.
