@@ -1,6 +1,7 @@
 //! Lists of what is there, for inspection and for checkpoints. Not for hot paths.
 
-use crate::bindings::{Record, Target, decoded_arguments};
+use crate::bindings::{Record, Target, decoded_arguments, encoded_arguments};
+use crate::decide::resolve;
 use crate::state::Topology;
 use crate::{Exchange, Queue};
 use bowline_model::meta::{Binding, Destination};
@@ -32,7 +33,7 @@ impl Topology {
 
     /// Bindings that lead to this queue, topic or exchange, in canonical order.
     pub fn bindings_to(&self, vhost: &str, destination: &Destination) -> Vec<Binding> {
-        let target = self.vhosts.get(vhost).and_then(|vhost| crate::decide::resolve(vhost, destination));
+        let target = self.vhosts.get(vhost).and_then(|vhost| resolve(vhost, destination));
         target.map(|target| self.described(self.bindings.of_target(target))).unwrap_or_default()
     }
 
@@ -62,18 +63,9 @@ impl Topology {
 /// By source, destination, key and the arguments' bytes: the parts of a binding's identity.
 pub(crate) fn in_order(mut bindings: Vec<Binding>) -> Vec<Binding> {
     bindings.sort_by(|a, b| {
-        let names = |binding: &Binding| {
-            (
-                binding.vhost.clone(),
-                binding.source.clone(),
-                binding.destination.clone(),
-                binding.routing_key.clone(),
-            )
-        };
-        names(a).cmp(&names(b)).then_with(|| {
-            crate::bindings::encoded_arguments(&a.arguments)
-                .cmp(&crate::bindings::encoded_arguments(&b.arguments))
-        })
+        let of = |binding: &Binding| encoded_arguments(&binding.arguments);
+        let ends = (&a.vhost, &a.source, &a.destination).cmp(&(&b.vhost, &b.source, &b.destination));
+        ends.then_with(|| a.routing_key.cmp(&b.routing_key)).then_with(|| of(a).cmp(&of(b)))
     });
     bindings
 }
