@@ -162,6 +162,7 @@ impl Queues {
         if self.housekeeping.settles.is_empty() {
             self.housekeeping.runs = 0;
             // Gives the list's memory back to itself.
+            listed.clear();
             self.housekeeping.settles = listed;
         }
     }
