@@ -134,9 +134,9 @@ impl Checkpoints {
         }
 
         let path = FILES[self.slot];
-        let (file, is_new) = match disk.open(path) {
-            Ok(file) => (file, false),
-            Err(e) if e.is_not_found() => (disk.create(path)?, true),
+        let file = match disk.open(path) {
+            Ok(file) => file,
+            Err(e) if e.is_not_found() => disk.create(path)?,
             Err(e) => return Err(e),
         };
         file.allocate(position)?;
@@ -155,9 +155,8 @@ impl Checkpoints {
             position,
         );
         file.write_durable(0, &[IoSlice::new(head.as_slice())])?;
-        if is_new {
-            disk.sync_dir("")?;
-        }
+        // Always: an earlier process may have made the file and gone before its name was durable.
+        disk.sync_dir("")?;
 
         self.sequence = sequence;
         self.slot = 1 - self.slot;

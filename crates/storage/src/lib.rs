@@ -20,6 +20,7 @@ pub mod core;
 pub mod disk;
 pub mod driver;
 pub mod error;
+pub mod fake_disk;
 mod format_file;
 pub mod header;
 mod log;
@@ -42,6 +43,7 @@ pub use error::{
     AppendError, CheckpointError, ColdError, Corrupt, DiskError, Fatal, HeaderDamage, OpenError, ReadError,
     ReadErrorKind, ReplayError,
 };
+pub use fake_disk::FakeDisk;
 pub use format_file::Format;
 pub use log::Log;
 pub use options::{Identity, Options};

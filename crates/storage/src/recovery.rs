@@ -36,6 +36,8 @@ pub(crate) struct Tail {
     end: Lsn,
     /// It records the durable position.
     sealed: bool,
+    /// Known to have been acknowledged up to here; what follows was found written, no more.
+    known_durable: Lsn,
     /// The number of the first segment that may be appended to.
     next_segment: u32,
 }
@@ -55,6 +57,7 @@ pub struct Replay {
     /// New blocks must lie above every shard's `replay_from`.
     floor: u32,
     sealed: bool,
+    known_durable: Lsn,
     end: Lsn,
     done: bool,
 }
@@ -75,6 +78,7 @@ impl Replay {
             let h = block.header;
             self.end = Lsn(h.lsn.0 + (block.end - u64::from(h.lsn.byte_position())));
             self.sealed = h.shard == SYSTEM_SHARD;
+            self.known_durable = self.known_durable.max(h.durable_upto);
             if self.note(&h, &block.payload) {
                 return Ok(Some(block.into_block()));
             }
@@ -114,7 +118,13 @@ impl Replay {
             last.lsn.segment()
         };
         let next_segment = self.floor.max(above + 1);
-        *self.shared.tail.lock() = Some(Tail { last, end: self.end, sealed: self.sealed, next_segment });
+        *self.shared.tail.lock() = Some(Tail {
+            last,
+            end: self.end,
+            sealed: self.sealed,
+            known_durable: self.known_durable,
+            next_segment,
+        });
     }
 }
 
@@ -161,8 +171,10 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>
     for entry in disk.list(COLD_DIR)? {
         if let Some(number) = number_of(&entry.name, ".cold") {
             table.insert(Arc::new(Segment::open(&*disk, SegmentKind::Cold, number)?));
-            next_cold = next_cold.max(number + 1);
         }
+        // Unfinished ones too: they are about to be removed.
+        let number = entry.name.split('.').next().and_then(|n| n.parse::<u32>().ok());
+        next_cold = next_cold.max(number.map_or(0, |n| n + 1));
     }
 
     let needs = found.as_ref().map(|f| f.needs.clone());
@@ -197,7 +209,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>
         table,
     });
     let checkpoint = found.map(|f| f.checkpoint);
-    let replay = replay(&shared, scan, checkpoint.as_ref());
+    let replay = replay(&shared, scan, checkpoint.as_ref(), durable_upto);
     Ok((shared, Recovered { checkpoint, replay }))
 }
 
@@ -238,7 +250,7 @@ fn missing_files(table: &Table, needs: Option<&Needs>, accept_loss: bool) -> Res
     Ok(losses)
 }
 
-fn replay(shared: &Arc<Shared>, scan: Scan, checkpoint: Option<&Checkpoint>) -> Replay {
+fn replay(shared: &Arc<Shared>, scan: Scan, checkpoint: Option<&Checkpoint>, known_durable: Lsn) -> Replay {
     let none = Vec::new();
     let shards = checkpoint.map_or(&none, |c| &c.shards);
     let above =
@@ -250,6 +262,7 @@ fn replay(shared: &Arc<Shared>, scan: Scan, checkpoint: Option<&Checkpoint>) -> 
         floor: shards.iter().map(|s| above(s.replay_from)).max().unwrap_or(0).max(1),
         shards: shards.iter().map(|s| (s.shard, (s.replay_from, s.applied_index))).collect(),
         sealed: true,
+        known_durable,
         end: Lsn::default(),
         done: false,
     }
@@ -261,9 +274,13 @@ pub(crate) fn start(shared: &Arc<Shared>, on_complete: OnComplete) -> Result<(),
         let reason = "the replay is not exhausted, it failed, or the log was started before".into();
         return Err(OpenError::Format { path: shared.disk.describe(), reason });
     };
-    // What was read may not be on stable storage yet: written, but not synced before the crash.
+    // What was read may not be on stable storage yet: written, but not synced before the process went. That
+    // goes for names too.
+    for dir in ["", LOG_DIR, COLD_DIR] {
+        shared.disk.sync_dir(dir)?;
+    }
     for segment in shared.table.all(SegmentKind::Log) {
-        if segment.number + 1 >= tail.last.lsn.segment() && segment.number <= tail.last.lsn.segment() {
+        if segment.number >= tail.known_durable.segment() && segment.number <= tail.last.lsn.segment() {
             segment.file.sync()?;
         }
     }

@@ -292,12 +292,12 @@ pub(crate) fn begin(shared: &Shared, tail: Lsn, first: u32) -> DiskResult<(u32, 
             shared.upkeep.lock().retired.push(segment.number);
         }
     }
-    if last_ready >= first {
-        return Ok((segment_bytes, last_ready));
-    }
-    // A file that is given up may have the number that is needed now.
+    // A file that is given up may have a number that is needed soon.
     while !shared.upkeep.lock().retired.is_empty() {
         tidy(shared)?;
+    }
+    if last_ready >= first {
+        return Ok((segment_bytes, last_ready));
     }
     let spare = !shared.upkeep.lock().spares.is_empty();
     let capacity = if spare { segment_bytes } else { segment_bytes.min(shared.options.first_segment_bytes) };
