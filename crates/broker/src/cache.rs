@@ -115,7 +115,7 @@ impl Cache {
         let fresh: Vec<BlockRef> = blocks.into_iter().filter(|b| !self.contains(b.lsn)).collect();
         self.ahead.make_room(&mut self.resident, fresh.iter().map(|b| b.payload.len()).sum());
         for block in fresh {
-            self.unreadable.remove(&block.lsn);
+            // It stays among the unreadable until all who gave it up try again.
             self.ahead.insert(&mut self.resident, block);
         }
         readers

@@ -314,9 +314,8 @@ fn dropping_a_queue_checks_tells_its_consumers_and_frees_everything() {
     assert_eq!(drop(&mut world, true, false), Err(DropRefused::InUse));
     assert_eq!(drop(&mut world, false, true), Err(DropRefused::NotEmpty));
     assert_eq!(drop(&mut world, false, false), Ok(1));
-    let cancelled = |(_, e): &(SessionId, Event)| {
-        matches!(e, Event::Cancelled { token: None, consumer: ConsumerId(1) })
-    };
+    let cancelled =
+        |(_, e): &(SessionId, Event)| matches!(e, Event::Cancelled { token: None, consumer: ConsumerId(1) });
     assert_eq!(world.take_events().iter().filter(|e| cancelled(e)).count(), 1);
     assert!(world.shard.live_segments().0.is_empty());
     // Settling what is gone is no error, and frees what was in memory.
@@ -376,8 +375,12 @@ fn settles_of_unknown_deliveries_are_ignored() {
     let mut world = World::new();
     world.declare(queue(7));
     world.subscribe(B, 1, 7, 0);
-    let strange = [(1, 5, 9), (2, 0, 1), (1, u64::MAX, u64::MAX)]
-        .map(|(c, first, count)| Settle { consumer: ConsumerId(c), first, count, outcome: Outcome::Acked });
+    let strange = [(1, 5, 9), (2, 0, 1), (1, u64::MAX, u64::MAX)].map(|(c, first, count)| Settle {
+        consumer: ConsumerId(c),
+        first,
+        count,
+        outcome: Outcome::Acked,
+    });
     world.handle(B, Request::Settle(strange.to_vec()));
     world.handle(99, Request::Settle(strange.to_vec()));
     world.handle(99, Request::Drained { bytes: u64::MAX });
@@ -404,4 +407,49 @@ fn blocks_keep_to_their_size_and_batches_stay_whole() {
     }
     assert_eq!(blocks, 5);
     assert!(world.in_flight.iter().all(|(b, w)| b.payload.len() < 500 * 1024 && w.len() == 1));
+}
+
+#[test]
+fn a_large_block_is_resolved_in_parts_and_settled_in_any_order() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    world.declare(queue(8));
+    let numbers: Vec<[u8; 4]> = (0..10_000u32).map(u32::to_le_bytes).collect();
+    let all: Vec<&[u8]> = numbers.iter().map(|n| &n[..]).collect();
+    for pair in all.chunks(2) {
+        world.publish(A, &[7], &pair[..1]);
+        world.publish(A, &[8, 7], &pair[1..]);
+    }
+    world.subscribe(B, 1, 7, 700);
+    world.settle_down();
+    assert!(world.log.iter().any(|b| b.payload.len() > 200_000), "all in one block");
+    let mut next = 0u32;
+    let mut settled = 0u64;
+    while next < 10_000 {
+        let seen = delivered(&mut world);
+        assert!(!seen.is_empty());
+        for one in &seen {
+            assert_eq!((&one.body[..], one.number), (&next.to_le_bytes()[..], u64::from(next)));
+            next += 1;
+        }
+        // Every third stays; the rest is settled from the back.
+        for number in (settled..u64::from(next)).rev().filter(|n| n % 3 != 0) {
+            world.settle(B, 1, number, 1, Outcome::Acked);
+        }
+        if u64::from(next) - settled < 10 {
+            world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+        }
+        settled = u64::from(next);
+    }
+    world.crash(0, None);
+    let before = world.shard.checkpoint();
+    world.crash(0, Some((&before, world.log.len())));
+    world.subscribe(A, 1, 7, 0);
+    let seen = delivered(&mut world);
+    let left: u64 = world.shard.queue_stats().filter(|q| q.queue.0 == 7).map(|q| q.logged - q.acked).sum();
+    assert_eq!(seen.len() as u64, left);
+    assert!(left > 0 && seen.iter().all(|s| s.redelivered));
+    assert!(seen.windows(2).all(|w| w[0].body.iter().rev().lt(w[1].body.iter().rev())));
+    world.subscribe(A, 2, 8, 0);
+    assert_eq!(delivered(&mut world).len(), 5_000);
 }
