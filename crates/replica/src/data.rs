@@ -99,7 +99,7 @@ impl<R: Replication> DataShard<R> {
     }
 
     /// The durable state, as of everything applied so far.
-    pub(crate) fn snapshot(&self, shard: ShardId) -> ShardSnapshot {
+    pub fn snapshot(&self, shard: ShardId) -> ShardSnapshot {
         let (applied_term, applied_index) = self.shard.applied();
         // With nothing under way, whatever comes will lie behind the present end of the log.
         let replay_from = if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };

@@ -12,7 +12,8 @@ mod snapshot;
 mod thread;
 
 pub use link::{Link, Node};
-pub use node::{Engine, Options, Recovery, StartError, start};
+pub use node::{Engine, Options, Recovery, StartError, States, recover, start};
+pub use snapshot::ShardSnapshot;
 
 /// Whom data shards take the meta shard for. Sessions are numbered from the next one on.
 pub const META_SESSION: bowline_model::SessionId = bowline_model::SessionId(0);

@@ -33,6 +33,19 @@ pub(crate) struct Shared {
     pub cluster_id: String,
 }
 
+impl Shared {
+    /// Of no running node: nobody reads the inboxes.
+    pub fn detached(topology: Topology) -> Shared {
+        Shared {
+            inboxes: (0..=topology.data_shards()).map(|_| Inbox::new()).collect(),
+            topology: RwLock::new(topology),
+            topology_version: AtomicU64::new(1),
+            next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
+            cluster_id: String::new(),
+        }
+    }
+}
+
 /// A shard's inbox: batches from sessions, completions from the log. Many writers, one reader.
 pub(crate) struct Inbox {
     queue: Mutex<Vec<Message>>,

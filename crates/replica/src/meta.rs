@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 type Asker = (SessionId, Token);
 
 /// Applies a committed block of before this start.
-pub(crate) fn replay(topology: &mut Topology, block: &Block) {
+pub fn replay(topology: &mut Topology, block: &Block) {
     for command in commands(block) {
         match command {
             Logged::Command(command) => {
@@ -72,7 +72,7 @@ pub struct MetaEffects {
 
 pub struct MetaShard<R> {
     shared: Arc<Shared>,
-    replication: R,
+    pub replication: R,
     applied: (u64, u64),
     replay_floor: Lsn,
     open: Vec<u8>,
@@ -121,6 +121,16 @@ impl<R: Replication> MetaShard<R> {
             closed: HashSet::new(),
             started: false,
         }
+    }
+
+    /// A meta shard without a node around it, for the simulation: whoever drives it carries its effects to the
+    /// data shards and the sessions.
+    pub fn detached(topology: Topology, replication: R, applied: (u64, u64)) -> MetaShard<R> {
+        MetaShard::new(Arc::new(Shared::detached(topology)), replication, applied)
+    }
+
+    pub fn topology(&self) -> parking_lot::RwLockReadGuard<'_, Topology> {
+        self.shared.topology.read()
     }
 
     /// As [`crate::data::DataShard::begin`].
@@ -243,7 +253,8 @@ impl<R: Replication> MetaShard<R> {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> ShardSnapshot {
+    /// As [`crate::data::DataShard::snapshot`].
+    pub fn snapshot(&self) -> ShardSnapshot {
         let (applied_term, applied_index) = self.applied;
         let replay_from = if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
         let state = self.shared.topology.read().checkpoint();

@@ -96,10 +96,12 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     let disk = Arc::new(RealDisk::open(&options.data_dir)?);
     let (log, recovered) = Log::open(disk, storage_options(&options))?;
     let data_shards = log.format().identity.data_shards;
-    let states = recover(&options, data_shards, recovered, began)?;
+    let defaults = bowline_topology::Defaults { partitions: options.num_partitions, ..Default::default() };
+    let States { topology, meta_applied, shards, mut recovery } =
+        recover(recovered, data_shards, defaults, |id| shard_options(&options, data_shards, id))?;
 
     let shared = Arc::new(Shared {
-        topology: RwLock::new(states.topology),
+        topology: RwLock::new(topology),
         topology_version: AtomicU64::new(1),
         inboxes: (0..=data_shards).map(|_| Inbox::new()).collect(),
         next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
@@ -121,16 +123,16 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         background: Vec::new(),
         stop: Some(stop),
         reads: Some(reads.clone()),
-        recovery: states.recovery,
+        recovery: Recovery::default(),
     };
     let slot = |shard: ShardId, applied: (u64, u64)| {
         let (term, index) = log.last(shard).unwrap_or(applied).max(applied);
         SingleNode::new(log.clone(), shard, Slot { term, index })
     };
     let (ready, readies) = crossbeam_channel::bounded(1);
-    let mut meta = MetaShard::new(shared.clone(), slot(ShardId::META, states.meta_applied), states.meta_applied);
+    let mut meta = MetaShard::new(shared.clone(), slot(ShardId::META, meta_applied), meta_applied);
     meta.begin(now())?;
-    for (id, shard) in states.shards {
+    for (id, shard) in shards {
         let replication = slot(id, shard.applied());
         let mut shard = DataShard::new(shard, replication);
         shard.begin(now())?;
@@ -147,7 +149,8 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     engine.background.push(spawn("checkpoint".to_owned(), move || snapshot::watch(watched, log, stopped))?);
     // The meta shard answers when it has told every data shard what there is; what sessions send comes behind that.
     let _ = readies.recv();
-    engine.recovery.took = began.elapsed();
+    recovery.took = began.elapsed();
+    engine.recovery = recovery;
     Ok((Node { shared }, engine))
 }
 
@@ -195,21 +198,27 @@ impl Engine {
 }
 
 /// The shards as the log has them.
-struct States {
-    topology: Topology,
-    meta_applied: (u64, u64),
-    shards: Vec<(ShardId, Shard)>,
-    recovery: Recovery,
+pub struct States {
+    pub topology: Topology,
+    /// Term and index of the last entry of the meta shard that `topology` contains.
+    pub meta_applied: (u64, u64),
+    /// Data shards, ascending from 1.
+    pub shards: Vec<(ShardId, Shard)>,
+    /// Without the time it took.
+    pub recovery: Recovery,
 }
 
-fn recover(
-    options: &Options,
-    data_shards: u16,
+/// Brings the shards to the end of the log: checkpoint, then replay. For [`start`] and the simulation.
+///
+/// # Errors
+/// The checkpoint is of another version or damaged, or acknowledged data is.
+pub fn recover(
     recovered: bowline_storage::Recovered,
-    began: Instant,
+    data_shards: u16,
+    defaults: bowline_topology::Defaults,
+    shard_options: impl Fn(ShardId) -> bowline_broker::Options,
 ) -> Result<States, StartError> {
-    let defaults = bowline_topology::Defaults { partitions: options.num_partitions, ..Default::default() };
-    let bowline_storage::Recovered { checkpoint, mut replay, .. } = recovered;
+    let bowline_storage::Recovered { checkpoint, mut replay } = recovered;
     let fresh = checkpoint.is_none();
     let saved = |shard: ShardId| checkpoint.iter().flat_map(|c| &c.shards).find(|s| s.shard == shard);
     let broken = |shard, reason: &dyn fmt::Display| StartError::Checkpoint { shard, reason: reason.to_string() };
@@ -223,7 +232,7 @@ fn recover(
     };
     let mut shards = Vec::new();
     for id in (1..=data_shards).map(ShardId) {
-        let options = shard_options(options, data_shards, id);
+        let options = shard_options(id);
         let shard = match saved(id) {
             Some(part) => Shard::restore(options, &part.state).map_err(|e| broken(id, &e))?,
             None => Shard::new(options),
@@ -248,7 +257,7 @@ fn recover(
             blocks_replayed += 1;
         }
     }
-    let recovery = Recovery { blocks_replayed, took: began.elapsed(), fresh: fresh && blocks_replayed == 0 };
+    let recovery = Recovery { blocks_replayed, took: Duration::ZERO, fresh: fresh && blocks_replayed == 0 };
     Ok(States { topology, meta_applied, shards, recovery })
 }
 

@@ -16,7 +16,7 @@ const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One shard's part of a checkpoint.
-pub(crate) struct ShardSnapshot {
+pub struct ShardSnapshot {
     pub checkpoint: ShardCheckpoint,
     pub live_segments: BTreeSet<u32>,
     pub live_cold: BTreeSet<u32>,
