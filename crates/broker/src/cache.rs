@@ -6,6 +6,7 @@
 //!
 //! At most one read covers a place of the log: who wants something that is under way just joins.
 
+use crate::directory::Directory;
 use crate::effects::{Effects, Read};
 use crate::queue::QueueRef;
 use bowline_model::{BlockRef, Lsn, Millis};
@@ -19,6 +20,11 @@ const RETRY_MS: u64 = 1000;
 /// Blocks that one read may bring.
 const BLOCKS_MAX: u32 = 4096;
 
+/// What directories of blocks may take, as a part of what blocks may take.
+const DIRECTORY_SHARE: usize = 16;
+
+type ByLsn<T> = HashMap<Lsn, T, foldhash::fast::FixedState>;
+
 /// Who waits for a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reader {
@@ -29,9 +35,11 @@ pub(crate) enum Reader {
 
 #[derive(Debug)]
 pub(crate) struct Cache {
-    resident: HashMap<Lsn, BlockRef, foldhash::fast::FixedState>,
+    resident: ByLsn<BlockRef>,
     tail: Ring,
     ahead: Ring,
+    directories: ByLsn<Directory>,
+    mapped: Ring,
     reads: Vec<Outstanding>,
     /// Blocks that could not be read; forgotten now and then, so that it is tried again.
     unreadable: BTreeSet<Lsn>,
@@ -59,6 +67,8 @@ impl Cache {
             resident: HashMap::default(),
             tail: Ring::new(tail_bytes_max),
             ahead: Ring::new(ahead_bytes_max),
+            directories: HashMap::default(),
+            mapped: Ring::new(((tail_bytes_max + ahead_bytes_max) / DIRECTORY_SHARE).max(64 * 1024)),
             reads: Vec::new(),
             unreadable: BTreeSet::new(),
             retry_at: None,
@@ -79,10 +89,21 @@ impl Cache {
         self.resident.contains_key(&lsn)
     }
 
+    /// What lies where in the block at `lsn`, if that is resident. Made when it is first asked for.
+    pub fn directory(&mut self, lsn: Lsn) -> Option<&Directory> {
+        if !self.directories.contains_key(&lsn) {
+            let directory = Directory::new(self.resident.get(&lsn)?);
+            let bytes = directory.bytes();
+            self.mapped.make_room(&mut self.directories, bytes);
+            self.mapped.insert(&mut self.directories, lsn, bytes, directory);
+        }
+        self.directories.get(&lsn)
+    }
+
     /// A block that was just written.
     pub fn insert_tail(&mut self, block: BlockRef) {
         self.tail.make_room(&mut self.resident, block.payload.len());
-        self.tail.insert(&mut self.resident, block);
+        self.tail.insert(&mut self.resident, block.lsn, block.payload.len(), block);
     }
 
     /// Asks for the block at `lsn` and, with one read, for those that begin within `ahead` bytes behind it. False
@@ -116,7 +137,7 @@ impl Cache {
         self.ahead.make_room(&mut self.resident, fresh.iter().map(|b| b.payload.len()).sum());
         for block in fresh {
             // It stays among the unreadable until all who gave it up try again.
-            self.ahead.insert(&mut self.resident, block);
+            self.ahead.insert(&mut self.resident, block.lsn, block.payload.len(), block);
         }
         readers
     }
@@ -155,16 +176,15 @@ impl Ring {
         Ring { order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    fn insert(&mut self, resident: &mut HashMap<Lsn, BlockRef, foldhash::fast::FixedState>, block: BlockRef) {
-        let (lsn, len) = (block.lsn, block.payload.len());
-        if resident.insert(lsn, block).is_none() {
+    fn insert<T>(&mut self, resident: &mut ByLsn<T>, lsn: Lsn, len: usize, what: T) {
+        if resident.insert(lsn, what).is_none() {
             self.order.push_back((lsn, len));
             self.bytes += len;
         }
     }
 
     /// Evicts the oldest until `len` more bytes fit the budget. What does not fit at all is taken alone.
-    fn make_room(&mut self, resident: &mut HashMap<Lsn, BlockRef, foldhash::fast::FixedState>, len: usize) {
+    fn make_room<T>(&mut self, resident: &mut ByLsn<T>, len: usize) {
         while self.bytes + len > self.bytes_max
             && let Some((lsn, len)) = self.order.pop_front()
         {

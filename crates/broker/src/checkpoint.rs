@@ -7,7 +7,7 @@
 //!               next number | horizon | suspect below | acked | rejected | purged
 //!               n | n × extent
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
-//!               offset | count | bytes
+//!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
 //! ```
 
@@ -78,9 +78,7 @@ fn write_extents(out: &mut Vec<u8>, index: &Index) {
     for extent in live {
         varint::put(out, zigzag(extent.lsn.0.wrapping_sub(lsn.0) as i64));
         varint::put(out, extent.first - end);
-        varint::put(out, u64::from(extent.offset));
         varint::put(out, u64::from(extent.count));
-        varint::put(out, u64::from(extent.bytes));
         let runs = index.settled_runs(extent);
         varint::put(out, runs.len() as u64);
         let mut at = 0;
@@ -100,12 +98,12 @@ fn read_extents(input: &mut &[u8], next_seq: u64, segments: &mut Segments) -> Re
     for _ in 0..take(input)? {
         lsn = Lsn(lsn.0.wrapping_add(unzigzag(take(input)?) as u64));
         let first = end.checked_add(take(input)?).ok_or(RestoreError::Malformed)?;
-        let (offset, count, bytes) = (take_u32(input)?, take_u32(input)?, take_u32(input)?);
+        let count = take_u32(input)?;
         end = first.checked_add(u64::from(count)).ok_or(RestoreError::Malformed)?;
         if count == 0 || end > next_seq || lsn.is_volatile() {
             return Err(RestoreError::Malformed);
         }
-        index.append(Extent { lsn, first, offset, count, live: count, bytes }, segments);
+        index.append(Extent { lsn, first, count, live: count }, segments);
         let mut at = first;
         for _ in 0..take(input)? {
             let run = at.checked_add(take(input)?).ok_or(RestoreError::Malformed)?;

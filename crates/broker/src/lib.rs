@@ -20,6 +20,7 @@
 
 mod cache;
 mod checkpoint;
+mod directory;
 mod effects;
 mod proposal;
 mod queue;

@@ -67,7 +67,7 @@ pub struct Stats {
     pub consumers: u64,
     pub ready: u64,
     pub unacked: u64,
-    /// Index entries of queues (32 bytes each).
+    /// Index entries of queues (24 bytes each).
     pub extents: u64,
     /// Bytes of blocks in the cache: written lately, and read back.
     pub tail_bytes: u64,

@@ -453,3 +453,16 @@ fn a_large_block_is_resolved_in_parts_and_settled_in_any_order() {
     world.subscribe(A, 2, 8, 0);
     assert_eq!(delivered(&mut world).len(), 5_000);
 }
+
+#[test]
+fn messages_before_their_queue_are_nobodys() {
+    let mut world = World::new();
+    world.publish(A, &[7], &[b"early"]);
+    world.handle(0, Request::Provision(Provision::Queue(queue(7))));
+    world.publish(A, &[7], &[b"a", b"b"]);
+    assert!(world.seal() && !world.seal(), "all in one block");
+    world.commit();
+    world.crash(0, None);
+    world.subscribe(B, 1, 7, 0);
+    assert_eq!(bodies(&delivered(&mut world)), ["a", "b"]);
+}

@@ -230,8 +230,7 @@ impl Dispatch<'_> {
         {
             return Next::Message { message, source: Source::Volatile, redelivered: false };
         }
-        let cache = &*self.cache;
-        match queue.fresh.peek(queue.at.id, &queue.index, |lsn| cache.get(lsn).map(|block| &**block)) {
+        match queue.fresh.peek(queue.at.id, &queue.index, self.cache) {
             Peek::Ready(message) if !queue.survives || queue.horizon.covers(message.seq) => {
                 let redelivered = queue.horizon.is_suspect(message.seq);
                 Next::Message { message, source: Source::Fresh, redelivered }

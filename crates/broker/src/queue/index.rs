@@ -2,7 +2,7 @@
 //!
 //! Messages are numbered densely by `next_seq`. An [`Extent`] stands for all messages of the queue in one block;
 //! extents are ascending in number. A settled message is known by its absence from the live extents, or below
-//! `head`, or by a bit in its extent's set. So the cost of a backlog is 32 bytes per (queue, block), plus one bit
+//! `head`, or by a bit in its extent's set. So the cost of a backlog is 24 bytes per (queue, block), plus one bit
 //! per message of those extents that were settled out of order; gaps cost nothing.
 //!
 //! Invariants: an extent is counted in [`Segments`] exactly while `live > 0`; `live` is the number of its messages
@@ -20,13 +20,9 @@ pub(crate) struct Extent {
     pub lsn: Lsn,
     /// Number of the first message.
     pub first: u64,
-    /// Where the first message's record begins in the block's payload.
-    pub offset: u32,
     pub count: u32,
     /// Not settled yet; 0 marks a dead extent between live ones, to be swept.
     pub live: u32,
-    /// From `offset` to the end of the last message's record.
-    pub bytes: u32,
 }
 
 impl Extent {
@@ -35,7 +31,7 @@ impl Extent {
     }
 }
 
-const _: () = assert!(std::mem::size_of::<Extent>() == 32);
+const _: () = assert!(size_of::<Extent>() == 24);
 
 /// Dead extents between live ones are swept when they are more than half, and more than this.
 const SWEEP_MIN: usize = 32;
@@ -68,9 +64,9 @@ impl Index {
         self.extents.len()
     }
 
-    /// Numbers a message that lies at `offset` of block `lsn`. Blocks come in log order, messages in block order.
+    /// Numbers a message of block `lsn`. Blocks come in log order, messages in block order.
     #[inline]
-    pub fn push(&mut self, lsn: Lsn, offset: u32, len: u32, segments: &mut Segments) -> u64 {
+    pub fn push(&mut self, lsn: Lsn, segments: &mut Segments) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.live += 1;
@@ -83,10 +79,9 @@ impl Index {
                 );
                 last.count += 1;
                 last.live += 1;
-                last.bytes = offset + len - last.offset;
             }
             _ => {
-                self.extents.push_back(Extent { lsn, first: seq, offset, count: 1, live: 1, bytes: len });
+                self.extents.push_back(Extent { lsn, first: seq, count: 1, live: 1 });
                 segments.add(lsn);
             }
         }

@@ -19,7 +19,7 @@ impl Queues {
         for id in record::publish_queues(record.body).into_iter().flatten() {
             let Some(at) = self.find(QueueId(id)) else { continue };
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
-            let seq = queue.index.push(block.lsn, record.offset, record.len, &mut self.segments);
+            let seq = queue.index.push(block.lsn, &mut self.segments);
             let eager = queue.is_wanted();
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, eager);

@@ -16,7 +16,7 @@ pub(crate) struct Unsettled {
     pub queue: QueueRef,
 }
 
-const _: () = assert!(std::mem::size_of::<Unsettled>() == 32);
+const _: () = assert!(size_of::<Unsettled>() == 32);
 
 /// The deque is thinned when it is longer than twice its content and this.
 const THIN_MIN: usize = 256;

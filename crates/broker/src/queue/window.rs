@@ -6,11 +6,13 @@
 //!  ───────────────┬──────────────────────┬──────────────────────►
 //!             dispatched              resolved              next_seq
 //! ```
-//! At the tail, `apply` pushes straight into the window. A backlog is resolved later, by walking its blocks.
+//! At the tail, `apply` pushes straight into the window. A backlog is resolved later, with the
+//! blocks' directories.
 
-use super::index::Index;
-use bowline_model::record::{self, Kind};
-use bowline_model::{Block, Lsn, QueueId};
+use super::index::{Extent, Index, SettledIn};
+use crate::cache::Cache;
+use crate::directory::Entry;
+use bowline_model::{Lsn, QueueId};
 use std::collections::VecDeque;
 
 /// Where a message lies.
@@ -40,15 +42,6 @@ pub(crate) struct Fresh {
     resolved: u64,
     /// Live messages at or above `dispatched`.
     ready: u64,
-    resume: Option<Resume>,
-}
-
-/// Where resolving stopped within a block: the record at `offset` is the first that may hold message `seq`.
-#[derive(Clone, Copy, Debug)]
-struct Resume {
-    lsn: Lsn,
-    offset: u32,
-    seq: u64,
 }
 
 /// What the window has to say about the next fresh message.
@@ -102,11 +95,11 @@ impl Fresh {
 
     /// The next fresh message; resolves some more when the window is empty.
     #[inline]
-    pub fn peek<'b>(&mut self, id: QueueId, index: &Index, block: impl Fn(Lsn) -> Option<&'b Block>) -> Peek {
+    pub fn peek(&mut self, id: QueueId, index: &Index, cache: &mut Cache) -> Peek {
         match self.window.front() {
             Some(message) => Peek::Ready(*message),
             None if self.ready == 0 => Peek::None,
-            None => self.refill(id, index, block),
+            None => self.refill(id, index, cache),
         }
     }
 
@@ -131,7 +124,6 @@ impl Fresh {
         self.resolved = index.next_seq();
         self.ready = 0;
         self.window = VecDeque::new();
-        self.resume = None;
         skipped
     }
 
@@ -156,14 +148,18 @@ impl Fresh {
     }
 
     #[cold]
-    fn refill<'b>(&mut self, id: QueueId, index: &Index, block: impl Fn(Lsn) -> Option<&'b Block>) -> Peek {
+    fn refill(&mut self, id: QueueId, index: &Index, cache: &mut Cache) -> Peek {
         let mut i = index.position(self.resolved);
         while let Some(extent) = index.extent(i) {
             if extent.live > 0 {
-                let Some(block) = block(extent.lsn) else { return Peek::Missing(extent.lsn) };
-                if !self.resolve(id, index, i, block) {
+                let Some(directory) = cache.directory(extent.lsn) else { return Peek::Missing(extent.lsn) };
+                let entries = directory.of(id);
+                // There may be more: the block's first messages may have come before the queue was created in it.
+                let Some(before) = entries.len().checked_sub(extent.count as usize) else {
                     return Peek::Inconsistent(extent.lsn);
-                }
+                };
+                let entries = &entries[before..];
+                self.resolve(extent, index.settled_in(extent), entries);
             }
             if let Some(message) = self.window.front() {
                 return Peek::Ready(*message);
@@ -175,43 +171,19 @@ impl Fresh {
         Peek::None
     }
 
-    /// Moves up to about [`REFILL`] messages of extent `i` into the window. False if the extent is not in `block`.
-    fn resolve(&mut self, id: QueueId, index: &Index, i: usize, block: &Block) -> bool {
-        let Some(extent) = index.extent(i) else { return true };
-        let settled = index.settled_in(extent);
-        let (mut seq, offset) = match self.resume {
-            Some(at) if at.lsn == extent.lsn && (extent.first..=self.resolved).contains(&at.seq) => {
-                (at.seq, at.offset)
-            }
-            _ => (extent.first, extent.offset),
-        };
-        let want = self.window.len() + REFILL;
-        for record in record::iter_from(&block.payload, offset) {
-            let Ok(record) = record else { break };
-            if self.window.len() >= want {
-                self.resume = Some(Resume { lsn: extent.lsn, offset: record.offset, seq });
-                self.resolved = self.resolved.max(seq);
-                return true;
-            }
-            if record.kind != Kind::Publish {
+    /// Moves up to [`REFILL`] messages of `extent` into the window, which is empty.
+    fn resolve(&mut self, extent: &Extent, settled: SettledIn<'_>, entries: &[Entry]) {
+        let from = self.resolved.max(extent.first);
+        self.resolved = extent.end();
+        for (seq, entry) in (from..).zip(&entries[(from - extent.first) as usize..]) {
+            if settled.contains(seq) {
                 continue;
             }
-            let Some(queues) = record::publish_queues(record.body) else { break };
-            for _ in queues.filter(|&q| q == id.0) {
-                if seq >= self.resolved && !settled.contains(seq) {
-                    let (offset, len) = (record.offset, record.len);
-                    self.window.push_back(MessageRef { seq, lsn: extent.lsn, offset, len });
-                }
-                seq += 1;
+            if self.window.len() == REFILL {
+                self.resolved = seq;
+                return;
             }
-            if seq >= extent.end() {
-                self.resolved = extent.end();
-                self.resume = None;
-                return true;
-            }
+            self.window.push_back(MessageRef { seq, lsn: extent.lsn, offset: entry.offset, len: entry.len });
         }
-        // The records ended before the extent did. What was found is not to be trusted either.
-        self.window.clear();
-        false
     }
 }
