@@ -168,9 +168,7 @@ impl LogCore {
     }
 
     pub fn place(&mut self, append: Append) -> Result<Lsn, AppendError> {
-        if self.closing {
-            return Err(AppendError::NotStarted);
-        }
+        self.check_open()?;
         if let Some(expected) = self.shards.expected(append.shard)
             && expected != append.index
         {
@@ -188,9 +186,7 @@ impl LogCore {
 
     /// Places a record that voids the entries of `shard` from `from_index` on.
     pub fn place_truncate(&mut self, shard: ShardId, from_index: u64) -> Result<Lsn, AppendError> {
-        if self.closing {
-            return Err(AppendError::NotStarted);
-        }
+        self.check_open()?;
         let lsn = self.put(own_block(shard, Kind::Truncate, &from_index.to_le_bytes()), 0)?;
         self.shards.truncate(shard, from_index);
         self.sealed = false;
@@ -359,6 +355,14 @@ impl LogCore {
 
     pub fn unprepared_rolls(&self) -> u64 {
         self.unprepared_rolls
+    }
+
+    fn check_open(&self) -> Result<(), AppendError> {
+        match &self.poisoned {
+            Some(fatal) => Err(fatal.clone().into()),
+            None if self.closing => Err(AppendError::NotStarted),
+            None => Ok(()),
+        }
     }
 
     fn put(&mut self, append: Append, flags: u16) -> Result<Lsn, AppendError> {

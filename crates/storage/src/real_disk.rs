@@ -56,6 +56,11 @@ impl RealDisk {
         Ok(RealDisk { root, way, read_only: false, _lock: Some(lock) })
     }
 
+    /// Opens an existing directory without locking it: for files that are nobody's data.
+    pub(crate) fn unlocked(root: &Path) -> Result<RealDisk, DiskError> {
+        Ok(RealDisk { root: root.to_path_buf(), way: probe(root)?, read_only: false, _lock: None })
+    }
+
     /// Opens the directory for looking only: takes no lock and changes nothing. What a running node
     /// writes meanwhile may be seen half done.
     pub fn open_read_only(root: impl AsRef<Path>) -> RealDisk {
