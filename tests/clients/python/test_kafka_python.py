@@ -1,6 +1,7 @@
 """What Kafka users do, with kafka-python."""
 
 import json
+import threading
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -74,31 +75,25 @@ def test_a_group_shares_partitions_and_resumes(broker, name):
         p.send(name, str(i).encode(), partition=i % 4)
     p.flush()
     group = dict(group_id=name, enable_auto_commit=False, session_timeout_ms=10_000, heartbeat_interval_ms=500)
-    one, two = consumer(broker, name, **group), consumer(broker, name, **group)
+    stop, got, assigned = threading.Event(), [], {}
 
-    def settled():
-        one.poll(100)
-        two.poll(100)
-        return len(one.assignment()) == 2 and len(two.assignment()) == 2
-
-    eventually(settled, timeout=40)
-    assert one.assignment() | two.assignment() == {TopicPartition(name, i) for i in range(4)}
-    one.seek_to_beginning()
-    two.seek_to_beginning()
-    got = []
-
-    def all_there():
-        for c in (one, two):
+    def read(i):
+        c = consumer(broker, name, **group)
+        while not stop.is_set():
             for records in c.poll(200).values():
-                got.extend(r.value for r in records)
-        return len(got) >= 100
+                got.extend(int(r.value) for r in records)
+            assigned[i] = c.assignment()
+        c.commit()
+        c.close()
 
-    eventually(all_there)
-    assert sorted(map(int, got)) == list(range(100))
-    one.commit()
-    two.commit()
-    one.close()
-    two.close()
+    readers = [threading.Thread(target=read, args=(i,)) for i in range(2)]
+    [r.start() for r in readers]
+    try:
+        eventually(lambda: [len(a) for a in assigned.values()] == [2, 2] and len(set(got)) == 100, timeout=40)
+        assert assigned[0] | assigned[1] == {TopicPartition(name, i) for i in range(4)}
+    finally:
+        stop.set()
+        [r.join() for r in readers]
     for i in range(100, 120):
         p.send(name, str(i).encode(), partition=i % 4)
     p.flush()
@@ -135,7 +130,6 @@ def test_topics_are_created_grown_described_and_deleted(broker, name):
 
 
 def test_long_poll_is_woken_by_a_produce(broker, name):
-    import threading
     import time
 
     p = producer(broker)

@@ -500,16 +500,15 @@ def test_auto_ack_removes_at_delivery(channel, name):
 
 def test_confirmed_messages_survive_kill_9(own_broker, name):
     n = 1000
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.exchange_declare(name, "topic", durable=True)
-        channel.queue_declare(queue=name, durable=True)
-        channel.queue_bind(name, name, "k.#")
-        channel.queue_declare(queue=f"{name}-transient")
-        channel.confirm_delivery()
-        for i in range(n):
-            channel.basic_publish(name, f"k.{i % 7}", str(i), persistent(headers={"i": i}))
-        own_broker.restart(kill=True)
+    channel = connect(own_broker).channel()
+    channel.exchange_declare(name, "topic", durable=True)
+    channel.queue_declare(queue=name, durable=True)
+    channel.queue_bind(name, name, "k.#")
+    channel.queue_declare(queue=f"{name}-transient")
+    channel.confirm_delivery()
+    for i in range(n):
+        channel.basic_publish(name, f"k.{i % 7}", str(i), persistent(headers={"i": i}))
+    own_broker.restart(kill=True)
     with connect(own_broker) as connection:
         channel = connection.channel()
         assert channel.queue_declare(queue=name, durable=True, passive=True).method.message_count == n
@@ -544,15 +543,14 @@ def test_acknowledged_messages_stay_away_after_a_clean_restart(own_broker, name)
 
 
 def test_delivered_before_a_kill_means_redelivered_after(own_broker, name):
-    with connect(own_broker) as connection:
-        channel = connection.channel()
-        channel.queue_declare(queue=name, durable=True)
-        channel.confirm_delivery()
-        for i in range(5):
-            channel.basic_publish("", name, str(i), persistent())
-        for _ in range(3):
-            assert not channel.basic_get(name)[0].redelivered
-        own_broker.restart(kill=True)
+    channel = connect(own_broker).channel()
+    channel.queue_declare(queue=name, durable=True)
+    channel.confirm_delivery()
+    for i in range(5):
+        channel.basic_publish("", name, str(i), persistent())
+    for _ in range(3):
+        assert not channel.basic_get(name)[0].redelivered
+    own_broker.restart(kill=True)
     with connect(own_broker) as connection:
         got = drain(connection.channel(), name, 5)
         assert [g[2] for g in got] == [b"0", b"1", b"2", b"3", b"4"]
