@@ -6,7 +6,8 @@ use bowline_model::{Lsn, SessionId};
 /// Gathered over one or many calls; the caller drains it when it likes.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// In order. Deliveries of one dispatch round are one [`Event::Deliver`] per session.
+    /// In order for each session. Deliveries of one dispatch round are one [`Event::Deliver`] per session. A session
+    /// that has closed may still be mentioned.
     pub events: Vec<(SessionId, Event)>,
     /// For the meta shard, in order.
     pub meta: Vec<MetaEvent>,

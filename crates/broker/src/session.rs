@@ -9,6 +9,9 @@ use bowline_model::{BlockRef, ConsumerId, Lsn, SessionId};
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
 
+/// Room for so many deliveries is made at once, if there were as many in the last round.
+const ROUND_RESERVE_MAX: usize = 1024;
+
 /// A place in [`Sessions`]. Whoever keeps one belongs to the session and goes with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SessionSlot(u32);
@@ -19,6 +22,8 @@ pub(crate) struct Session {
     /// Bytes delivered and not yet reported as drained.
     outstanding: u64,
     round: Deliveries,
+    /// Deliveries in the last round: a guess at the next one.
+    usual_round: usize,
     consumers: HashMap<ConsumerId, ConsumerRef, foldhash::fast::FixedState>,
     channels: BTreeSet<(u16, ConsumerId)>,
     /// The consumer that was asked for last.
@@ -123,6 +128,7 @@ impl Sessions {
             let Some(block) = block() else { return false };
             if round.items.is_empty() {
                 self.touched.push(slot);
+                round.items.reserve(session.usual_round);
             }
             round.blocks.push(block);
         }
@@ -136,6 +142,7 @@ impl Sessions {
     pub fn flush(&mut self, fx: &mut Effects) {
         for slot in self.touched.drain(..) {
             if let Some(session) = &mut self.slots[slot.0 as usize] {
+                session.usual_round = session.round.items.len().min(ROUND_RESERVE_MAX);
                 fx.event(session.id, Event::Deliver(std::mem::take(&mut session.round)));
             }
         }
@@ -162,6 +169,7 @@ impl Session {
             id,
             outstanding: 0,
             round: Deliveries::default(),
+            usual_round: 0,
             consumers: HashMap::default(),
             channels: BTreeSet::new(),
             last: None,

@@ -119,7 +119,7 @@ impl Shard {
     pub fn handle(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
         let Shard { queues, streams, cache, proposals, .. } = self;
         match request {
-            Request::Propose(propose) => queues.propose(session, propose, proposals),
+            Request::Propose(propose) => queues.propose(session, propose, proposals, fx),
             Request::Volatile(batch) => queues.publish_volatile(now, session, batch, proposals, fx),
             Request::Settle(settles) => queues.settle(session, &settles),
             Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),

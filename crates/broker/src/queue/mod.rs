@@ -246,3 +246,6 @@ impl Queues {
         }
     }
 }
+
+// Queues may be many and most of them idle.
+const _: () = assert!(size_of::<Queue>() <= 1024);

@@ -1,15 +1,19 @@
 //! Messages come in: from committed blocks, or from volatile batches.
 
-use super::window::MessageRef;
-use super::{Queue, Queues};
+use super::window::{MessageRef, WINDOW_BUSY_MAX, WINDOW_MAX};
+use super::{Queue, Queues, volatile};
 use crate::effects::Effects;
 use crate::proposal::{Proposals, Waits};
 use crate::session::SessionSlot;
-use bowline_model::event::Event;
+use bowline_model::block::{BLOCK_PAYLOAD_HARD_MAX, BLOCK_PAYLOAD_SOFT_MAX};
+use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind, Record};
 use bowline_model::request::{Propose, Volatile, Want};
 use bowline_model::{Block, Millis, QueueId, SessionId};
 use bytes::Bytes;
+
+/// A batch is one block's at most, with room for housekeeping.
+const BATCH_BYTES_MAX: usize = BLOCK_PAYLOAD_HARD_MAX - 2 * BLOCK_PAYLOAD_SOFT_MAX;
 
 impl Queues {
     /// Applies a Publish record: the message gets its number in each queue that exists. True if any does.
@@ -20,10 +24,15 @@ impl Queues {
             let Some(at) = self.find(QueueId(id)) else { continue };
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
             let seq = queue.index.push(block.lsn, &mut self.segments);
-            let eager = queue.is_wanted();
+            let wanted = queue.is_wanted();
+            let room = match queue.ring.len() {
+                _ if wanted => WINDOW_MAX,
+                0 => 0,
+                _ => WINDOW_BUSY_MAX,
+            };
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
-            queue.fresh.push(message, eager);
-            if eager {
+            queue.fresh.push(message, room);
+            if wanted {
                 Queues::mark(&mut self.dirty, queue);
             }
             kept = true;
@@ -32,9 +41,29 @@ impl Queues {
     }
 
     /// A batch to be logged.
-    pub fn propose(&mut self, session: SessionId, propose: Propose, proposals: &mut Proposals) {
+    pub fn propose(
+        &mut self,
+        session: SessionId,
+        propose: Propose,
+        proposals: &mut Proposals,
+        fx: &mut Effects,
+    ) {
         let Propose { token, records, count, want } = propose;
         debug_assert_eq!(record::iter(&records).filter(|r| r.is_ok()).count(), count as usize);
+        if records.len() > BATCH_BYTES_MAX {
+            // Sessions bound what they send; whoever forgot to must not stop the shard.
+            debug_assert!(false, "a batch of {} bytes", records.len());
+            return fx.event(session, Event::Failed { token, reason: Failure::Stopping });
+        }
+        if records.is_empty() {
+            return fx.event(
+                session,
+                match want {
+                    Want::Done => Event::Done { token },
+                    Want::Appended => Event::Appended { token, results: Vec::new() },
+                },
+            );
+        }
         let slot = self.sessions.open(session);
         self.sessions.proposed(slot);
         let waits = match want {
@@ -55,15 +84,16 @@ impl Queues {
         fx: &mut Effects,
     ) {
         let slot = self.sessions.open(session);
-        if !self.volatile.has_room(batch.records.len()) {
+        let cost = volatile::cost(&batch.records, batch.count);
+        if !self.volatile.has_room(cost) {
             self.sessions.proposed(slot);
             proposals.append(&batch.records, batch.count, true, Some(Waits::Overflow { session }));
             fx.event(session, Event::Done { token: batch.token });
         } else if self.sessions[slot].may_overtake() {
-            self.enqueue_volatile(now, batch.records);
+            self.enqueue_volatile(now, batch.records, cost);
             fx.event(session, Event::Done { token: batch.token });
         } else {
-            self.volatile.reserve(batch.records.len());
+            self.volatile.reserve(cost);
             self.sessions[slot].hold(batch);
         }
     }
@@ -78,8 +108,9 @@ impl Queues {
     fn release_held(&mut self, now: Millis, slot: SessionSlot, fx: &mut Effects) {
         let mut any = false;
         while let Some(batch) = self.sessions.next_held(slot) {
-            self.volatile.unreserve(batch.records.len());
-            self.enqueue_volatile(now, batch.records);
+            let cost = volatile::cost(&batch.records, batch.count);
+            self.volatile.unreserve(cost);
+            self.enqueue_volatile(now, batch.records, cost);
             fx.event(self.sessions[slot].id, Event::Done { token: batch.token });
             any = true;
         }
@@ -88,8 +119,8 @@ impl Queues {
         }
     }
 
-    fn enqueue_volatile(&mut self, now: Millis, records: Bytes) {
-        let block = self.volatile.store(self.shard, now, records);
+    fn enqueue_volatile(&mut self, now: Millis, records: Bytes, cost: usize) {
+        let block = self.volatile.store(self.shard, now, records, cost);
         for record in record::iter(&block.payload) {
             let Ok(record) = record else { break };
             if record.kind != Kind::Publish {

@@ -2,7 +2,8 @@
 //!
 //! A session's batch is kept as one block under a slot; its messages are referred to like any others, by
 //! `(lsn, offset, len)` with a volatile [`Lsn`]. The block goes when its last message in its last queue has gone.
-//! Memory is counted in whole batches, because that is what one forgotten message holds.
+//! Memory is counted in whole batches, because that is what one forgotten message holds, with an allowance for each
+//! message's references.
 
 use super::returned::Place;
 use super::window::MessageRef;
@@ -26,6 +27,7 @@ struct Slot {
     batch: u64,
     /// Messages times queues that are not settled yet.
     live: u32,
+    cost: usize,
 }
 
 impl VolatileStore {
@@ -37,32 +39,33 @@ impl VolatileStore {
         self.bytes
     }
 
-    /// Whether a batch of `len` bytes would stay within the budget. Batches are counted when they are stored and
-    /// while they wait for their turn.
-    pub fn has_room(&self, len: usize) -> bool {
-        self.bytes + len <= self.bytes_max
+    /// Whether a batch would stay within the budget. Batches are counted when they are stored and while they wait
+    /// for their turn.
+    pub fn has_room(&self, cost: usize) -> bool {
+        self.bytes + cost <= self.bytes_max
     }
 
     /// Counts a batch that waits outside. Undone by [`VolatileStore::unreserve`].
-    pub fn reserve(&mut self, len: usize) {
-        self.bytes += len;
+    pub fn reserve(&mut self, cost: usize) {
+        self.bytes += cost;
     }
 
-    pub fn unreserve(&mut self, len: usize) {
-        self.bytes -= len;
+    pub fn unreserve(&mut self, cost: usize) {
+        self.bytes -= cost;
     }
 
     /// Keeps a batch. The caller holds it by one live message until it has enqueued them all, and then calls
     /// [`VolatileStore::release`] for it.
-    pub fn store(&mut self, shard: ShardId, stamp: Millis, payload: Bytes) -> BlockRef {
-        self.bytes += payload.len();
+    pub fn store(&mut self, shard: ShardId, stamp: Millis, payload: Bytes, cost: usize) -> BlockRef {
+        self.bytes += cost;
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { block: None, batch: 0, live: 0 });
+            self.slots.push(Slot { block: None, batch: 0, live: 0, cost: 0 });
             self.slots.len() as u32 - 1
         });
         let lsn = Lsn::volatile(slot);
         let block = Arc::new(Block { lsn, shard, term: 0, index: 0, stamp, payload });
-        self.slots[slot as usize] = Slot { block: Some(block.clone()), batch: self.next_batch, live: 1 };
+        let kept = Some(block.clone());
+        self.slots[slot as usize] = Slot { block: kept, batch: self.next_batch, live: 1, cost };
         self.next_batch += 1;
         block
     }
@@ -79,7 +82,8 @@ impl VolatileStore {
         let entry = &mut self.slots[slot(lsn)];
         entry.live -= 1;
         if entry.live == 0 {
-            self.bytes -= entry.block.take().map_or(0, |block| block.payload.len());
+            entry.block = None;
+            self.bytes -= entry.cost;
             self.free.push(slot(lsn) as u32);
         }
     }
@@ -95,6 +99,11 @@ impl VolatileStore {
         let batch = if message.lsn.is_volatile() { self.slots[slot(message.lsn)].batch } else { u64::MAX };
         Place { seq: message.seq, batch, offset: message.offset }
     }
+}
+
+/// What a batch of `count` messages takes, bytes.
+pub(crate) fn cost(records: &Bytes, count: u32) -> usize {
+    records.len() + count as usize * size_of::<MessageRef>()
 }
 
 fn slot(lsn: Lsn) -> usize {

@@ -28,8 +28,8 @@ pub(crate) struct MessageRef {
 
 /// The window takes this many when somebody is ready to consume …
 pub(crate) const WINDOW_MAX: usize = 4096;
-/// … and this many when all consumers are busy: enough to go on at once.
-const WINDOW_IDLE_MAX: usize = 256;
+/// … this many when all consumers are busy: enough to go on at once; and none when there are no consumers.
+pub(crate) const WINDOW_BUSY_MAX: usize = 256;
 /// Messages resolved from the index at a time.
 const REFILL: usize = 512;
 
@@ -72,11 +72,10 @@ impl Fresh {
         self.dispatched
     }
 
-    /// Message `message.seq` was just appended to the index. `eager`: somebody is ready to consume it.
+    /// Message `message.seq` was just appended to the index. The window may hold `room`.
     #[inline]
-    pub fn push(&mut self, message: MessageRef, eager: bool) {
+    pub fn push(&mut self, message: MessageRef, room: usize) {
         self.ready += 1;
-        let room = if eager { WINDOW_MAX } else { WINDOW_IDLE_MAX };
         if self.resolved == message.seq && self.window.len() < room {
             self.window.push_back(message);
             self.resolved = message.seq + 1;
@@ -142,7 +141,7 @@ impl Fresh {
 
     /// Gives memory back after a burst.
     pub fn relax(&mut self) {
-        if self.window.is_empty() && self.window.capacity() > 2 * WINDOW_IDLE_MAX {
+        if self.window.is_empty() && self.window.capacity() > 2 * WINDOW_BUSY_MAX {
             self.window = VecDeque::new();
         }
     }
