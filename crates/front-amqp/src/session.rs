@@ -52,6 +52,8 @@ pub struct Session {
     pub(crate) options: Arc<Options>,
     pub(crate) peer: Peer,
     pub(crate) phase: Phase,
+    /// Input cannot be understood any more and is thrown away.
+    is_deaf: bool,
     pub(crate) now: Now,
     pub(crate) chance: Chance,
     pub(crate) client: Client,
@@ -127,6 +129,7 @@ impl Session {
             options,
             peer,
             phase: Phase::Header,
+            is_deaf: false,
             now,
             chance: Chance::new(seed),
             client: Client::default(),
@@ -176,6 +179,9 @@ impl Session {
     pub fn input(&mut self, buf: &[u8], now: Now, broker: &mut dyn Broker) -> usize {
         self.now = now;
         self.heard_ms = now.elapsed_ms;
+        if self.is_deaf {
+            return buf.len();
+        }
         let mut used = 0;
         if self.phase == Phase::Header {
             match ProtocolHeader::parse(buf) {
@@ -194,10 +200,13 @@ impl Session {
                     used += consumed;
                     used += self.frame(frame, &buf[used..], broker);
                 }
-                Err(_) if matches!(self.phase, Phase::Closing { .. }) => {
-                    self.phase = Phase::Over;
+                Err(error) => {
+                    // The place of the next frame is lost: nothing more can be understood.
+                    self.is_deaf = true;
+                    used = buf.len();
+                    self.refuse_connection(error.into(), 0, broker);
+                    break;
                 }
-                Err(error) => self.refuse_connection(error.into(), 0, broker),
             }
         }
         self.finish(broker);
