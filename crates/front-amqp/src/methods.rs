@@ -252,8 +252,10 @@ impl Session {
             let Ok(Some((frame, consumed))) = split_frame(&backlog[used..], u32::MAX) else { break };
             used += consumed;
             used += self.frame(frame, &backlog[used..], broker);
-            let Some(channel) = self.channel_mut(number) else { return };
-            if channel.waiting.is_some() {
+            // The channel may have been closed, and opened again, by what its backlog held.
+            if let Some(channel) = self.channel_mut(number)
+                && channel.waiting.is_some()
+            {
                 channel.backlog.extend_from_slice(&backlog[used..]);
                 self.backlog_bytes += backlog.len() - used;
                 return;

@@ -550,7 +550,8 @@ fn heartbeats_and_silence() {
 
 #[test]
 fn wrong_turns() {
-    let cases: [(&str, fn(&mut Client)); 9] = [
+    type Wrong = fn(&mut Client);
+    let cases: [(&str, Wrong); 9] = [
         ("504, reply_text: \"CHANNEL_ERROR - expected 'channel.open'\"", |c| c.say(7, get("q"))),
         ("504, reply_text: \"CHANNEL_ERROR - second 'channel.open' seen\"", |c| c.say(1, ChannelOpen)),
         ("530, reply_text: \"NOT_ALLOWED - number of channels opened (3000)", |c| c.say(3000, ChannelOpen)),
