@@ -741,3 +741,29 @@ fn agrees_with_the_model_whatever_happens() {
         assert!(outcome.is_ok(), "seed {seed} (BOWLINE_SEED={seed} runs it alone)");
     }
 }
+
+#[test]
+fn a_damaged_checkpoint_is_refused_or_harmless() {
+    let mut test = Test::new(4);
+    while test.world.shard.checkpoint().len() < 400 {
+        test.step();
+    }
+    let bytes = test.world.shard.checkpoint();
+    let options = &test.world.options;
+    for cut in 0..bytes.len() {
+        assert!(Shard::restore(options.clone(), &bytes[..cut]).is_err(), "{cut}");
+    }
+    for byte in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[byte] ^= 1 << bit;
+            if let Ok(shard) = Shard::restore(options.clone(), &damaged) {
+                shard.stats();
+            }
+        }
+    }
+    let mut newer = bytes.clone();
+    newer[0] += 1;
+    let error = Shard::restore(options.clone(), &newer).map(|_| ()).unwrap_err();
+    assert_eq!(error, bowline_broker::RestoreError::Version(2));
+}

@@ -277,3 +277,70 @@ impl SettledIn<'_> {
         seq < self.head || self.bits.is_some_and(|bits| bits.get((seq - self.first) as u32))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn next(random: &mut u64, n: u64) -> u64 {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*random >> 33) % n
+    }
+
+    fn check(index: &Index, model: &BTreeSet<u64>, blocks: &BTreeMap<u64, Lsn>, segments: &Segments) {
+        assert_eq!(index.live(), model.len() as u64);
+        let extents: Vec<&Extent> = index.iter().filter(|e| e.live > 0).collect();
+        assert_eq!(index.extents_len() - extents.len(), index.dead);
+        let mut seen = BTreeSet::new();
+        for extent in &extents {
+            let settled = index.settled_in(extent);
+            let live: Vec<u64> = (extent.first..extent.end()).filter(|seq| !settled.contains(*seq)).collect();
+            assert_eq!(live.len(), extent.live as usize);
+            assert!(live.iter().all(|seq| blocks[seq] == extent.lsn));
+            let gone: u32 = index.settled_runs(extent).iter().map(|(_, count)| count).sum();
+            assert_eq!(gone, extent.count - extent.live);
+            seen.extend(live);
+        }
+        assert_eq!(&seen, model);
+        let mut expected = Segments::default();
+        extents.iter().for_each(|e| expected.add(e.lsn));
+        assert_eq!(segments, &expected);
+    }
+
+    #[test]
+    fn agrees_with_a_plain_set_in_any_order_of_settling() {
+        for seed in 1..40u64 {
+            let mut random = seed;
+            let (mut index, mut segments) = (Index::default(), Segments::default());
+            let (mut model, mut blocks) = (BTreeSet::new(), BTreeMap::new());
+            for step in 0..400u64 {
+                let lsn = Lsn::new((step / 20) as u32, step as u32);
+                for _ in 0..next(&mut random, 6) * next(&mut random, 30) {
+                    let seq = index.push(lsn, &mut segments);
+                    model.insert(seq);
+                    blocks.insert(seq, lsn);
+                }
+                for _ in 0..next(&mut random, 8) {
+                    let lowest = model.first().copied().unwrap_or(0);
+                    let reach = [3, 50, 2_000][next(&mut random, 3) as usize];
+                    let in_order = seed % 3 == 0 || next(&mut random, 3) == 0;
+                    let first = if in_order { lowest } else { lowest + next(&mut random, reach) };
+                    let longest = [1, 20, 200][next(&mut random, 3) as usize];
+                    let count = 1 + next(&mut random, longest);
+                    let gone: Vec<u64> = model.range(first..first + count).copied().collect();
+                    assert_eq!(index.live_between(first, first + count), gone.len() as u64);
+                    assert_eq!(index.settle(first, count, &mut segments), gone.len() as u64);
+                    gone.iter().for_each(|seq| assert!(model.remove(seq)));
+                    assert_eq!(index.settle(first, count, &mut segments), 0, "once is enough");
+                    let at = lowest + next(&mut random, reach);
+                    assert_eq!(index.first_live(at), model.range(at..).next().copied());
+                }
+                check(&index, &model, &blocks, &segments);
+            }
+            assert!(index.dead <= SWEEP_MIN.max(index.extents_len()));
+            index.clear(&mut segments);
+            check(&index, &BTreeSet::new(), &blocks, &segments);
+        }
+    }
+}
