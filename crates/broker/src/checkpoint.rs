@@ -59,7 +59,7 @@ pub(crate) fn read(
         let spec = input.split_off(..len.ok_or(RestoreError::Malformed)?).ok_or(RestoreError::Malformed)?;
         let spec: QueueSpec = postcard::from_bytes(spec).map_err(|_| RestoreError::Malformed)?;
         let next_seq = take(input)?;
-        let horizon = Horizon::new(take(input)?, take(input)?);
+        let horizon = Horizon::new(take(input)?, take(input)?, queues.horizon_margin);
         let settled = [take(input)?, take(input)?, take(input)?];
         let index = read_extents(input, next_seq, &mut queues.segments)?;
         if queues.queue(spec.queue).is_some() {

@@ -22,6 +22,9 @@ pub struct Options {
     pub readahead_bytes: usize,
     /// Messages that live in memory only, bytes of their batches; beyond it they are logged.
     pub volatile_bytes: usize,
+    /// Delivery is reserved this many messages ahead in the log (and more if that proves too few). After a crash,
+    /// up to as many messages per queue carry the redelivered flag though nobody has seen them. ≥ 1.
+    pub horizon_margin: u64,
     pub stream: bowline_stream::Options,
 }
 
@@ -33,6 +36,7 @@ impl Options {
             cache_bytes: 64 << 20,
             readahead_bytes: 32 << 20,
             volatile_bytes: 64 << 20,
+            horizon_margin: 16 * 1024,
             stream: bowline_stream::Options::default(),
         }
     }
@@ -106,7 +110,7 @@ impl Shard {
     pub fn new(options: Options) -> Shard {
         Shard {
             applied: (0, 0),
-            queues: Queues::new(options.shard, options.volatile_bytes),
+            queues: Queues::new(options.shard, options.volatile_bytes, options.horizon_margin.max(1)),
             streams: Streams::new(options.stream.clone()),
             cache: Cache::new(options.cache_bytes, options.readahead_bytes),
             proposals: Proposals::new(),
@@ -315,7 +319,7 @@ impl Shard {
                 queues.drop_queue(queue, if_unused, if_empty, proposals, fx);
             }
             Provision::Partition(spec) => streams.provision(&spec, proposals, fx),
-            Provision::DropPartition { partition } => streams.drop_partition(partition, proposals, fx),
+            Provision::DropPartition { partition } => streams.drop_partition(partition, proposals),
             Provision::Reconcile { queues: specs, partitions } => {
                 queues.reconcile(&specs, proposals);
                 streams.reconcile(&partitions, proposals);

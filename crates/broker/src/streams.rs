@@ -81,13 +81,11 @@ impl Streams {
     }
 
     /// Drops a partition. Answered by `PartitionDropped`.
-    pub fn drop_partition(&mut self, id: PartitionId, proposals: &mut Proposals, fx: &mut Effects) {
-        match self.stream.partitions.spec(id).map(|spec| spec.topic_name.clone()) {
-            None => fx.meta.push(MetaEvent::PartitionDropped { partition: id }),
-            Some(topic) => {
-                propose(Kind::PartitionDelete, &id, proposals, Some(Waits::PartitionDropped(id)));
-                self.stream.groups.topic_deleted(&topic, &mut self.out);
-            }
+    pub fn drop_partition(&mut self, id: PartitionId, proposals: &mut Proposals) {
+        // Even if it is not here it may be under way; what the log says last holds.
+        propose(Kind::PartitionDelete, &id, proposals, Some(Waits::PartitionDropped(id)));
+        if let Some(topic) = self.stream.partitions.spec(id).map(|spec| spec.topic_name.clone()) {
+            self.stream.groups.topic_deleted(&topic, &mut self.out);
         }
     }
 

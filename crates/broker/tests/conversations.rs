@@ -466,3 +466,51 @@ fn messages_before_their_queue_are_nobodys() {
     world.subscribe(B, 1, 7, 0);
     assert_eq!(bodies(&delivered(&mut world)), ["a", "b"]);
 }
+
+#[test]
+fn the_horizon_moves_along_wherever_the_queue_is() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    let many: Vec<&[u8]> = vec![b"x"; 30_000];
+    let consume = |world: &mut World, session: u64| {
+        let mut seen = Vec::new();
+        loop {
+            let round = delivered(world);
+            let Some(last) = round.last() else { return seen };
+            world.settle(session, 1, 0, last.number + 1, Outcome::Acked);
+            seen.extend(round);
+        }
+    };
+    world.publish(A, &[7], &[b"first"]);
+    world.publish(A, &[7], &many);
+    world.subscribe(B, 1, 7, 5_000);
+    assert_eq!(consume(&mut world, B).len(), 30_001);
+    // Far above what any record has reserved, and never delivered.
+    world.handle(B, Request::CloseSession);
+    world.publish(A, &[7], &many);
+    world.publish(A, &[7], &many);
+    world.settle_down();
+    world.handle(A, Request::Purge { token: Token(77), queue: QueueId(7) });
+    world.publish(A, &[7], &many);
+    world.settle_down();
+    world.crash(0, None);
+    world.subscribe(B, 1, 7, 5_000);
+    let seen = consume(&mut world, B);
+    assert_eq!(seen.len(), 30_000);
+    assert!(seen.iter().all(|s| !s.redelivered), "nobody can have seen them");
+    assert_eq!(world.shard.stats().ready, 0);
+}
+
+#[test]
+fn a_queue_dropped_before_it_is_there_does_not_come_back() {
+    let mut world = World::new();
+    world.handle(0, Request::Provision(Provision::Queue(queue(7))));
+    let drop = Provision::DropQueue { queue: QueueId(7), if_unused: false, if_empty: false };
+    world.handle(0, Request::Provision(drop));
+    world.settle_down();
+    assert_eq!(world.shard.stats().queues, 0);
+    assert!(matches!(
+        world.meta[..],
+        [MetaEvent::QueueReady { .. }, MetaEvent::QueueDropped { result: Ok(0), .. }]
+    ));
+}

@@ -154,7 +154,9 @@ impl Test {
         // Often there is hardly any memory, so that blocks have to be read back.
         let cache_bytes = [0, 2_000, 1 << 20][random.below(3) as usize];
         let readahead_bytes = [0, 5_000, 1 << 20][random.below(3) as usize];
-        let options = Options { cache_bytes, readahead_bytes, ..Options::new(SHARD) };
+        // A short reach makes the horizon matter all the time.
+        let horizon_margin = [1, 4, 16 * 1024][random.below(3) as usize];
+        let options = Options { cache_bytes, readahead_bytes, horizon_margin, ..Options::new(SHARD) };
         let mut test = Test {
             world: World::with(options),
             random,

@@ -112,7 +112,7 @@ impl Dispatch<'_> {
             self.serve_consumers(queue);
         }
         if queue.fresh.dispatched() != before {
-            self.housekeeping.reserve(queue, false);
+            self.housekeeping.reserve(queue, queue.fresh.dispatched(), false);
             self.read_ahead(queue);
             queue.fresh.relax();
         }
@@ -235,9 +235,9 @@ impl Dispatch<'_> {
                 let redelivered = queue.horizon.is_suspect(message.seq);
                 Next::Message { message, source: Source::Fresh, redelivered }
             }
-            Peek::Ready(_) => {
+            Peek::Ready(message) => {
                 queue.horizon.ran_out();
-                self.housekeeping.reserve(queue, true);
+                self.housekeeping.reserve(queue, message.seq, true);
                 Next::Blocked
             }
             Peek::None => Next::Nothing,

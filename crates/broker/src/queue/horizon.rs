@@ -5,8 +5,6 @@
 //! delivered with the flag. Horizons are reserved thousands ahead. A queue that does not outlive the process needs
 //! none.
 
-/// A horizon is reserved at least this far ahead of what was handed out.
-const MARGIN_MIN: u64 = 16 * 1024;
 /// The price of a large margin is flags on messages that nobody has seen, after a crash.
 const MARGIN_MAX: u64 = 4 * 1024 * 1024;
 
@@ -18,14 +16,17 @@ pub(crate) struct Horizon {
     suspect: u64,
     /// What the Horizon record that is under way reserves; 0 if none is.
     proposed: u64,
+    /// The message that the next Horizon record has to cover, and `margin` behind it.
+    wanted: u64,
     margin: u64,
     /// `reserved` when dispatch last ran into it.
     hit: u64,
 }
 
 impl Horizon {
-    pub fn new(reserved: u64, suspect: u64) -> Horizon {
-        Horizon { reserved, suspect, proposed: 0, margin: MARGIN_MIN, hit: reserved }
+    /// `margin`: how far ahead to reserve, at first.
+    pub fn new(reserved: u64, suspect: u64, margin: u64) -> Horizon {
+        Horizon { reserved, suspect, proposed: 0, wanted: 0, margin, hit: reserved }
     }
 
     pub fn reserved(&self) -> u64 {
@@ -48,10 +49,14 @@ impl Horizon {
         seq < self.suspect
     }
 
-    /// Whether it is time to reserve more, `dispatched` being the next message to be handed out.
+    /// Message `next` is the next to be handed out: true if it is time to reserve more.
     #[inline]
-    pub fn is_short(&self, dispatched: u64) -> bool {
-        self.reserved.max(self.proposed) < dispatched + self.margin / 2
+    pub fn want(&mut self, next: u64) -> bool {
+        let short = self.reserved.max(self.proposed) < next + self.margin.div_ceil(2);
+        if short {
+            self.wanted = self.wanted.max(next);
+        }
+        short
     }
 
     /// Dispatch has to wait for a reservation. If it ran into one of its own, it reserves more the next time.
@@ -63,8 +68,8 @@ impl Horizon {
     }
 
     /// What to reserve now.
-    pub fn propose(&mut self, dispatched: u64) -> u64 {
-        self.proposed = dispatched + self.margin;
+    pub fn propose(&mut self) -> u64 {
+        self.proposed = self.wanted + self.margin;
         self.proposed
     }
 
@@ -82,10 +87,7 @@ impl Horizon {
 
     /// The node started: whatever was handed out before was below the horizon, and existed.
     pub fn node_started(&mut self, next_seq: u64) {
-        self.reserved = self.reserved.min(next_seq);
-        self.suspect = self.reserved;
-        self.proposed = 0;
-        self.margin = MARGIN_MIN;
-        self.hit = self.reserved;
+        let reserved = self.reserved.min(next_seq);
+        *self = Horizon::new(reserved, reserved, self.margin);
     }
 }

@@ -56,10 +56,10 @@ impl Listed {
         }
     }
 
-    /// Reserves more of the horizon if it is short.
+    /// Message `next` is the next to be handed out: reserves more of the horizon if it is short.
     #[inline]
-    pub fn reserve(&mut self, queue: &mut Queue, urgent: bool) {
-        if queue.survives && queue.horizon.is_short(queue.fresh.dispatched()) {
+    pub fn reserve(&mut self, queue: &mut Queue, next: u64, urgent: bool) {
+        if queue.survives && queue.horizon.want(next) {
             self.urgent |= urgent;
             if !queue.pending.horizon_listed {
                 queue.pending.horizon_listed = true;
@@ -98,7 +98,8 @@ impl Queues {
                 && queue.at == at
             {
                 queue.horizon.abandon();
-                self.housekeeping.reserve(queue, false);
+                let next = queue.next_fresh();
+                self.housekeeping.reserve(queue, next, false);
             }
         }
         for (at, reason, runs) in kept.settles {
@@ -125,7 +126,7 @@ impl Queues {
         for at in std::mem::take(&mut self.housekeeping.horizons) {
             let Some(queue) = self.at(at) else { continue };
             queue.pending.horizon_listed = false;
-            let upto = queue.horizon.propose(queue.fresh.dispatched());
+            let upto = queue.horizon.propose();
             record::put_horizon(out, at.id.0, upto);
             kept.horizons.push(at);
         }

@@ -103,6 +103,7 @@ pub(crate) struct Get {
 #[derive(Debug)]
 pub(crate) struct Queues {
     shard: ShardId,
+    pub horizon_margin: u64,
     slots: Vec<Option<Box<Queue>>>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32, foldhash::fast::FixedState>,
@@ -147,6 +148,11 @@ impl Queue {
         QueueInfo { ready: self.ready(), unacked: self.unacked, consumers: self.ring.len() as u32 }
     }
 
+    /// The number of the next message to be handed out for the first time.
+    fn next_fresh(&self) -> u64 {
+        self.fresh.next_seq(&self.index).unwrap_or(self.index.next_seq())
+    }
+
     pub fn ready(&self) -> u64 {
         self.fresh.ready() + (self.volatile.len() + self.returned.len()) as u64
     }
@@ -157,9 +163,10 @@ impl Queue {
 }
 
 impl Queues {
-    pub fn new(shard: ShardId, volatile_bytes_max: usize) -> Queues {
+    pub fn new(shard: ShardId, volatile_bytes_max: usize, horizon_margin: u64) -> Queues {
         Queues {
             shard,
+            horizon_margin,
             slots: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::default(),

@@ -33,7 +33,10 @@ impl Queues {
         fx: &mut Effects,
     ) {
         let result = match self.find_queue(id) {
-            None => Ok(0),
+            // It may yet be under way; what the log says last holds.
+            None => {
+                return propose_delete(id, proposals, Some(Waits::QueueDropped { queue: id, messages: 0 }));
+            }
             Some(queue) if if_unused && queue.ring.len() > 0 => Err(DropRefused::InUse),
             Some(queue) if if_empty && queue.ready() > 0 => Err(DropRefused::NotEmpty),
             Some(queue) => {
@@ -63,6 +66,9 @@ impl Queues {
             }
         }
         for id in surplus {
+            if let Some(queue) = self.find_queue(id) {
+                queue.dropping = true;
+            }
             propose_delete(id, proposals, None);
         }
     }
@@ -72,7 +78,7 @@ impl Queues {
         if let Ok(spec) = postcard::from_bytes::<QueueSpec>(record.body)
             && self.find(spec.queue).is_none()
         {
-            self.insert(spec, Index::default(), Horizon::new(0, 0));
+            self.insert(spec, Index::default(), Horizon::new(0, 0, self.horizon_margin));
         }
     }
 

@@ -50,7 +50,8 @@ impl Queues {
         queue.ring.exclusive = exclusive;
         queue.ring.join(consumer_at, priority);
         queue.ring.enter(consumer_at, priority);
-        self.housekeeping.reserve(queue, true);
+        let next = queue.next_fresh();
+        self.housekeeping.reserve(queue, next, true);
         Queues::mark(&mut self.dirty, queue);
         self.sessions[slot].add_consumer(consumer, channel, consumer_at);
         Ok(())
@@ -103,7 +104,8 @@ impl Queues {
         };
         if let Some(queue) = self.slots[at.slot as usize].as_deref_mut() {
             queue.gets.push_back((consumer, get));
-            self.housekeeping.reserve(queue, queue.ready() > 0);
+            let next = queue.next_fresh();
+            self.housekeeping.reserve(queue, next, queue.ready() > 0);
             Queues::mark(&mut self.dirty, queue);
         }
     }
