@@ -4,7 +4,8 @@
 //! `cargo run --release -p bowline-storage --example commit_latency -- [directory] [payload bytes]`
 
 use bowline_model::{AlignedBuf, ShardId};
-use bowline_storage::{Append, Disk, Log, Options, RealDisk};
+use bowline_storage::disk::Entry;
+use bowline_storage::{Append, Disk, DiskFile, DiskResult, Log, Options, RealDisk};
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -21,7 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _ = std::fs::remove_dir_all(&dir);
 
     let started = Instant::now();
-    let disk = Arc::new(RealDisk::open(&dir)?);
+    let real = RealDisk::open(&dir)?;
+    println!("direct {}, sector {}", real.is_direct(), real.sector_bytes());
+    let times =
+        Arc::new(Times { origin: Instant::now(), begun: AtomicU64::new(0), ended: AtomicU64::new(0) });
+    let disk = Arc::new(Timed { disk: real, times: times.clone() });
     let (log, mut recovered) = Log::open(disk.clone(), Options::default())?;
     recovered.replay.skip_all()?;
     let (done, wait) = mpsc::channel::<Instant>();
@@ -32,12 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         counter.fetch_sub(1, Ordering::Release);
         let _ = done.send(Instant::now());
     }))?;
-    println!(
-        "start of an empty log: {:?}; direct {}, sector {}",
-        started.elapsed(),
-        disk.is_direct(),
-        disk.sector_bytes()
-    );
+    println!("start of an empty log: {:?}", started.elapsed());
 
     // A raw file, zeroed before, written at the size that the block takes.
     let sector = disk.sector_bytes() as usize;
@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     let (mut raw_took, mut log_took) = (Vec::new(), Vec::new());
+    let (mut woke, mut wrote, mut called) = (Vec::new(), Vec::new(), Vec::new());
     let data = AlignedBuf::zeroed(block);
     let mut at = 0;
     for _ in 0..ROUNDS {
@@ -69,12 +70,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for _ in 0..PER_ROUND {
             let (block, start) = append(payload);
             log.append(block)?;
-            log_took.push(wait.recv()? - start);
+            let end = wait.recv()?;
+            log_took.push(end - start);
+            let at = |t: &AtomicU64| times.origin + Duration::from_nanos(t.load(Ordering::Acquire));
+            let (begun, ended) = (at(&times.begun), at(&times.ended));
+            woke.push(begun.saturating_duration_since(start));
+            wrote.push(ended.saturating_duration_since(begun));
+            called.push(end.saturating_duration_since(ended));
         }
     }
     println!("{payload} B payload, {block} B on disk, one outstanding, {} of each:", ROUNDS * PER_ROUND);
     report("  raw durable write ", raw_took);
     report("  append to callback", log_took);
+    report("    append to write ", woke);
+    report("    the write itself", wrote);
+    report("    write to callback", called);
 
     for (size, window) in [(1024, 64), (64 << 10, 16), (256 << 10, 8)] {
         let before = log.stats();
@@ -101,6 +111,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while wait.try_recv().is_ok() {}
     }
     log.close()?;
+    drop((log, disk, raw));
+
+    let started = Instant::now();
+    let (_, mut recovered) = Log::open(Arc::new(RealDisk::open(&dir)?), Options::default())?;
+    recovered.replay.skip_all()?;
+    let (seconds, report) = (started.elapsed().as_secs_f64(), recovered.replay.report().clone());
+    println!(
+        "replay of everything: {} blocks, {} MB in {seconds:.2} s: {:.0} MB/s",
+        report.scanned_blocks,
+        report.scanned_bytes / 1_000_000,
+        report.scanned_bytes as f64 / seconds / 1e6
+    );
     std::fs::remove_dir_all(&dir)?;
     Ok(())
 }
@@ -120,4 +142,95 @@ fn report(what: &str, mut took: Vec<Duration>) {
         at(0.99),
         at(0.999)
     );
+}
+
+/// When the last write of the log began and ended, ns after `origin`.
+struct Times {
+    origin: Instant,
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A real disk that notes the times of durable writes.
+struct Timed {
+    disk: RealDisk,
+    times: Arc<Times>,
+}
+
+struct TimedFile {
+    file: Arc<dyn DiskFile>,
+    times: Arc<Times>,
+}
+
+impl Timed {
+    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        if file.path() == "raw" { file } else { Arc::new(TimedFile { file, times: self.times.clone() }) }
+    }
+}
+
+impl Disk for Timed {
+    fn sector_bytes(&self) -> u32 {
+        self.disk.sector_bytes()
+    }
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+    fn open(&self, path: &str) -> DiskResult<Arc<dyn DiskFile>> {
+        Ok(self.wrap(self.disk.open(path)?))
+    }
+    fn create(&self, path: &str) -> DiskResult<Arc<dyn DiskFile>> {
+        Ok(self.wrap(self.disk.create(path)?))
+    }
+    fn create_dir(&self, dir: &str) -> DiskResult<()> {
+        self.disk.create_dir(dir)
+    }
+    fn list(&self, dir: &str) -> DiskResult<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &str) -> DiskResult<()> {
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, dir: &str) -> DiskResult<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn free_bytes(&self) -> DiskResult<u64> {
+        self.disk.free_bytes()
+    }
+}
+
+impl DiskFile for TimedFile {
+    fn path(&self) -> &str {
+        self.file.path()
+    }
+    fn write_durable(&self, position: u64, data: &[IoSlice<'_>]) -> DiskResult<()> {
+        let now = || self.times.origin.elapsed().as_nanos() as u64;
+        self.times.begun.store(now(), Ordering::Release);
+        let result = self.file.write_durable(position, data);
+        self.times.ended.store(now(), Ordering::Release);
+        result
+    }
+    fn write(&self, position: u64, data: &[u8]) -> DiskResult<()> {
+        self.file.write(position, data)
+    }
+    fn read_at(&self, position: u64, buf: &mut [u8]) -> DiskResult<usize> {
+        self.file.read_at(position, buf)
+    }
+    fn allocate(&self, len: u64) -> DiskResult<()> {
+        self.file.allocate(len)
+    }
+    fn write_zeros(&self, position: u64, len: u64) -> DiskResult<()> {
+        self.file.write_zeros(position, len)
+    }
+    fn truncate(&self, len: u64) -> DiskResult<()> {
+        self.file.truncate(len)
+    }
+    fn len(&self) -> DiskResult<u64> {
+        self.file.len()
+    }
+    fn sync(&self) -> DiskResult<()> {
+        self.file.sync()
+    }
 }

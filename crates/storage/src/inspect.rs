@@ -70,7 +70,7 @@ pub struct Summary {
 
 /// Segments and cold files, by kind and number.
 pub fn files(disk: &dyn Disk) -> DiskResult<Vec<FileInfo>> {
-    segments(disk)?.iter().map(|s| info(s)).collect()
+    segments(disk)?.iter().map(info).collect()
 }
 
 /// Calls `visit` for each intact block of one file, in order, skipping what is damaged.
