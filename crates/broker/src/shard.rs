@@ -209,7 +209,8 @@ impl Shard {
         self.applied = (block.term, block.index);
     }
 
-    /// A sealed proposal will never be committed: answers `Failed`. Settles and horizons in it go into a later one.
+    /// A sealed proposal will never be committed: answers `Failed`. Settles and horizons in it go into a later one,
+    /// unless the log is [`Failure::Stopping`] and there will be none.
     pub fn abandon(&mut self, waiters: Vec<Waiter>, failure: Failure, fx: &mut Effects) {
         for waiter in waiters {
             self.refuse(waiter.what, failure, fx);
@@ -402,6 +403,7 @@ impl Shard {
     }
 
     /// What somebody waited for will not come. Meta is not answered: it asks again when the node has started anew.
+    /// A log that stops takes no further block, so what the shard wanted to tell it is not kept.
     fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
         match waits {
             Waits::Done { session, token } | Waits::Appended { session, token, .. } => {
@@ -410,13 +412,20 @@ impl Shard {
             }
             Waits::Overflow { session } => self.queues.landed(0, session, fx),
             Waits::Purged { session, token, queue, runs, .. } => {
-                self.queues.requeue_settles(queue, SettleReason::Purged, runs);
+                if reason != Failure::Stopping {
+                    self.queues.requeue_settles(queue, SettleReason::Purged, runs);
+                }
                 fx.event(session, Event::Failed { token, reason });
             }
             Waits::QueueDropped { queue, .. } => self.queues.keep_queue(queue),
             Waits::Stream(waiter) => self.streams.stream.refused(waiter, &mut self.streams.out),
-            Waits::Housekeeping(kept) => self.queues.requeue_housekeeping(*kept),
-            Waits::QueueReady(_) | Waits::PartitionReady(_) | Waits::PartitionDropped(_) => {}
+            Waits::Housekeeping(kept) if reason != Failure::Stopping => {
+                self.queues.requeue_housekeeping(*kept)
+            }
+            Waits::Housekeeping(_)
+            | Waits::QueueReady(_)
+            | Waits::PartitionReady(_)
+            | Waits::PartitionDropped(_) => {}
         }
     }
 }

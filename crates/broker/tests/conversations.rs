@@ -3,7 +3,7 @@
 mod common;
 
 use bowline_broker::{Options, Urgency};
-use bowline_model::event::{DropRefused, Event, MetaEvent, SubscribeError};
+use bowline_model::event::{DropRefused, Event, Failure, MetaEvent, SubscribeError};
 use bowline_model::request::{
     DELIVERY_WINDOW_BYTES, Outcome, Provision, QueueSpec, Request, Settle, Subscribe,
 };
@@ -355,7 +355,7 @@ fn an_abandoned_block_is_told_and_its_settles_go_into_another() {
     world.handle(A, Request::Purge { token: Token(77), queue: QueueId(7) });
     world.take_events();
     world.seal();
-    world.abandon();
+    world.abandon(Failure::DiskFull);
     assert!(has_done(&world, held));
     let failed: Vec<Token> = world
         .take_events()
@@ -513,4 +513,18 @@ fn a_queue_dropped_before_it_is_there_does_not_come_back() {
         world.meta[..],
         [MetaEvent::QueueReady { .. }, MetaEvent::QueueDropped { result: Ok(0), .. }]
     ));
+}
+
+#[test]
+fn a_log_that_stops_is_not_asked_again() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    world.publish(A, &[7], &[b"a", b"b"]);
+    world.subscribe(B, 1, 7, 1);
+    delivered(&mut world);
+    world.settle(B, 1, 0, 1, Outcome::Acked);
+    world.publish(A, &[7], &[b"c"]);
+    assert!(world.seal() && world.abandon(Failure::Stopping));
+    world.dispatch();
+    assert_eq!(world.shard.proposal_urgency(), Urgency::Nothing);
 }

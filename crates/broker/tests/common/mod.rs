@@ -4,7 +4,7 @@
 
 use bowline_broker::{Effects, Options, Proposal, Read, Shard, Waiter};
 use bowline_model::block::BLOCK_HEADER_BYTES;
-use bowline_model::event::{Event, MetaEvent};
+use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
 use bowline_model::request::{
     Outcome, Propose, Provision, QueueSpec, Request, Settle, Subscribe, Volatile, Want,
@@ -86,9 +86,8 @@ impl World {
         true
     }
 
-    pub fn abandon(&mut self) -> bool {
+    pub fn abandon(&mut self, failure: Failure) -> bool {
         let Some((block, waiters)) = self.in_flight.pop_back() else { return false };
-        let failure = bowline_model::event::Failure::Stopping;
         self.shard.abandon(waiters, failure, &mut self.fx);
         self.next_position = (block.lsn.segment(), block.lsn.byte_position());
         self.collect();
