@@ -186,6 +186,7 @@ impl Connection {
             self.write()?;
             // Answers that left may have made room for requests that are here already.
             if !frames || self.session.closed().is_some() {
+                self.release_budget();
                 return Ok(());
             }
         }
@@ -228,9 +229,6 @@ impl Connection {
                 }
             }
         }
-        if self.session.unanswered_requests() == 0 && self.missing_bytes() < LARGE_REQUEST_BYTES {
-            self.permit = None;
-        }
         any
     }
 
@@ -241,20 +239,27 @@ impl Connection {
             && self.output_bytes < self.limits.unsent_bytes_max
     }
 
-    fn missing_bytes(&self) -> usize {
-        self.splitter.missing_bytes(&self.input).unwrap_or(0)
+    /// Size of the request at the front, if it is large and has not arrived whole.
+    fn large_request(&self) -> Option<usize> {
+        let missing = self.splitter.missing_bytes(&self.input).unwrap_or(0);
+        let size = self.input.len() + missing;
+        (missing > 0 && size >= LARGE_REQUEST_BYTES).then_some(size)
     }
 
     /// Units of budget that are still needed before the request at the front is read on.
     fn wanted_budget(&self) -> u32 {
-        let missing = self.missing_bytes();
-        if missing == 0 || self.input.len() + missing < LARGE_REQUEST_BYTES {
-            return 0;
-        }
-        let all =
-            budget_units(self.input.len() + missing).min(budget_units(self.limits.large_requests_bytes_max));
+        let Some(size) = self.large_request() else { return 0 };
+        let all = budget_units(size).min(budget_units(self.limits.large_requests_bytes_max));
         let held = self.permit.as_ref().map_or(0, |permit| permit.num_permits());
         all.saturating_sub(held) as u32
+    }
+
+    /// Gives the budget back when no large request is being received or served.
+    fn release_budget(&mut self) {
+        if self.permit.is_some() && self.session.unanswered_requests() == 0 && self.large_request().is_none()
+        {
+            self.permit = None;
+        }
     }
 
     fn may_read(&self) -> bool {
@@ -401,6 +406,13 @@ fn foreign(input: &[u8]) -> Option<&'static str> {
         b"SSH-" => Some("this is SSH"),
         [0x16, 3, _, _] => Some("this is TLS, which is not served here"),
         _ => None,
+    }
+}
+
+impl Ended {
+    /// A bug of ours rather than anything that the peer did.
+    pub fn is_our_fault(&self) -> bool {
+        matches!(self, Ended::Closed(Closed::Response { .. } | Closed::Mismatch { .. }))
     }
 }
 

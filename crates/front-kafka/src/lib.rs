@@ -9,12 +9,13 @@
 //! * [`server`]: listener to connections. [`connection`]: the thin shell around a socket.
 //! * [`session`]: frames and events in, requests and response segments out; no socket, no clock.
 //! * [`handlers`]: one file for each API; [`versions`] says what is served.
-//! * [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
+//! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
 //! make grow has a bound in [`options::Limits`]. Transactions, SASL, ACLs, share groups and KIP-848 groups are
 //! absent on purpose, and therefore not advertised.
 
+pub mod batch_rules;
 pub mod catalog;
 pub mod connection;
 pub mod errors;

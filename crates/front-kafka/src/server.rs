@@ -33,7 +33,10 @@ pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: L
             let limits = broker.options.limits.clone();
             let session = Session::new(broker, peer);
             let ended = connection::run(stream, session, node.connect(), limits, large_requests, stop).await;
-            tracing::debug!(%address, %ended, "Kafka connection closed");
+            match ended.is_our_fault() {
+                true => tracing::error!(%address, %ended, "Kafka connection closed"),
+                false => tracing::debug!(%address, %ended, "Kafka connection closed"),
+            }
         }
     };
     bowline_net::serve(listener, limit, shutdown, handler).await;

@@ -32,7 +32,7 @@ pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Contex
             timeout => timeout,
         },
         protocol_type: request.protocol_type,
-        protocols: request.protocols.into_iter().map(|p| (p.name, detach(&p.metadata))).collect(),
+        protocols: request.protocols.into_iter().map(|p| (p.name, p.metadata)).collect(),
     };
     let group = join.group.clone();
     cx.ask_group(0, &group, Request::Join(join));
@@ -45,11 +45,6 @@ pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Contex
         Some(Event::Failed { reason, .. }) => refuse(errors::coordinator_failure(reason), String::new(), cx),
         _ => cx.mismatch(),
     })
-}
-
-/// A copy of its own, so that what a coordinator keeps does not keep the whole read buffer.
-pub fn detach(bytes: &bytes::Bytes) -> bytes::Bytes {
-    bytes::Bytes::copy_from_slice(bytes)
 }
 
 fn accepted(joined: Joined, cx: &Context<'_>) -> Step {

@@ -4,7 +4,7 @@
 
 use super::LEADER_EPOCH;
 use super::fetch::check_leader_epoch;
-use super::produce::DECOMPRESSED_BYTES_MAX;
+use crate::batch_rules::DECOMPRESSED_BYTES_MAX;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -25,6 +25,9 @@ const MAX_TIMESTAMP: (i64, i16) = (-3, 7);
 const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
 const LATEST_TIERED: (i64, i16) = (-5, 9);
 const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
+
+/// First version that tells the leader epoch of what was found.
+const LEADER_EPOCH_FROM: i16 = 4;
 
 /// No record answers the question. Not an error.
 const NOTHING: i64 = -1;
@@ -97,6 +100,10 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
                 }
                 _ => return cx.mismatch(),
             }
+        }
+        if cx.head.version < LEADER_EPOCH_FROM {
+            let all = topics.iter_mut().flat_map(|(_, partitions)| partitions);
+            all.for_each(|(result, _)| result.leader_epoch = -1);
         }
         let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopicResponse {
             name,

@@ -45,7 +45,7 @@ const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Why a request that needs transactions fails, in words.
-const NO_TRANSACTIONS: &str = "transactions are not served by this broker yet";
+pub const NO_TRANSACTIONS: &str = "transactions are not served by this broker yet";
 
 /// Starts a request whose API and version are served (ApiVersions: whose API is).
 pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Step {

@@ -4,42 +4,26 @@
 //! one socket read leave in one flush. acks=1 and acks=all mean the same here: flushed. With acks=0 there is no
 //! response, and a refused batch closes the connection, so that the client looks at its metadata again (as Kafka does).
 
-use crate::catalog::{AppendRules, Topic};
+use crate::batch_rules::{self, Refusal};
+use crate::catalog::Topic;
 use crate::errors;
 use crate::pending::{Closed, Context, Pending, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use bowline_codec_kafka::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
-};
-use bowline_codec_kafka::records::{
-    Batch, BatchError, BatchHeader, Compression, RecordIter, TimestampType, set_log_append_time,
-    validate_batch, validate_records,
+    PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use bowline_model::event::{AppendResult, Event};
 use bowline_model::record::Append;
 use bowline_model::request::{Propose, Request, Want};
 use bowline_model::{PartitionId, ShardId};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// A run of records is closed at this size, so that one request cannot fill a whole block by far.
 const RUN_BYTES_SOFT_MAX: usize = 4 << 20;
 
-/// Largest batch whatever a topic's `max.message.bytes` says: a record and its block must fit the log.
-const BATCH_BYTES_MAX: usize = 32 << 20;
-
-/// What one batch may take when it is decompressed to be checked, bytes.
-pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
-
 /// First version in which topics are named by id.
 const TOPIC_IDS_FROM: i16 = 13;
-/// First version that may carry zstd (KIP-110).
-const ZSTD_FROM: i16 = 7;
-
-/// Offending records that a response names one by one.
-const RECORD_ERRORS_MAX: usize = 100;
-
 /// The answer is filled in as shards report.
 struct Producing {
     acks: i16,
@@ -54,12 +38,6 @@ struct Run {
     shard: ShardId,
     records: Vec<u8>,
     places: Vec<(u32, u32)>,
-}
-
-struct Refusal {
-    error: ErrorCode,
-    message: Option<String>,
-    records: Vec<BatchIndexAndErrorMessage>,
 }
 
 pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
@@ -166,31 +144,6 @@ impl Producing {
     }
 }
 
-impl Refusal {
-    fn new(error: ErrorCode, message: Option<&str>) -> Refusal {
-        Refusal { error, message: message.map(str::to_owned), records: Vec::new() }
-    }
-
-    fn fill(self, answer: &mut PartitionProduceResponse) {
-        answer.error_code = self.error.code();
-        answer.error_message = self.message;
-        answer.record_errors = self.records;
-    }
-}
-
-impl From<BatchError> for Refusal {
-    fn from(error: BatchError) -> Refusal {
-        let records = match &error {
-            BatchError::InvalidRecord { index, reason } => vec![BatchIndexAndErrorMessage {
-                batch_index: *index,
-                batch_index_error_message: Some((*reason).to_owned()),
-            }],
-            _ => Vec::new(),
-        };
-        Refusal { error: error.error_code(), message: Some(error.to_string()), records }
-    }
-}
-
 /// What is wrong with the request as a whole.
 fn refuse_whole(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static str>)> {
     if !matches!(request.acks, -1..=1) {
@@ -208,80 +161,13 @@ struct Accepted {
     batch: Bytes,
 }
 
-fn accept(data: PartitionProduceData, topic: &Arc<Topic>, cx: &Context<'_>) -> Result<Accepted, Refusal> {
+fn accept(data: PartitionProduceData, topic: &Topic, cx: &Context<'_>) -> Result<Accepted, Refusal> {
     let Some(partition) = topic.partition(data.index) else {
         return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, None));
     };
     let batch = data.records.map(|records| records.into_bytes()).unwrap_or_default();
-    if batch.is_empty() {
-        return Err(Refusal::new(
-            ErrorCode::InvalidRecord,
-            Some("a partition must come with exactly one batch"),
-        ));
-    }
-    if batch.len() > topic.rules.message_bytes_max.min(BATCH_BYTES_MAX) {
-        return Err(Refusal::new(ErrorCode::MessageTooLarge, None));
-    }
-    let header = validate_batch(&batch)?;
-    if header.is_transactional() {
-        return Err(Refusal::new(ErrorCode::InvalidTxnState, Some(super::NO_TRANSACTIONS)));
-    }
-    if header.compression()? == Compression::Zstd && cx.head.version < ZSTD_FROM {
-        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None));
-    }
-    let summary = validate_records(&header, &batch, DECOMPRESSED_BYTES_MAX)?;
-    check_timestamps(&header, &batch, summary.max_timestamp, &topic.rules, cx.now.millis)?;
-    let batch = match topic.rules.log_append_time {
-        false => batch,
-        true => {
-            let mut stamped = batch.to_vec();
-            set_log_append_time(&mut stamped, cx.now.millis)?;
-            stamped.into()
-        }
-    };
+    let batch = batch_rules::check(batch, &topic.rules, cx.head.version, cx.now.millis)?;
     Ok(Accepted { partition, batch })
-}
-
-/// Records must not lie too far from now (KIP-937), and only the broker may stamp with its own time.
-fn check_timestamps(
-    header: &BatchHeader,
-    batch: &Bytes,
-    max_timestamp: i64,
-    rules: &AppendRules,
-    now: i64,
-) -> Result<(), Refusal> {
-    if header.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(Refusal::new(ErrorCode::InvalidTimestamp, Some("producers must not set LogAppendTime")));
-    }
-    if rules.log_append_time {
-        return Ok(());
-    }
-    let earliest = now.saturating_sub(rules.before_max_ms);
-    let latest = now.saturating_add(rules.after_max_ms);
-    if max_timestamp <= latest && rules.before_max_ms == i64::MAX {
-        return Ok(());
-    }
-    let body = Batch { header: *header, bytes: batch.clone() }.records(DECOMPRESSED_BYTES_MAX)?;
-    let mut records = Vec::new();
-    for (index, record) in (0..).zip(RecordIter::new(&body, header.records_count)) {
-        let timestamp = header.record_timestamp(record?.timestamp_delta);
-        // −1 says that the record has no timestamp.
-        if timestamp != -1 && !(earliest..=latest).contains(&timestamp) && records.len() < RECORD_ERRORS_MAX {
-            let message = format!("timestamp {timestamp} is outside of {earliest}..={latest}");
-            records.push(BatchIndexAndErrorMessage {
-                batch_index: index,
-                batch_index_error_message: Some(message),
-            });
-        }
-    }
-    match records.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal {
-            error: ErrorCode::InvalidTimestamp,
-            message: Some("timestamps of some records are out of range".into()),
-            records,
-        }),
-    }
 }
 
 fn collect(accepted: Accepted, place: (u32, u32), open: &mut Vec<Run>, cx: &Context<'_>) {

@@ -1,6 +1,5 @@
 //! SyncGroup (14): the leader brings the assignments, everybody gets their own.
 
-use super::join_group::detach;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -25,7 +24,7 @@ pub fn start(request: SyncGroupRequest, cx: &mut Context<'_>) -> Step {
         },
         protocol_type: request.protocol_type,
         protocol_name: request.protocol_name,
-        assignments: request.assignments.into_iter().map(|a| (a.member_id, detach(&a.assignment))).collect(),
+        assignments: request.assignments.into_iter().map(|a| (a.member_id, a.assignment)).collect(),
     };
     let group = sync.member.group.clone();
     cx.ask_group(0, &group, Request::Sync(sync));

@@ -17,6 +17,8 @@ use messages::produce_request::{PartitionProduceData, TopicProduceData};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod every_version;
+
 const DATA_SHARDS: u16 = 2;
 
 #[derive(Default)]
@@ -571,49 +573,6 @@ fn a_stopping_node_answers_producers_first() {
     bench.event(appended(&sent[0].1, 1));
     assert!(bench.produced(9).is_some());
     assert!(matches!(bench.session.closed(), Some(Closed::Stopping)));
-}
-
-/// Every served version of every API: a request with nothing in it, and shards that fail, must still get a response
-/// that can be read in that version.
-#[test]
-fn every_version_is_answered() {
-    for (api, offered) in versions::SERVED {
-        for version in offered.clone().filter(|version| versions::is_served(*api, *version)) {
-            let codec = |kind| {
-                let all = catalog::ALL.iter();
-                all.clone().find(|codec| codec.kind == kind && codec.key == Some(*api as i16)).unwrap()
-            };
-            let mut bench = Bench::new();
-            let mut frame = (*api as i16).to_be_bytes().to_vec();
-            frame.extend(version.to_be_bytes());
-            frame.extend([0, 0, 0, 1, 0xff, 0xff]);
-            if api.request_header_version(version) == 2 {
-                frame.push(0);
-            }
-            frame.extend_from_slice(&codec(Kind::Request).encode_default(version).unwrap());
-            if *api == ApiKey::ApiVersions && version >= 3 {
-                continue; // Without a name it is refused; see above.
-            }
-            bench.session.frame(frame.into(), bench.now);
-            let reason = Failure::Stopping;
-            for (_, request) in bench.sent() {
-                bench.event(Event::Failed { token: token(&request), reason });
-            }
-            for (token, _) in bench.asked_meta() {
-                bench.event(Event::Failed { token, reason });
-            }
-            assert!(bench.session.closed().is_none(), "{api} v{version}: {:?}", bench.session.closed());
-            if *api == ApiKey::Produce {
-                assert!(bench.frame().is_none(), "acks 0");
-                continue;
-            }
-            let frame = bench.frame().unwrap_or_else(|| panic!("{api} v{version} is not answered"));
-            let body = frame.slice(if api.response_header_version(version) == 1 { 5 } else { 4 }..);
-            codec(Kind::Response)
-                .recode(body, version, 1 << 20)
-                .unwrap_or_else(|e| panic!("{api} v{version}: {e}"));
-        }
-    }
 }
 
 /// Damaged requests of every API: whatever comes of them, no panic, and no request of the node's that is out of bounds.

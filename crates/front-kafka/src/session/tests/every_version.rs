@@ -1,0 +1,417 @@
+//! Every served version of every API, refused and answered in full.
+
+use super::*;
+
+/// Every served version of every API: a request with nothing in it, and shards that fail, must still get a response
+/// that can be read in that version.
+#[test]
+fn every_version_is_answered() {
+    for (api, offered) in versions::SERVED {
+        for version in offered.clone().filter(|version| versions::is_served(*api, *version)) {
+            let codec = |kind| {
+                let all = catalog::ALL.iter();
+                all.clone().find(|codec| codec.kind == kind && codec.key == Some(*api as i16)).unwrap()
+            };
+            let mut bench = Bench::new();
+            let mut frame = (*api as i16).to_be_bytes().to_vec();
+            frame.extend(version.to_be_bytes());
+            frame.extend([0, 0, 0, 1, 0xff, 0xff]);
+            if api.request_header_version(version) == 2 {
+                frame.push(0);
+            }
+            frame.extend_from_slice(&codec(Kind::Request).encode_default(version).unwrap());
+            if *api == ApiKey::ApiVersions && version >= 3 {
+                continue; // Without a name it is refused; see above.
+            }
+            bench.session.frame(frame.into(), bench.now);
+            let reason = Failure::Stopping;
+            for (_, request) in bench.sent() {
+                bench.event(Event::Failed { token: token(&request), reason });
+            }
+            for (token, _) in bench.asked_meta() {
+                bench.event(Event::Failed { token, reason });
+            }
+            assert!(bench.session.closed().is_none(), "{api} v{version}: {:?}", bench.session.closed());
+            if *api == ApiKey::Produce {
+                assert!(bench.frame().is_none(), "acks 0");
+                continue;
+            }
+            let frame = bench.frame().unwrap_or_else(|| panic!("{api} v{version} is not answered"));
+            let body = frame.slice(if api.response_header_version(version) == 1 { 5 } else { 4 }..);
+            codec(Kind::Response)
+                .recode(body, version, 1 << 20)
+                .unwrap_or_else(|e| panic!("{api} v{version}: {e}"));
+        }
+    }
+}
+
+/// Every served version of every API, asked in full and answered well by the shards: nothing may be set that the
+/// version cannot carry, and nothing may go wrong.
+#[test]
+fn every_version_carries_a_full_answer() {
+    use messages::*;
+    for (api, offered) in versions::SERVED {
+        for version in offered.clone().filter(|version| versions::is_served(*api, *version)) {
+            let mut bench = Bench::new();
+            let _ = match api {
+                ApiKey::Produce => bench.send(version, &full_produce(version)),
+                ApiKey::Fetch => bench.send(version, &full_fetch(version)),
+                ApiKey::ListOffsets => {
+                    let partition = |timestamp| list_offsets_request::ListOffsetsPartition {
+                        timestamp,
+                        ..Default::default()
+                    };
+                    let topic = list_offsets_request::ListOffsetsTopic {
+                        name: "t".into(),
+                        partitions: vec![partition(-1), partition(-2), partition(1), partition(-3)],
+                    };
+                    bench.send(version, &ListOffsetsRequest { topics: vec![topic], ..Default::default() })
+                }
+                ApiKey::Metadata => {
+                    let topics = vec![MetadataRequestTopic { name: Some("t".into()), ..Default::default() }];
+                    bench.send(
+                        version,
+                        &MetadataRequest {
+                            topics: Some(topics),
+                            include_cluster_authorized_operations: (8..=10).contains(&version),
+                            include_topic_authorized_operations: version >= 8,
+                            ..Default::default()
+                        },
+                    )
+                }
+                ApiKey::OffsetCommit => {
+                    let partition = offset_commit_request::OffsetCommitRequestPartition::default();
+                    let topic = offset_commit_request::OffsetCommitRequestTopic {
+                        name: if version < 10 { "t".into() } else { String::new() },
+                        topic_id: if version < 10 { Uuid::ZERO } else { Uuid([4; 16]) },
+                        partitions: vec![partition],
+                    };
+                    let request = OffsetCommitRequest {
+                        group_id: "g".into(),
+                        topics: vec![topic],
+                        ..Default::default()
+                    };
+                    bench.send(version, &request)
+                }
+                ApiKey::OffsetFetch if version < 8 => {
+                    let topic = offset_fetch_request::OffsetFetchRequestTopic {
+                        name: "t".into(),
+                        partition_indexes: vec![0],
+                    };
+                    let topics = Some(vec![topic]);
+                    bench.send(
+                        version,
+                        &OffsetFetchRequest { group_id: "g".into(), topics, ..Default::default() },
+                    )
+                }
+                ApiKey::OffsetFetch => {
+                    let topic = offset_fetch_request::OffsetFetchRequestTopics {
+                        name: if version < 10 { "t".into() } else { String::new() },
+                        topic_id: if version < 10 { Uuid::ZERO } else { Uuid([4; 16]) },
+                        partition_indexes: vec![0],
+                    };
+                    let group = |group_id: &str, topics| offset_fetch_request::OffsetFetchRequestGroup {
+                        group_id: group_id.into(),
+                        topics,
+                        ..Default::default()
+                    };
+                    let groups = vec![group("g", Some(vec![topic])), group("h", None)];
+                    bench.send(version, &OffsetFetchRequest { groups, ..Default::default() })
+                }
+                ApiKey::FindCoordinator => {
+                    let keys = if version < 4 { vec![] } else { vec!["g".into()] };
+                    let key = if version < 4 { "g".into() } else { String::new() };
+                    bench.send(version, &FindCoordinatorRequest { key, coordinator_keys: keys, key_type: 0 })
+                }
+                ApiKey::LeaveGroup => {
+                    let member =
+                        leave_group_request::MemberIdentity { member_id: "m".into(), ..Default::default() };
+                    bench.send(
+                        version,
+                        &LeaveGroupRequest {
+                            group_id: "g".into(),
+                            member_id: if version < 3 { "m".into() } else { String::new() },
+                            members: if version < 3 { vec![] } else { vec![member] },
+                        },
+                    )
+                }
+                ApiKey::SyncGroup => bench.send(
+                    version,
+                    &SyncGroupRequest {
+                        protocol_type: (version >= 5).then(|| "consumer".into()),
+                        protocol_name: (version >= 5).then(|| "range".into()),
+                        ..Default::default()
+                    },
+                ),
+                ApiKey::DescribeGroups => bench.send(
+                    version,
+                    &DescribeGroupsRequest {
+                        groups: vec!["g".into()],
+                        include_authorized_operations: version >= 3,
+                    },
+                ),
+                ApiKey::ApiVersions => bench.send(
+                    version,
+                    &ApiVersionsRequest {
+                        client_software_name: if version < 3 { String::new() } else { "c".into() },
+                        client_software_version: if version < 3 { String::new() } else { "1".into() },
+                        ..Default::default()
+                    },
+                ),
+                ApiKey::CreateTopics => {
+                    let topic = create_topics_request::CreatableTopic {
+                        name: "n".into(),
+                        num_partitions: 1,
+                        replication_factor: 1,
+                        ..Default::default()
+                    };
+                    bench.send(version, &CreateTopicsRequest { topics: vec![topic], ..Default::default() })
+                }
+                ApiKey::DeleteTopics => {
+                    let state = delete_topics_request::DeleteTopicState {
+                        name: Some("t".into()),
+                        topic_id: Uuid::ZERO,
+                    };
+                    bench.send(
+                        version,
+                        &DeleteTopicsRequest {
+                            topics: if version < 6 { vec![] } else { vec![state] },
+                            topic_names: if version < 6 { vec!["t".into()] } else { vec![] },
+                            timeout_ms: 0,
+                        },
+                    )
+                }
+                ApiKey::DeleteRecords => {
+                    let partitions = vec![Default::default()];
+                    let topic = delete_records_request::DeleteRecordsTopic { name: "t".into(), partitions };
+                    bench.send(version, &DeleteRecordsRequest { topics: vec![topic], timeout_ms: 0 })
+                }
+                ApiKey::OffsetForLeaderEpoch => {
+                    let partition = offset_for_leader_epoch_request::OffsetForLeaderPartition {
+                        leader_epoch: 0,
+                        ..Default::default()
+                    };
+                    let topic = offset_for_leader_epoch_request::OffsetForLeaderTopic {
+                        topic: "t".into(),
+                        partitions: vec![partition],
+                    };
+                    bench.send(
+                        version,
+                        &OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() },
+                    )
+                }
+                ApiKey::DescribeConfigs => {
+                    let resource =
+                        |resource_type, name: &str| describe_configs_request::DescribeConfigsResource {
+                            resource_type,
+                            resource_name: name.into(),
+                            configuration_keys: None,
+                        };
+                    bench.send(
+                        version,
+                        &DescribeConfigsRequest {
+                            resources: vec![resource(2, "t"), resource(4, "1")],
+                            include_synonyms: true,
+                            include_documentation: version >= 3,
+                        },
+                    )
+                }
+                ApiKey::AlterConfigs => {
+                    let resource = alter_configs_request::AlterConfigsResource {
+                        resource_type: 2,
+                        resource_name: "t".into(),
+                        configs: vec![],
+                    };
+                    bench.send(
+                        version,
+                        &AlterConfigsRequest { resources: vec![resource], validate_only: false },
+                    )
+                }
+                ApiKey::IncrementalAlterConfigs => {
+                    let resource = incremental_alter_configs_request::AlterConfigsResource {
+                        resource_type: 2,
+                        resource_name: "t".into(),
+                        configs: vec![],
+                    };
+                    let request =
+                        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+                    bench.send(version, &request)
+                }
+                ApiKey::CreatePartitions => {
+                    let topic = create_partitions_request::CreatePartitionsTopic {
+                        name: "t".into(),
+                        count: 3,
+                        assignments: None,
+                    };
+                    bench
+                        .send(version, &CreatePartitionsRequest { topics: vec![topic], ..Default::default() })
+                }
+                ApiKey::DeleteGroups => {
+                    bench.send(version, &DeleteGroupsRequest { groups_names: vec!["g".into()] })
+                }
+                ApiKey::OffsetDelete => {
+                    let partitions = vec![Default::default()];
+                    let topics = vec![offset_delete_request::OffsetDeleteRequestTopic {
+                        name: "t".into(),
+                        partitions,
+                    }];
+                    bench.send(version, &OffsetDeleteRequest { group_id: "g".into(), topics })
+                }
+                ApiKey::DescribeTopicPartitions => {
+                    let topics = vec![describe_topic_partitions_request::TopicRequest { name: "t".into() }];
+                    bench.send(version, &DescribeTopicPartitionsRequest { topics, ..Default::default() })
+                }
+                ApiKey::JoinGroup => bench.send(version, &JoinGroupRequest::default()),
+                ApiKey::Heartbeat => bench.send(version, &HeartbeatRequest::default()),
+                ApiKey::ListGroups => bench.send(version, &ListGroupsRequest::default()),
+                ApiKey::InitProducerId => bench
+                    .send(version, &InitProducerIdRequest { transactional_id: None, ..Default::default() }),
+                ApiKey::DescribeLogDirs => bench.send(version, &DescribeLogDirsRequest { topics: None }),
+                ApiKey::DescribeCluster => bench.send(
+                    version,
+                    &DescribeClusterRequest {
+                        include_cluster_authorized_operations: true,
+                        ..Default::default()
+                    },
+                ),
+                other => panic!("{other} has no request here"),
+            };
+            for (_, request) in bench.sent() {
+                bench.event(well(&request));
+            }
+            for (token, request) in bench.asked_meta() {
+                bench.event(Event::Meta { token, result: Ok(well_meta(&request)) });
+            }
+            assert!(bench.session.closed().is_none(), "{api} v{version}: {:?}", bench.session.closed());
+            let frame = bench.frame().unwrap_or_else(|| panic!("{api} v{version} is not answered"));
+            let body = frame.slice(if api.response_header_version(version) == 1 { 5 } else { 4 }..);
+            let codec =
+                catalog::ALL.iter().find(|c| c.kind == Kind::Response && c.key == Some(*api as i16)).unwrap();
+            codec.recode(body, version, 1 << 20).unwrap_or_else(|e| panic!("{api} v{version}: {e}"));
+        }
+    }
+}
+
+fn full_produce(version: i16) -> messages::ProduceRequest {
+    let mut request = good(0);
+    if version >= 13 {
+        request.topic_data[0].name.clear();
+        request.topic_data[0].topic_id = Uuid([4; 16]);
+    }
+    request
+}
+
+fn full_fetch(version: i16) -> messages::FetchRequest {
+    let mut request = fetch(0, 1);
+    if version >= 13 {
+        request.topics[0].topic.clear();
+        request.topics[0].topic_id = Uuid([4; 16]);
+    }
+    request
+}
+
+/// The answer of a shard to which nothing bad happens.
+fn well(request: &Request) -> Event {
+    use bowline_model::event::{OffsetFound, PartitionInfo};
+    use bowline_model::group::{self, Reply};
+    match request {
+        Request::Propose(_) => appended(request, 5),
+        Request::Fetch(_) => fetched(request, &[(7, batch(b"x", 1))]),
+        Request::ListOffsets { token, queries } => {
+            let found = |query: &_| match query {
+                bowline_model::request::OffsetQuery::Timestamp(_)
+                | bowline_model::request::OffsetQuery::MaxTimestamp => {
+                    let fetch = bowline_model::request::Fetch {
+                        token: Token(0),
+                        partitions: vec![bowline_model::request::FetchPartition {
+                            partition: PartitionId(4),
+                            offset: 7,
+                            max_bytes: 1,
+                        }],
+                        max_bytes: 1,
+                    };
+                    let Event::Fetched { mut partitions, .. } =
+                        fetched(&Request::Fetch(fetch), &[(7, batch(b"x", 9))])
+                    else {
+                        panic!()
+                    };
+                    OffsetFound::Batches(partitions.remove(0).result.unwrap().batches)
+                }
+                _ => OffsetFound::Offset(3),
+            };
+            let results = queries.iter().map(|(partition, query)| (*partition, Ok(found(query)))).collect();
+            Event::Offsets { token: *token, results }
+        }
+        Request::Trim { token, .. } => Event::Trimmed { token: *token, result: Ok(3) },
+        Request::PartitionInfo { token, .. } => {
+            let info = PartitionInfo { log_start: 0, high_watermark: 5, bytes: 100 };
+            Event::PartitionInfo { token: *token, result: Ok(info) }
+        }
+        Request::Group { token, request } => {
+            let reply = match request {
+                group::Request::Join(_) => Reply::Join(Ok(group::Joined {
+                    generation: 1,
+                    protocol_type: "consumer".into(),
+                    protocol_name: "range".into(),
+                    leader: "m".into(),
+                    member_id: "m".into(),
+                    members: vec![("m".into(), Some("i".into()), Bytes::from_static(b"meta"))],
+                    skip_assignment: true,
+                })),
+                group::Request::Sync(_) => Reply::Sync(Ok(group::Synced {
+                    protocol_type: "consumer".into(),
+                    protocol_name: "range".into(),
+                    assignment: Bytes::from_static(b"all"),
+                })),
+                group::Request::Heartbeat(_) => Reply::Heartbeat(Ok(())),
+                group::Request::Leave { members, .. } => {
+                    Reply::Leave(members.iter().map(|member| (member.clone(), Ok(()))).collect())
+                }
+                group::Request::Commit(commit) => {
+                    assert_eq!(commit.topics[0].0, "t");
+                    Reply::Commit(Ok(vec![("t".into(), vec![(0, Ok(()))])]))
+                }
+                group::Request::FetchOffsets { .. } => {
+                    let offset =
+                        group::PartitionOffset { partition: 0, offset: 9, leader_epoch: 0, metadata: None };
+                    Reply::FetchOffsets(vec![("t".into(), vec![offset])])
+                }
+                group::Request::Describe { group } => Reply::Describe(group::Description {
+                    group: group.clone(),
+                    state: group::State::Dead,
+                    protocol_type: "consumer".into(),
+                    protocol_name: "range".into(),
+                    members: vec![group::DescribedMember {
+                        member_id: "m".into(),
+                        instance_id: Some("i".into()),
+                        client_id: "c".into(),
+                        client_host: "/h".into(),
+                        metadata: Bytes::new(),
+                        assignment: Bytes::new(),
+                    }],
+                }),
+                group::Request::List => Reply::List(vec![group::Listed {
+                    group: "g".into(),
+                    protocol_type: "consumer".into(),
+                    state: group::State::Stable,
+                }]),
+                group::Request::Delete { .. } => Reply::Delete(Ok(())),
+                group::Request::OffsetDelete { .. } => {
+                    Reply::OffsetDelete(Ok(vec![("t".into(), vec![(0, Ok(()))])]))
+                }
+            };
+            Event::Group { token: *token, reply }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn well_meta(request: &MetaRequest) -> Outcome {
+    match request {
+        MetaRequest::Propose(Command::TopicCreate(spec)) => {
+            Outcome::Topic { id: spec.id, partitions: vec![PartitionId(8)] }
+        }
+        MetaRequest::Propose(Command::ProducerId) => Outcome::ProducerId(77),
+        _ => Outcome::Ok,
+    }
+}
