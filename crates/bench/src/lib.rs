@@ -29,7 +29,6 @@ pub mod process;
 mod report;
 mod stage;
 mod stamp;
-pub mod units;
 mod workload;
 
 pub use args::{Args, Settings};

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::report::{Latency, Report, Stage};
-use crate::units::{grouped, latency_text};
+use bowline_client::units::{grouped, latency_text};
 
 const WIDTH: f64 = 1000.0;
 const PANEL_HEIGHT: f64 = 320.0;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args::Settings;
 use crate::probe::FlushProbe;
-use crate::units::{bytes_text, grouped, latency_text};
+use bowline_client::units::{bytes_text, grouped, latency_text};
 
 /// One workload against one broker.
 #[derive(Debug, Serialize)]

@@ -12,8 +12,8 @@ use crate::clock::{now_ns, own_cpu_ns};
 use crate::control::{Consumed, Control, Phase, Produced};
 use crate::process::{self, ProcessSample};
 use crate::report::{BrokerUse, Check, Latency, Point, Stage};
-use crate::units::grouped;
 use crate::{amqp_load, kafka_load};
+use bowline_client::units::grouped;
 
 const POLL: Duration = Duration::from_millis(10);
 /// A series has a point this often, and fewer in long runs.

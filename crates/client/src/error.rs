@@ -7,9 +7,9 @@ use bowline_codec_amqp::{DecodeError, FrameError};
 /// Why a client call failed. Unless a variant says otherwise, the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
     /// The peer closed the socket without a word of its protocol.
     #[error("the broker closed the connection")]
@@ -19,9 +19,9 @@ pub enum Error {
     /// The peer sent more than we are ready to hold.
     #[error("the broker sent more than the {0} octets that a client holds")]
     Overflow(usize),
-    #[error("bad frame from the broker: {0}")]
+    #[error("bad frame from the broker")]
     Frame(#[from] FrameError),
-    #[error("bad method or content from the broker: {0}")]
+    #[error("bad method or content from the broker")]
     Decode(#[from] DecodeError),
     /// connection.close from the broker.
     #[error("connection closed by the broker: {code} {text}")]
@@ -35,9 +35,9 @@ pub enum Error {
     /// A Kafka response with an error code. The connection is fine.
     #[error("{api}: {} ({code})", crate::kafka::error_name(*code))]
     Kafka { api: &'static str, code: i16 },
-    #[error("bad response from the broker: {0}")]
+    #[error("bad response from the broker")]
     KafkaDecode(#[from] bowline_codec_kafka::DecodeError),
-    #[error("cannot encode request: {0}")]
+    #[error("cannot encode the request")]
     KafkaEncode(#[from] bowline_codec_kafka::EncodeError),
     /// The broker does not offer a version of this API that we speak.
     #[error("the broker does not serve {0} in a version that this client speaks")]

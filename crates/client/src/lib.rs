@@ -8,14 +8,17 @@
 //! [`Error`], never in a panic.
 //!
 //! What this deliberately is not: a client library for applications. Nothing reconnects by itself ([`retry`]
-//! paces those who do), there is no TLS, no transactions, no thread of its own.
+//! paces those who do), there is no TLS, no transactions, and no thread but the one that waits for Ctrl-C
+//! ([`interrupt`]).
 
 pub mod address;
 pub mod amqp;
 mod error;
+pub mod interrupt;
 pub mod kafka;
 pub mod retry;
 mod socket;
+pub mod units;
 
 pub use address::Address;
 pub use error::Error;

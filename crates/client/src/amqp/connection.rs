@@ -24,6 +24,8 @@ use crate::socket::{Moved, Socket};
 pub const INBOX_MAX: usize = 64 << 20;
 /// A message body beyond this is refused: RabbitMQ's own hard limit.
 const BODY_MAX: u64 = 512 << 20;
+/// A broker may have much to write to disk before it answers a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room that a read finds at least.
 const READ_MIN: usize = 64 << 10;
 const INBOX_START: usize = 256 << 10;
@@ -467,7 +469,8 @@ impl Connection {
         Ok(self.start + offset)
     }
 
-    /// Says goodbye and waits a moment for the answer; unread deliveries are dropped.
+    /// Says goodbye and waits for the answer. Unread deliveries are dropped; that the broker had closed a channel
+    /// meanwhile, for instance because of the last publish, is an error.
     pub fn close(mut self) -> Result<()> {
         let close = ConnectionClose {
             reply_code: 200,
@@ -476,12 +479,24 @@ impl Connection {
             method_id: 0,
         };
         self.send_method(0, &close);
-        let deadline = Instant::now() + self.timeout.min(Duration::from_secs(5));
+        let deadline = Instant::now() + self.timeout.min(CLOSE_TIMEOUT);
+        let mut complaint = None;
         loop {
-            while let Some((kind, _, payload, next)) = self.frame_at(self.start)? {
+            while let Some((kind, channel, payload, next)) = self.frame_at(self.start)? {
                 self.start = next;
-                if kind == FrameKind::Method && method_id(&self.inbox[payload]) == ConnectionCloseOk::ID {
-                    return Ok(());
+                if kind != FrameKind::Method {
+                    continue;
+                }
+                match Method::decode(&self.inbox[payload])? {
+                    Method::ConnectionCloseOk(_) => return complaint.map_or(Ok(()), Err),
+                    Method::ChannelClose(ChannelClose { reply_code: code, reply_text, .. }) => {
+                        complaint =
+                            Some(Error::ChannelClosed { channel, code, text: reply_text.to_string() });
+                    }
+                    Method::ConnectionClose(ConnectionClose { reply_code: code, reply_text, .. }) => {
+                        return Err(Error::ConnectionClosed { code, text: reply_text.to_string() });
+                    }
+                    _ => {}
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
