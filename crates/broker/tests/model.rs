@@ -9,7 +9,7 @@
 mod common;
 
 use bowline_broker::{Options, Shard};
-use bowline_model::event::{Event, MetaEvent};
+use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, Publish};
 use bowline_model::request::{Outcome, Provision, QueueSpec, Request, Settle, Subscribe};
 use bowline_model::{BlockRef, ConsumerId, QueueId, Token};
@@ -185,7 +185,8 @@ impl Test {
             0..14 => self.publish(true),
             14..22 => self.publish(false),
             22..36 => drop(self.world.seal()),
-            36..52 => drop(self.world.commit()),
+            36..51 => drop(self.world.commit()),
+            51 => drop(self.world.abandon(Failure::DiskFull)),
             52..64 => return self.dispatch(),
             64..72 => {
                 let fail = self.random.chance(10);
@@ -614,7 +615,7 @@ impl Test {
                         queue.unacked += 1;
                     }
                 }
-                Event::Failed { .. } => panic!("nothing fails here"),
+                Event::Failed { token, .. } => drop(self.batches.remove(&token)),
                 _ => {}
             }
         }
