@@ -135,7 +135,17 @@ fn banner(config: &Config, engine: &bowline_replica::Engine, took: Duration) {
 }
 
 fn report_flush_time(dir: &std::path::Path, flush: Flush) {
-    let _ = (dir, flush);
+    match bowline_storage::flush_probe(dir, Duration::from_secs(1)) {
+        Ok(probe) => {
+            let meaning = match flush {
+                Flush::Durable => "every confirm waits for one",
+                Flush::Relaxed => "RELAXED: confirms do not wait for it; a power cut can lose confirmed messages",
+            };
+            let (p50, p99) = (probe.p50.as_micros(), probe.p99.as_micros());
+            println!("  durability  a 4 KiB flush takes {p50} µs here (p99 {p99} µs); {meaning}");
+        }
+        Err(error) => tracing::warn!(%error, "the flush probe failed"),
+    }
 }
 
 fn init_tracing(config: &Config) -> anyhow::Result<()> {

@@ -193,7 +193,7 @@ impl Engine {
         if let Err(fatal) = self.log.close() {
             die(&fatal);
         }
-        result
+        result.map(drop)
     }
 }
 

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A checkpoint is due after this much log …
-const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// A checkpoint is due after this much log, or sixteen times its own size if that is more (so that writing
+/// checkpoints costs little) …
+const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// … or this long after the first append that it would contain.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);
 /// How often the need for a checkpoint and the room on the disk are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// One shard's part of a checkpoint.
 pub struct ShardSnapshot {
@@ -22,8 +23,8 @@ pub struct ShardSnapshot {
     pub live_cold: BTreeSet<u32>,
 }
 
-/// Asks every shard for its state and writes the whole. Blocks.
-pub(crate) fn take(shared: &Shared, log: &Log) -> Result<(), CheckpointError> {
+/// Asks every shard for its state and writes the whole; how large it was, bytes. Blocks.
+pub(crate) fn take(shared: &Shared, log: &Log) -> Result<u64, CheckpointError> {
     let (reply, replies) = crossbeam_channel::bounded(shared.inboxes.len());
     for inbox in &shared.inboxes {
         inbox.push(Message::Internal(Internal::Checkpoint(reply.clone())));
@@ -37,20 +38,22 @@ pub(crate) fn take(shared: &Shared, log: &Log) -> Result<(), CheckpointError> {
     }
     if whole.shards.len() < shared.inboxes.len() {
         // A shard thread has gone: the node is dying, and half a picture is none.
-        return Ok(());
+        return Ok(0);
     }
     whole.shards.sort_by_key(|s| s.shard);
+    let bytes = whole.shards.iter().map(|s| s.state.len() as u64).sum();
     let applied: Vec<(ShardId, u64)> = whole.shards.iter().map(|s| (s.shard, s.applied_index)).collect();
     log.write_checkpoint(&whole)?;
     for (shard, index) in applied {
         shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Compacted(index)));
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Runs until `stop` closes: checkpoints when due, and tells the shards when the disk fills up or has room again.
 pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
     let mut at_last = log.stats().bytes;
+    let mut due_bytes = CHECKPOINT_BYTES;
     let mut dirty_since = None;
     let mut was_full = false;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK_EVERY) {
@@ -67,9 +70,10 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
             continue;
         }
         let since = *dirty_since.get_or_insert_with(Instant::now);
-        if appended - at_last >= CHECKPOINT_BYTES || since.elapsed() >= CHECKPOINT_AFTER || full {
+        if appended - at_last >= due_bytes || since.elapsed() >= CHECKPOINT_AFTER || full {
             match take(&shared, &log) {
-                Ok(()) => {
+                Ok(bytes) => {
+                    due_bytes = CHECKPOINT_BYTES.max(16 * bytes);
                     at_last = appended;
                     dirty_since = None;
                 }
