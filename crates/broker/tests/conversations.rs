@@ -528,3 +528,27 @@ fn a_log_that_stops_is_not_asked_again() {
     world.dispatch();
     assert_eq!(world.shard.proposal_urgency(), Urgency::Nothing);
 }
+
+#[test]
+fn more_settles_than_a_block_takes_go_into_the_next() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    let many: Vec<&[u8]> = vec![b"x"; 600_000];
+    for part in many.chunks(10_000) {
+        world.publish(A, &[7], part);
+    }
+    world.subscribe(B, 1, 7, 0);
+    while !delivered(&mut world).is_empty() {
+        world.handle(B, Request::Drained { bytes: u64::MAX });
+    }
+    // Every other one: as many runs as messages.
+    for number in (0..600_000).step_by(2) {
+        world.settle(B, 1, number, 1, Outcome::Acked);
+    }
+    assert_eq!(world.shard.proposal_urgency(), Urgency::Now, "that many do not wait");
+    let before = world.log.len();
+    world.settle_down();
+    assert!(world.log.len() > before + 1);
+    assert!(world.log[before..].iter().all(|b| b.payload.len() < 700 * 1024));
+    assert_eq!(world.shard.queue_stats().next().map(|q| (q.acked, q.unacked)), Some((300_000, 300_000)));
+}

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use bowline_broker::{Effects, Options, Proposal, Read, Shard, Waiter};
+use bowline_broker::{Effects, Options, Proposal, Read, Shard, Urgency, Waiter};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
@@ -128,6 +128,7 @@ impl World {
             self.dispatch();
             let moved = self.seal() | self.commit() | self.answer_read(false);
             if !moved && self.in_flight.is_empty() {
+                assert_eq!(self.shard.proposal_urgency(), Urgency::Nothing);
                 return;
             }
         }
