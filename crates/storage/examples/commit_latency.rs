@@ -1,7 +1,7 @@
 //! Measures what the log adds to the disk: append → callback at one outstanding block against a raw
 //! durable write of the same size, interleaved in one run; then the throughput of 64 KiB blocks.
 //!
-//! `cargo run --release -p bowline-storage --example commit_latency -- [directory] [payload bytes]`
+//! `cargo run --release -p bowline-storage --example commit_latency -- [directory] [payload bytes] [spin µs]`
 
 use bowline_model::{AlignedBuf, ShardId};
 use bowline_storage::disk::Entry;
@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let times =
         Arc::new(Times { origin: Instant::now(), begun: AtomicU64::new(0), ended: AtomicU64::new(0) });
     let disk = Arc::new(Timed { disk: real, times: times.clone() });
-    let (log, mut recovered) = Log::open(disk.clone(), Options::default())?;
+    let writer_spin = Duration::from_micros(args.next().map_or(Ok(0), |a| a.parse())?);
+    let (log, mut recovered) = Log::open(disk.clone(), Options { writer_spin, ..Options::default() })?;
     recovered.replay.skip_all()?;
     let (done, wait) = mpsc::channel::<Instant>();
     let outstanding = Arc::new(AtomicU64::new(0));
@@ -111,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while wait.try_recv().is_ok() {}
     }
     log.close()?;
-    drop((log, disk, raw));
+    drop((log, disk, raw, append, recovered));
 
     let started = Instant::now();
     let (_, mut recovered) = Log::open(Arc::new(RealDisk::open(&dir)?), Options::default())?;

@@ -251,8 +251,9 @@ impl Log {
         let result = place(&mut core);
         // On a full disk upkeep tries again by itself, now and then.
         let upkeep = !core.alarm() && core.wants_segment().is_some();
-        shared.wakers.wake_writer(core.can_take());
+        let writer = shared.wakers.writer_for(core.can_take());
         drop(core);
+        shared.wakers.wake(writer);
         if upkeep {
             shared.wakers.wake_upkeep();
         }

@@ -78,7 +78,9 @@ fn next_segment(shared: &Shared) -> DiskResult<bool> {
     shared.table.insert(Arc::new(segment));
     let mut core = shared.core.lock();
     core.prepared(wanted.number);
-    shared.wakers.wake_writer(core.can_take());
+    let writer = shared.wakers.writer_for(core.can_take());
+    drop(core);
+    shared.wakers.wake(writer);
     Ok(true)
 }
 

@@ -24,6 +24,10 @@ const WRITERS_MAX: usize = 8;
 pub(crate) struct Wakers {
     /// Bit i: writer i sleeps. Changed under the core's lock.
     asleep: AtomicU32,
+    /// Changes with each append: what a spinning writer watches.
+    appends: AtomicU32,
+    /// Writers that watch it. Changed under the core's lock.
+    spinning: AtomicU32,
     writers: [Condvar; WRITERS_MAX],
     /// Some writer sleeps with a timeout, to seal the log when it stays idle.
     sealing: AtomicBool,
@@ -36,6 +40,8 @@ impl Wakers {
     pub fn new() -> Wakers {
         Wakers {
             asleep: AtomicU32::new(0),
+            appends: AtomicU32::new(0),
+            spinning: AtomicU32::new(0),
             writers: Default::default(),
             sealing: AtomicBool::new(false),
             upkeep: Mutex::new(false),
@@ -44,13 +50,22 @@ impl Wakers {
         }
     }
 
-    /// Wakes one sleeping writer if there is `work`. Called with the core's lock held.
-    pub fn wake_writer(&self, work: bool) {
+    /// The writer to wake if there is `work`, if one must be. With the core's lock held; the caller lets go
+    /// of the lock and then calls [`Wakers::wake`], or the woken thread would only run into the lock.
+    pub fn writer_for(&self, work: bool) -> Option<usize> {
+        self.appends.fetch_add(1, Ordering::Relaxed);
         let asleep = self.asleep.load(Ordering::Relaxed);
-        if work && asleep != 0 {
-            let i = asleep.trailing_zeros();
-            self.asleep.store(asleep & !(1 << i), Ordering::Relaxed);
-            self.writers[i as usize].notify_one();
+        if !work || asleep == 0 || self.spinning.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let i = asleep.trailing_zeros();
+        self.asleep.store(asleep & !(1 << i), Ordering::Relaxed);
+        Some(i as usize)
+    }
+
+    pub fn wake(&self, writer: Option<usize>) {
+        if let Some(i) = writer {
+            self.writers[i].notify_one();
         }
     }
 
@@ -122,6 +137,18 @@ fn write(shared: &Shared, i: usize) {
 fn wait_for_work(shared: &Shared, i: usize) -> bool {
     let wakers = &shared.wakers;
     let mut core = shared.core.lock();
+    if !shared.options.writer_spin.is_zero() && !core.can_take() {
+        wakers.spinning.fetch_add(1, Ordering::Relaxed);
+        let seen = wakers.appends.load(Ordering::Relaxed);
+        drop(core);
+        let started = Instant::now();
+        while wakers.appends.load(Ordering::Relaxed) == seen && started.elapsed() < shared.options.writer_spin
+        {
+            std::hint::spin_loop();
+        }
+        core = shared.core.lock();
+        wakers.spinning.fetch_sub(1, Ordering::Relaxed);
+    }
     while !core.can_take() {
         if wakers.is_stopping() {
             return false;
@@ -147,8 +174,9 @@ pub(crate) fn next_op(shared: &Shared) -> Option<WriteOp> {
     let mut core = shared.core.lock();
     let mut op = core.take()?;
     // More than one write's worth is waiting: another writer can help.
-    shared.wakers.wake_writer(core.can_take());
+    let helper = shared.wakers.writer_for(core.can_take());
     drop(core);
+    shared.wakers.wake(helper);
     op.seal(&mut chain, shared.sector_bytes);
     Some(op)
 }
@@ -226,7 +254,7 @@ pub(crate) fn finish(shared: &Shared) -> Result<(), Fatal> {
     wait(shared, &mut core, last)?;
     match core.place_seal(true) {
         Ok(lsn) => {
-            shared.wakers.wake_writer(core.can_take());
+            shared.wakers.wake(shared.wakers.writer_for(core.can_take()));
             wait(shared, &mut core, lsn)
         }
         Err(AppendError::Fatal(fatal)) => Err(fatal),

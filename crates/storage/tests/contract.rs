@@ -33,7 +33,7 @@ fn started(disk: Arc<dyn Disk>) -> (Log, support::Completions) {
 
 #[test]
 fn blocks_complete_in_order_and_come_back() {
-    on_both(&|open: &dyn Fn() -> Arc<dyn Disk>| {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, done) = started(open());
         let mut last = Lsn::default();
         let mut lsns = Vec::new();
@@ -90,7 +90,7 @@ fn blocks_complete_in_order_and_come_back() {
 
 #[test]
 fn indexes_are_contiguous_and_the_end_can_be_voided() {
-    on_both(&|open: &dyn Fn() -> Arc<dyn Disk>| {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, _) = started(open());
         for index in 5..=9 {
             log.append(append(1, index, &payload(1, index, 10))).unwrap();
@@ -115,7 +115,7 @@ fn indexes_are_contiguous_and_the_end_can_be_voided() {
 
 #[test]
 fn cold_files_are_read_like_the_log_and_go_when_no_checkpoint_lists_them() {
-    on_both(&|open: &dyn Fn() -> Arc<dyn Disk>| {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, _) = started(open());
         let paced = Arc::new(Mutex::new(0));
         let counter = paced.clone();
@@ -162,7 +162,7 @@ fn cold_files_are_read_like_the_log_and_go_when_no_checkpoint_lists_them() {
 
 #[test]
 fn large_states_are_kept() {
-    on_both(&|open: &dyn Fn() -> Arc<dyn Disk>| {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, _) = started(open());
         let state: Vec<u8> = (0..5_000_001u32).map(|i| (i * 7) as u8).collect();
         let shard = |number| ShardCheckpoint {
@@ -182,7 +182,7 @@ fn large_states_are_kept() {
 
 #[test]
 fn callbacks_may_append() {
-    on_both(&|open: &dyn Fn() -> Arc<dyn Disk>| {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, mut recovered) = Log::open(open(), small()).unwrap();
         recovered.replay.skip_all().unwrap();
         let state = Arc::new((Mutex::new(None::<Log>), Mutex::new(0u64), Condvar::new()));
