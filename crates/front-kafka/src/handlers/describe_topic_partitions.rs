@@ -69,8 +69,9 @@ fn describe(
         leader_epoch: LEADER_EPOCH,
         replica_nodes: vec![node_id],
         isr_nodes: vec![node_id],
-        eligible_leader_replicas: None,
-        last_known_elr: None,
+        // Null is legal, and the Java client fails on it.
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
         offline_replicas: Vec::new(),
     });
     DescribeTopicPartitionsResponseTopic {
