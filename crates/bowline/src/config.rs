@@ -45,10 +45,10 @@ pub struct ServeArgs {
     /// system; a power cut or kernel crash can lose confirmed messages. [default: durable]
     #[arg(long, env = "BOWLINE_FLUSH", value_enum)]
     flush: Option<Flush>,
-    /// Memory for recently written blocks. [default: 64MiB]
+    /// Memory for recently written blocks; half as much again for blocks read back. [default: 32MiB]
     #[arg(long, env = "BOWLINE_CACHE", value_name = "SIZE")]
     cache: Option<Size>,
-    /// Memory for transient messages; beyond it they go through the log. [default: 64MiB]
+    /// Memory for transient messages; beyond it they go through the log. [default: 48MiB]
     #[arg(long, env = "BOWLINE_TRANSIENT_MEMORY", value_name = "SIZE")]
     transient_memory: Option<Size>,
     /// Data shards; fixed when the data directory is created. [default: one for every two cores]
@@ -184,8 +184,8 @@ impl ServeArgs {
             kafka_advertised: advertised.as_deref().map(host_port).transpose()?,
             users,
             flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
-            cache_bytes: self.cache.or(file.cache).map_or(64 << 20, |s| s.0 as usize),
-            transient_bytes: self.transient_memory.or(file.transient_memory).map_or(64 << 20, |s| s.0 as usize),
+            cache_bytes: self.cache.or(file.cache).map_or(32 << 20, |s| s.0 as usize),
+            transient_bytes: self.transient_memory.or(file.transient_memory).map_or(48 << 20, |s| s.0 as usize),
             shards: self.shards.or(file.shards),
             segment_bytes: self.segment.or(file.segment).map_or(64 << 20, |s| s.0),
             disk_reserve_bytes: self.disk_reserve.or(file.disk_reserve).map_or(512 << 20, |s| s.0),

@@ -155,6 +155,8 @@ impl Proposals {
         // burst a dozen reallocations.
         self.usual_bytes = (self.usual_bytes + buf.payload_len() * 5 / 4) / 2;
         self.usual_bytes = self.usual_bytes.clamp(4096, BLOCK_PAYLOAD_SOFT_MAX);
+        // The block stays in the cache for a while.
+        buf.shrink();
         Some(Proposal { buf, n_records: open.n_records, waiters: open.waiters })
     }
 }

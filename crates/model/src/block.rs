@@ -91,6 +91,15 @@ impl AlignedBuf {
         self.len += data.len();
     }
 
+    /// Gives memory back if more than a third of it is unused: for buffers that are going to be kept. Leaves room
+    /// for padding to [`BLOCK_ALIGN`].
+    pub fn shrink(&mut self) {
+        let capacity = round_up(self.len);
+        if self.capacity > capacity + capacity / 2 + BLOCK_ALIGN {
+            self.move_to(capacity);
+        }
+    }
+
     /// Appends zeros up to a multiple of `align` of the whole buffer (header included).
     pub fn pad_to(&mut self, align: usize) {
         let target = self.len.div_ceil(align) * align;
@@ -141,7 +150,11 @@ impl AlignedBuf {
         if need <= self.capacity {
             return;
         }
-        let capacity = round_up(need.max(self.capacity * 2));
+        self.move_to(round_up(need.max(self.capacity * 2)));
+    }
+
+    fn move_to(&mut self, capacity: usize) {
+        debug_assert!(capacity >= self.len);
         let ptr = allocate(capacity);
         // SAFETY: both regions are ours, distinct, and at least len long.
         unsafe { std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), ptr.as_ptr(), self.len) };

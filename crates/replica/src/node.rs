@@ -28,7 +28,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Number of data shards of a new data directory; an existing one keeps its own. `None`: one for every two cores.
     pub shards: Option<u16>,
-    /// Memory for recently written blocks, over all shards.
+    /// Memory for recently written blocks, over all shards; half as much again is for blocks read back.
     pub cache_bytes: usize,
     /// Memory for transient messages, over all shards.
     pub transient_bytes: usize,
@@ -278,6 +278,7 @@ fn shard_options(options: &Options, data_shards: u16, shard: ShardId) -> bowline
     let n = usize::from(data_shards);
     bowline_broker::Options {
         cache_bytes: options.cache_bytes / n,
+        readahead_bytes: options.cache_bytes / n / 2,
         volatile_bytes: options.transient_bytes / n,
         ..bowline_broker::Options::new(shard)
     }
