@@ -21,8 +21,8 @@ pub struct Append {
 }
 
 /// Called once per appended block, from a writer thread, in lsn order over all shards, when the block and
-/// all before it are on stable storage; or with the error when the log has stopped. Must not block long,
-/// must not panic, may append.
+/// all before it are on stable storage; or with the error when the log has stopped. May append; must not
+/// block, as later blocks wait; a panic stops the log.
 pub type OnComplete = Arc<dyn Fn(ShardId, Result<BlockRef, Fatal>) + Send + Sync>;
 
 /// A consistent picture of all shards, from which recovery starts.

@@ -72,7 +72,10 @@ pub(crate) fn step(shared: &Shared) -> Result<Step, Fatal> {
 
 /// Prepares the segment that the core wants next, if it wants one.
 fn next_segment(shared: &Shared) -> DiskResult<bool> {
-    let Some(wanted) = shared.core.lock().wants_segment() else { return Ok(false) };
+    let Some(wanted) = shared.core.lock().wants_segment() else {
+        shared.upkeep.lock().full = false;
+        return Ok(false);
+    };
     let segment = prepare(shared, wanted.number, wanted.epoch, wanted.capacity)?;
     shared.upkeep.lock().full = false;
     shared.table.insert(Arc::new(segment));
@@ -304,7 +307,14 @@ pub(crate) fn begin(shared: &Shared, tail: Lsn, first: u32) -> DiskResult<(u32, 
     let spare = !shared.upkeep.lock().spares.is_empty();
     let capacity = if spare { segment_bytes } else { segment_bytes.min(shared.options.first_segment_bytes) };
     let epoch = shared.core.lock().epoch_for(first);
-    let segment = prepare(shared, first, epoch, capacity)?;
+    let segment = match prepare(shared, first, epoch, capacity) {
+        Err(e) if e.is_full() => {
+            // What the last process was about to give back may be enough.
+            while tidy(shared)? {}
+            prepare(shared, first, epoch, capacity)?
+        }
+        result => result?,
+    };
     shared.table.insert(Arc::new(segment));
     Ok((capacity, first))
 }

@@ -123,6 +123,7 @@ pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
 
 /// The life of writer `i`.
 fn write(shared: &Shared, i: usize) {
+    let _guard = PanicGuard(shared);
     let mut file = CurrentFile::default();
     while wait_for_work(shared, i) {
         let Some(op) = next_op(shared) else { continue };
@@ -130,6 +131,19 @@ fn write(shared: &Shared, i: usize) {
         let result = file.write(shared, &op);
         shared.counters.write_took(started.elapsed());
         report(shared, op, result);
+    }
+}
+
+/// A thread of the log that panics (a callback's bug) stops the log: better than a log that hangs.
+struct PanicGuard<'a>(&'a Shared);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = io::Error::other("a thread of the log panicked");
+            self.0.core.lock().poison(crate::DiskError::new("run", "log", None, reason).into());
+            self.0.durable_waiters.notify_all();
+        }
     }
 }
 
@@ -223,6 +237,7 @@ impl CurrentFile {
 
 /// The life of the upkeep thread.
 fn keep_up(shared: &Shared) {
+    let _guard = PanicGuard(shared);
     while !shared.wakers.is_stopping() {
         let alarm = match crate::upkeep::step(shared) {
             Ok(crate::upkeep::Step::Worked) => continue,

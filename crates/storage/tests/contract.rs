@@ -275,3 +275,49 @@ fn a_directory_keeps_its_identity() {
     disk.flip_bit("format", 40, 0);
     assert!(matches!(Log::open(Arc::new(disk), small()), Err(OpenError::Format { .. })));
 }
+
+#[test]
+fn many_threads_append_and_the_order_is_one() {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
+        let (log, done) = started(open());
+        std::thread::scope(|scope| {
+            for shard in 0..4 {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for index in 1..=300 {
+                        let bytes = 50 + (index * 37 % 2000) as usize;
+                        let lsn = log.append(append(shard, index, &payload(shard, index, bytes))).unwrap();
+                        if index % 50 == 0 {
+                            log.wait_durable(lsn).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        log.close().unwrap();
+        let done = done.lock();
+        assert_eq!(done.len(), 1200);
+        let mut last = Lsn::default();
+        let mut next = [1; 4];
+        for (shard, block) in done.iter() {
+            let block = block.as_ref().unwrap();
+            assert!(block.lsn > last && block.index == next[shard.0 as usize]);
+            last = block.lsn;
+            next[shard.0 as usize] += 1;
+            assert_eq!(log.read(block.lsn).unwrap().payload, block.payload);
+        }
+        let stats = log.stats();
+        assert!(
+            stats.blocks >= 1200 && stats.writes <= stats.blocks && stats.flush_quantile_us(0.5) > 0,
+            "{stats:?}"
+        );
+    });
+}
+
+#[test]
+fn the_flush_probe_measures_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = bowline_storage::flush_probe(dir.path(), Duration::from_millis(20)).unwrap();
+    assert!(probe.writes > 0 && probe.p50 <= probe.p99 && probe.p99 <= probe.max && !probe.p50.is_zero());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}

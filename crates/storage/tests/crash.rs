@@ -4,7 +4,7 @@
 mod support;
 
 use bowline_model::{Lsn, ShardId};
-use bowline_storage::fake_disk::Operation;
+use bowline_storage::fake_disk::{Counts, Operation};
 use bowline_storage::{Checkpoint, FakeDisk, Options, ShardCheckpoint, Ticket};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -15,7 +15,7 @@ use support::{Manual, append, open, payload};
 const SHARDS: u16 = 3;
 
 /// What must be true of one shard.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, PartialEq, Debug)]
 struct Shard {
     /// Size of each entry appended and not lost, by index from 1 on; `acked` of them were acknowledged.
     sizes: Vec<usize>,
@@ -47,7 +47,14 @@ fn acknowledged_blocks_survive_every_crash() {
     }
 }
 
-fn run(seed: u64) {
+#[test]
+fn a_seed_gives_the_same_bytes_twice() {
+    assert_eq!(run(4711), run(4711));
+    assert_ne!(run(4711), run(4712));
+}
+
+/// Returns what the disk did and where the log ended.
+fn run(seed: u64) -> (Counts, Vec<Shard>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let sector = if rng.random() { 512 } else { 4096 };
     let options = Options {
@@ -64,13 +71,11 @@ fn run(seed: u64) {
         world.options.epoch_seed = seed * 100 + life;
         let manual = open(&world.disk, world.options.clone())
             .unwrap_or_else(|e| panic!("life {life} does not begin: {e:?}"));
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("life {life}: {:?}", manual.report);
-        }
         world.check(&manual);
         world.live(manual);
         if world.rng.random_range(0..4) == 0 { world.disk.kill() } else { world.disk.crash() }
     }
+    (world.disk.counts(), world.shards)
 }
 
 impl World {
