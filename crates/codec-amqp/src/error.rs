@@ -45,10 +45,12 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// 503 COMMAND_INVALID for a method that does not exist, 502 SYNTAX_ERROR for anything malformed.
+    /// 503 COMMAND_INVALID for a method that does not exist, 505 UNEXPECTED_FRAME for content of another class than
+    /// its method's, 502 SYNTAX_ERROR for anything malformed.
     pub fn reply_code(&self) -> ReplyCode {
         match self {
             DecodeError::UnknownMethod { .. } => ReplyCode::CommandInvalid,
+            DecodeError::UnknownContentClass(_) => ReplyCode::UnexpectedFrame,
             _ => ReplyCode::SyntaxError,
         }
     }

@@ -39,7 +39,12 @@ pub struct Channel {
 pub enum State {
     Open,
     /// We sent channel.close; everything but the answer is ignored (1.4.2 of the specification).
-    Closing,
+    Closing {
+        /// In the middle of a content, of which more may still come.
+        in_content: bool,
+    },
+    /// Closed in the middle of a content: what still comes of it is dropped. Otherwise as a channel never opened.
+    Dropping,
 }
 
 /// Publisher confirms: sequence numbers start at 1.

@@ -24,9 +24,17 @@ impl Session {
         let Some(channel) = self.channel_mut(number) else {
             return self.unopened(frame).map(|()| 0);
         };
-        if channel.state == State::Closing {
-            self.closing_channel_frame(frame);
-            return Ok(0);
+        match channel.state {
+            State::Open => {}
+            State::Closing { .. } => {
+                self.closing_channel_frame(frame);
+                return Ok(0);
+            }
+            State::Dropping if frame.kind == FrameKind::Body => return Ok(0),
+            State::Dropping => {
+                self.channels[usize::from(number)] = None;
+                return self.unopened(frame).map(|()| 0);
+            }
         }
         if channel.waiting.is_some() {
             self.park(frame);
@@ -148,7 +156,15 @@ impl Session {
             return;
         }
         match Method::decode(frame.payload) {
-            Ok(Method::ChannelCloseOk(_)) => self.channels[usize::from(frame.channel)] = None,
+            Ok(Method::ChannelCloseOk(_)) => {
+                let place = &mut self.channels[usize::from(frame.channel)];
+                match place {
+                    Some(channel) if channel.state == (State::Closing { in_content: true }) => {
+                        channel.state = State::Dropping;
+                    }
+                    _ => *place = None,
+                }
+            }
             Ok(Method::ChannelClose(_)) => self.reply(frame.channel, ChannelCloseOk),
             _ => {}
         }
@@ -178,7 +194,7 @@ impl Session {
         let Some(place) = self.channels.get_mut(usize::from(number)) else { return };
         let Some(channel) = place else { return };
         let mut ended = Channel::new(channel.incarnation);
-        ended.state = State::Closing;
+        ended.state = State::Closing { in_content: channel.partial.is_some() };
         let channel = std::mem::replace(&mut **channel, ended);
         self.backlog_bytes -= channel.backlog.len();
         self.partial_bytes -= channel.partial_bytes();

@@ -103,6 +103,7 @@ impl Connection {
     async fn run(&mut self) -> io::Result<()> {
         let timer = tokio::time::sleep(HANDSHAKE);
         tokio::pin!(timer);
+        let mut armed = true;
         loop {
             if self.link.take(&mut self.events) {
                 self.session.events(&mut self.events, now(self.started), &mut self.link);
@@ -118,21 +119,25 @@ impl Connection {
             }
             // An earlier timer may stay: when it fires too early, it is set anew.
             if let Some(deadline) = self.deadline()
-                && (deadline < timer.deadline() || timer.is_elapsed())
+                && (deadline < timer.deadline() || !armed)
             {
                 timer.as_mut().reset(deadline);
+                armed = true;
             }
-            match self.wait(timer.as_mut()).await? {
+            match self.wait(armed.then_some(timer.as_mut())).await? {
                 Woken::Events | Woken::Writable => {}
                 Woken::Input(0) => return Ok(()),
                 Woken::Input(n) => self.take_input(n),
-                Woken::Time => self.on_time(),
+                Woken::Time => {
+                    armed = false;
+                    self.on_time();
+                }
             }
         }
     }
 
     /// Waits for whatever comes first. Input has been read when it returns, so that one system call does.
-    async fn wait(&mut self, mut timer: Pin<&mut Sleep>) -> io::Result<Woken> {
+    async fn wait(&mut self, mut timer: Option<Pin<&mut Sleep>>) -> io::Result<Woken> {
         let wants_input = self.session.wants_input() && !self.stalled;
         let wants_output = !self.session.outbox().is_empty();
         let events = self.link.wait();
@@ -148,7 +153,9 @@ impl Connection {
             if wants_output && let Poll::Ready(ready) = stream.poll_write_ready(cx) {
                 return Poll::Ready(ready.map(|()| Woken::Writable));
             }
-            if !timer.is_elapsed() && timer.as_mut().poll(cx).is_ready() {
+            if let Some(timer) = &mut timer
+                && timer.as_mut().poll(cx).is_ready()
+            {
                 return Poll::Ready(Ok(Woken::Time));
             }
             Poll::Pending
