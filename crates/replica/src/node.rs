@@ -93,7 +93,8 @@ pub struct Engine {
 /// The directory is in use, of another format, or damaged; a thread cannot be started.
 pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     let began = Instant::now();
-    let disk = Arc::new(RealDisk::open(&options.data_dir)?);
+    let disk = RealDisk::open(&options.data_dir)?;
+    let disk = Arc::new(if options.relaxed_flush { disk.relaxed() } else { disk });
     let (log, recovered) = Log::open(disk, storage_options(&options))?;
     let data_shards = log.format().identity.data_shards;
     let defaults = bowline_topology::Defaults { partitions: options.num_partitions, ..Default::default() };

@@ -32,6 +32,8 @@ struct Way {
     direct: bool,
     /// `pwritev2` takes RWF_DSYNC; otherwise each durable write is followed by fdatasync.
     dsync: bool,
+    /// "Durable" writes end when the operating system has them.
+    relaxed: bool,
     sector_bytes: u32,
 }
 
@@ -64,7 +66,7 @@ impl RealDisk {
     /// Opens the directory for looking only: takes no lock and changes nothing. What a running node
     /// writes meanwhile may be seen half done.
     pub fn open_read_only(root: impl AsRef<Path>) -> RealDisk {
-        let way = Way { direct: false, dsync: false, sector_bytes: 4096 };
+        let way = Way { direct: false, dsync: false, relaxed: false, sector_bytes: 4096 };
         RealDisk { root: root.as_ref().to_path_buf(), way, read_only: true, _lock: None }
     }
 
@@ -75,6 +77,14 @@ impl RealDisk {
             Ok(()) => None,
             Err(_) => Some(read_pid(&mut file)),
         }
+    }
+
+    /// As this disk, but durable writes return when the operating system has the data: a crash of the process
+    /// loses nothing, one of the kernel or the power may. Syncs that order files (checkpoints, names) remain.
+    pub fn relaxed(mut self) -> RealDisk {
+        self.way.direct = false;
+        self.way.relaxed = true;
+        self
     }
 
     /// Whether writes bypass the page cache.
@@ -215,6 +225,11 @@ impl DiskFile for RealFile {
 
     fn write_durable(&self, position: u64, data: &[IoSlice<'_>]) -> DiskResult<()> {
         debug_assert!(position.is_multiple_of(u64::from(self.way.sector_bytes)));
+        if self.way.relaxed {
+            return self
+                .write_vectored(position, data, ReadWriteFlags::empty())
+                .map_err(|e| self.fail("write", position, e.into()));
+        }
         if !self.no_dsync.load(Ordering::Relaxed) {
             match self.write_vectored(position, data, ReadWriteFlags::DSYNC) {
                 // The flag is refused before anything is written, so this is no retry of a failed write.
@@ -378,7 +393,7 @@ fn probe(root: &Path) -> Result<Way, DiskError> {
             Err(Errno::INVAL) if direct => continue,
             Err(e) => return Err(fail(e)),
         };
-        found = Some(Way { direct, dsync, sector_bytes });
+        found = Some(Way { direct, dsync, relaxed: false, sector_bytes });
         break;
     }
     let _ = std::fs::remove_file(&path);
