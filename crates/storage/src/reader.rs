@@ -3,7 +3,7 @@
 use crate::error::{HeaderDamage, ReadError, ReadErrorKind};
 use crate::header::BlockHeader;
 use crate::log::Shared;
-use crate::segments::Segment;
+use crate::segments::{Segment, cold_path, segment_path};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::record::crc32c;
 use bowline_model::{AlignedBuf, Block, BlockRef, Lsn};
@@ -41,7 +41,10 @@ pub(crate) fn read_run(
 }
 
 fn find(shared: &Shared, lsn: Lsn) -> Result<Arc<Segment>, ReadError> {
-    let fail = |kind| ReadError { lsn, path: String::new(), position: u64::from(lsn.byte_position()), kind };
+    let fail = |kind| {
+        let path = if lsn.is_cold() { cold_path(lsn.segment()) } else { segment_path(lsn.segment()) };
+        ReadError { lsn, path, position: u64::from(lsn.byte_position()), kind }
+    };
     if !lsn.is_cold() && lsn.0 > shared.durable.load(Ordering::Acquire) {
         return Err(fail(ReadErrorKind::NotDurable));
     }
