@@ -4,6 +4,8 @@
 //! `VERBS` to make it reachable.
 
 mod codegen;
+#[cfg(test)]
+mod edges;
 mod fuzz;
 mod test;
 

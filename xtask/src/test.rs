@@ -36,7 +36,8 @@ const PARTS: &[Part] = &[
 
 /// Runs the parts named, or all.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lives in the workspace")?.to_owned();
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lives in the workspace")?.to_owned();
     if let Some(unknown) = args.iter().find(|a| !PARTS.iter().any(|p| p.name == a.as_str())) {
         let names: Vec<_> = PARTS.iter().map(|p| p.name).collect();
         bail!("no part `{unknown}`; there are {}", names.join(", "));
@@ -90,9 +91,14 @@ fn python(root: &Path) -> anyhow::Result<Outcome> {
     }
     if !env.join("bin/pytest").exists() {
         sh(Command::new("python3").args(["-m", "venv"]).arg(&env))?;
-        sh(Command::new(env.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements))?;
+        sh(Command::new(env.join("bin/pip"))
+            .args(["install", "--quiet", "--requirement"])
+            .arg(&requirements))?;
     }
-    passed(clients(Command::new(env.join("bin/pytest")).args(["-q", "--timeout", "120"]).current_dir(tests), root))
+    passed(clients(
+        Command::new(env.join("bin/pytest")).args(["-q", "--timeout", "120"]).current_dir(tests),
+        root,
+    ))
 }
 
 fn node(root: &Path) -> anyhow::Result<Outcome> {
@@ -109,7 +115,10 @@ fn go(root: &Path) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("no go".into()));
     }
     let dir = copy_for_install(root, "go")?;
-    passed(clients(Command::new("go").args(["test", "-count=1", "-timeout", "300s", "./..."]).current_dir(&dir), root))
+    passed(clients(
+        Command::new("go").args(["test", "-count=1", "-timeout", "300s", "./..."]).current_dir(&dir),
+        root,
+    ))
 }
 
 fn java(root: &Path) -> anyhow::Result<Outcome> {

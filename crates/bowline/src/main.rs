@@ -32,9 +32,9 @@ enum Command {
     /// Run the broker.
     Serve(config::ServeArgs),
     /// Publish messages over AMQP or Kafka.
-    // Publish(bowline_cli::publish::Args),
+    Publish(bowline_cli::publish::Args),
     /// Consume messages over AMQP or Kafka.
-    // Consume(bowline_cli::consume::Args),
+    Consume(bowline_cli::consume::Args),
     /// Measure a broker: rates, latencies, CPU, memory, bytes written.
     Bench(bowline_bench::Args),
     /// Attack a broker under load and report what was confirmed and lost.
@@ -70,8 +70,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args),
-        // Command::Publish(args) => bowline_cli::publish::run(args),
-        // Command::Consume(args) => bowline_cli::consume::run(args),
+        Command::Publish(args) => bowline_cli::publish::run(args),
+        Command::Consume(args) => bowline_cli::consume::run(args),
         Command::Bench(args) => bowline_bench::run(args),
         // Command::Verify(args) => bowline_verify::run(args),
         Command::Inspect(args) => inspect::run(args),
