@@ -6,7 +6,7 @@
 use bowline_codec_kafka::Uuid;
 use bowline_model::{PartitionId, TopicId};
 use bowline_replica::Node;
-use bowline_topology::config::{self, Defaults, Effective};
+use bowline_topology::config::{self, Defaults};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -125,20 +125,6 @@ impl Catalog for Node {
     fn defaults(&self) -> Defaults {
         self.topology().defaults().clone()
     }
-}
-
-/// What holds for a topic with these explicit settings.
-pub fn effective(explicit: &[(String, String)], defaults: &Defaults) -> Vec<Effective> {
-    let topic = bowline_topology::Topic {
-        vhost: VHOST.into(),
-        name: String::new(),
-        id: TopicId::default(),
-        partitions: Arc::new([]),
-        configs: explicit.to_vec(),
-        arguments: Vec::new(),
-        created: 0,
-    };
-    config::effective(&topic, defaults)
 }
 
 /// What one session has looked up.

@@ -2,7 +2,7 @@
 //! of the broker, read only. Only settings that are enforced exist.
 
 use super::create_topics::Refusal;
-use crate::catalog::{Topic, VHOST, effective};
+use crate::catalog::{Topic, VHOST};
 use crate::errors;
 use crate::options::Options;
 use crate::pending::{Context, Step};
@@ -17,7 +17,7 @@ use bowline_codec_kafka::messages::{
 };
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
-use bowline_topology::config::{self, Effective, Type};
+use bowline_topology::config::{self, Effective, Type, effective_of};
 use std::sync::Arc;
 
 // Resource types.
@@ -127,7 +127,7 @@ pub fn checked(configs: impl Iterator<Item = (String, Option<String>)>) -> Resul
 
 /// The settings of a topic that is being created, as CreateTopics reports them.
 pub fn describe_new(explicit: &[(String, String)], cx: &Context<'_>) -> Vec<CreatableTopicConfigs> {
-    let settings = effective(explicit, &cx.broker.catalog.defaults());
+    let settings = effective_of(explicit, &cx.broker.catalog.defaults());
     let describe = |setting: Effective| CreatableTopicConfigs {
         name: setting.name.into(),
         value: Some(setting.value),
@@ -233,7 +233,7 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Settings, Refusal> {
     }
     let topic = existing(&change.resource_name, cx)?;
     let mut settings = if change.keep { topic.explicit.clone() } else { Settings::new() };
-    let inherited = effective(&topic.explicit, &cx.broker.catalog.defaults());
+    let inherited = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
     for (position, (name, operation, value)) in change.operations.iter().enumerate() {
         if change.operations[..position].iter().any(|(earlier, ..)| earlier == name) {
             return Err((ErrorCode::InvalidRequest, format!("{name} is named more than once")));
@@ -260,8 +260,7 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Settings, Refusal> {
 
 /// The list setting `name` with the elements of `value` added or removed.
 fn edited_list(name: &str, operation: Operation, value: &str, now: &[Effective]) -> Result<String, Refusal> {
-    let is_list = config::ENTRIES.iter().any(|entry| entry.name == name && entry.kind == Type::List);
-    if !is_list {
+    if !config::entry(name).is_some_and(|entry| entry.kind == Type::List) {
         return Err((ErrorCode::InvalidConfig, format!("{name} is not a list")));
     }
     let now = now.iter().find(|setting| setting.name == name).map_or("", |setting| &setting.value);
@@ -300,9 +299,9 @@ fn check_broker(name: &str, cx: &Context<'_>) -> Result<(), Refusal> {
 }
 
 fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
-    let settings = effective(&topic.explicit, &cx.broker.catalog.defaults());
+    let settings = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
     let describe = |setting: Effective| {
-        let entry = config::ENTRIES.iter().find(|entry| entry.name == setting.name);
+        let entry = config::entry(setting.name);
         let broker_name = entry.map_or("", |entry| entry.broker_name);
         let mut synonyms = Vec::new();
         if setting.explicit {
@@ -326,7 +325,7 @@ fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourc
             config_source: if setting.explicit { SOURCE_TOPIC } else { SOURCE_DEFAULT },
             is_sensitive: false,
             synonyms,
-            config_type: entry.map_or(wire_type(Type::String), |entry| wire_type(entry.kind)),
+            config_type: entry.map_or(Type::String, |entry| entry.kind) as i8,
             documentation: entry.map(|entry| entry.doc.to_owned()),
         }
     };
@@ -351,8 +350,8 @@ fn describe_broker(cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
     ];
     let mut configs: Vec<DescribeConfigsResourceResult> =
         fixed.into_iter().map(|(name, kind, value)| broker_setting(name, kind, value)).collect();
-    for setting in effective(&[], &cx.broker.catalog.defaults()) {
-        let Some(entry) = config::ENTRIES.iter().find(|entry| entry.name == setting.name) else { continue };
+    for setting in effective_of(&[], &cx.broker.catalog.defaults()) {
+        let Some(entry) = config::entry(setting.name) else { continue };
         if !entry.broker_name.is_empty() && !configs.iter().any(|config| config.name == entry.broker_name) {
             configs.push(broker_setting(entry.broker_name, entry.kind, setting.value));
         }
@@ -374,19 +373,7 @@ fn broker_setting(name: &str, kind: Type, value: String) -> DescribeConfigsResou
         config_source: SOURCE_STATIC_BROKER,
         is_sensitive: false,
         synonyms: vec![synonym],
-        config_type: wire_type(kind),
+        config_type: kind as i8,
         documentation: None,
-    }
-}
-
-/// `ConfigType` of DescribeConfigs 3 and later.
-fn wire_type(kind: Type) -> i8 {
-    match kind {
-        Type::Boolean => 1,
-        Type::String => 2,
-        Type::Int => 3,
-        Type::Long => 5,
-        Type::Double => 6,
-        Type::List => 7,
     }
 }
