@@ -11,7 +11,7 @@ use bowline_broker::{Effects, LAZY_MS, Proposal, Shard, Urgency, Waiter};
 use crate::snapshot::ShardSnapshot;
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind};
-use bowline_model::request::Request;
+use bowline_model::request::{Provision, Request};
 use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, SessionId, ShardId};
 use bowline_raft::{Entry, Replication};
 use bowline_storage::ShardCheckpoint;
@@ -31,6 +31,11 @@ pub struct DataShard<R> {
     lazy_since: Option<Millis>,
     /// The disk is full: what would add messages is refused, what removes them is not.
     full: bool,
+    /// The start's record is applied: what was delivered before counts as such.
+    recorded: bool,
+    /// The topology has told what there is.
+    reconciled: bool,
+    started: bool,
     stopping: bool,
     stopped: bool,
 }
@@ -38,7 +43,19 @@ pub struct DataShard<R> {
 impl<R: Replication> DataShard<R> {
     pub fn new(shard: Shard, replication: R) -> DataShard<R> {
         let replay_floor = replication.position();
-        DataShard { shard, replication, in_flight: VecDeque::new(), replay_floor, lazy_since: None, full: false, stopping: false, stopped: false }
+        DataShard {
+            shard,
+            replication,
+            in_flight: VecDeque::new(),
+            replay_floor,
+            lazy_since: None,
+            full: false,
+            recorded: false,
+            reconciled: false,
+            started: false,
+            stopping: false,
+            stopped: false,
+        }
     }
 
     pub fn set_full(&mut self, full: bool) {
@@ -59,6 +76,12 @@ impl<R: Replication> DataShard<R> {
         self.stopped
     }
 
+    /// The start's record is applied, and queues and partitions are as the topology has them. No session may be
+    /// served before: a message that was delivered in an earlier life would be given out as new.
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
     /// Nothing is open or under way.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.shard.proposal_urgency() == Urgency::Nothing
@@ -70,12 +93,15 @@ impl<R: Replication> DataShard<R> {
             fx.events.push((session, Event::Failed { token, reason }));
             return;
         }
+        let reconciles = matches!(request, Request::Provision(Provision::Reconcile { .. }));
         self.shard.handle(now, session, request, fx);
+        self.reconciled |= reconciles;
     }
 
     pub fn committed(&mut self, block: &BlockRef, fx: &mut Effects) {
         let waiters = self.in_flight.pop_front().expect("commits come in the order of proposals");
         self.replay_floor = block.lsn;
+        self.recorded = true;
         self.shard.apply(block, waiters, fx);
     }
 
@@ -116,6 +142,7 @@ impl<R: Replication> DataShard<R> {
         self.shard.dispatch(now, fx);
         // Dispatch settles automatic acknowledgements and reserves horizons.
         self.propose_ripe(now, fx);
+        self.started |= self.recorded && self.reconciled && self.is_idle();
     }
 
     /// When [`DataShard::advance`] has to be called even if nothing arrives.

@@ -130,14 +130,15 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         let (term, index) = log.last(shard).unwrap_or(applied).max(applied);
         SingleNode::new(log.clone(), shard, Slot { term, index })
     };
-    let (ready, readies) = crossbeam_channel::bounded(1);
+    let owners = shared.inboxes.len();
+    let (ready, readies) = crossbeam_channel::bounded(owners);
     let mut meta = MetaShard::new(shared.clone(), slot(ShardId::META, meta_applied), meta_applied);
     meta.begin(now())?;
     for (id, shard) in shards {
         let replication = slot(id, shard.applied());
         let mut shard = DataShard::new(shard, replication);
         shard.begin(now())?;
-        let thread = DataThread { id, shared: shared.clone(), shard, reads: reads.clone() };
+        let thread = DataThread { id, shared: shared.clone(), shard, reads: reads.clone(), ready: Some(ready.clone()) };
         engine.shards.push(spawn(format!("shard-{id}"), move || thread.run())?);
     }
     let thread = MetaThread { shared: shared.clone(), shard: meta, ready: Some(ready) };
@@ -148,8 +149,9 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     }
     let watched = shared.clone();
     engine.background.push(spawn("checkpoint".to_owned(), move || snapshot::watch(watched, log, stopped))?);
-    // The meta shard answers when it has told every data shard what there is; what sessions send comes behind that.
-    let _ = readies.recv();
+    // The meta shard answers when it has told every data shard what there is, a data shard when it has followed and
+    // knows that what was delivered before this start was.
+    for _ in readies.iter().take(owners) {}
     recovery.took = began.elapsed();
     engine.recovery = recovery;
     Ok((Node { shared }, engine))

@@ -85,6 +85,8 @@ pub(crate) struct DataThread {
     pub shared: Arc<Shared>,
     pub shard: DataShard<SingleNode>,
     pub reads: Sender<ReadJob>,
+    /// Told once, when sessions may be served.
+    pub ready: Option<Sender<()>>,
 }
 
 impl DataThread {
@@ -118,6 +120,11 @@ impl DataThread {
             }
             self.shard.advance(now, &mut fx);
             self.perform(&mut fx, &mut sessions);
+            if self.shard.is_started()
+                && let Some(ready) = self.ready.take()
+            {
+                let _ = Sender::send(&ready, ());
+            }
             if let Some(done) = &stopping
                 && self.shard.is_idle()
             {

@@ -153,6 +153,11 @@ impl FakeDisk {
         self.state.lock().faults.push(Fault { operation, path_contains, after, kind });
     }
 
+    /// Forgets what was ordered by [`FakeDisk::fail`] and has not happened.
+    pub fn forget_faults(&self) {
+        self.state.lock().faults.clear();
+    }
+
     /// Bytes that all files together may take.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity = bytes;

@@ -1,0 +1,260 @@
+//! Events: each must be the answer to what was asked, or a delivery that is due.
+
+use super::message::identify;
+use super::queue::{ConsumerKey, Queue};
+use super::{Asked, Batch, Clients, Waiting};
+use crate::note;
+use bowline_model::event::{Delivery, Event, MetaEvent, QueueInfo};
+use bowline_model::meta::{Outcome, Reason, Rejection};
+use bowline_model::{Block, SessionId, ShardId, Token};
+
+impl Clients {
+    /// A shard (0: the meta shard) tells a session something.
+    pub fn event(&mut self, shard: ShardId, session: SessionId, event: Event) {
+        let session = session.0;
+        match event {
+            Event::Deliver(round) => {
+                for item in &round.items {
+                    let block = &round.blocks[item.block as usize];
+                    self.delivery(shard, session, item, block, None);
+                }
+            }
+            Event::Done { token } => {
+                if let Asked::Publish(batch) = self.answer(session, token) {
+                    self.confirmed(token, &batch);
+                }
+            }
+            Event::Failed { token, .. } => match self.answer(session, token) {
+                Asked::Publish(batch) => self.refused(token, &batch),
+                // Nothing is lost: what was purged is gone from memory, and the log hears of it later.
+                Asked::Purge { .. } | Asked::Forgotten => {}
+                asked => panic!("Failed is no answer to {asked:?}"),
+            },
+            Event::Subscribed { token, result, .. } => {
+                if let Asked::Subscribe(key) = self.answer(session, token) {
+                    note!(self.trace, "subscribed s{} c{} ok={}", key.0, key.1, result.is_ok());
+                    match result {
+                        Ok(()) => {
+                            if let Some(consumer) = self.consumers.get_mut(&key) {
+                                consumer.active = true;
+                            }
+                        }
+                        Err(_) => {
+                            self.consumers.remove(&key);
+                        }
+                    }
+                }
+            }
+            Event::Cancelled { token: Some(token), .. } => {
+                self.answer(session, token);
+            }
+            Event::Cancelled { token: None, consumer } => {
+                if let Some(consumer) = self.consumers.get_mut(&(session, consumer.0)) {
+                    consumer.active = false;
+                }
+            }
+            Event::Got { token, result } => {
+                let Asked::Get { queue, getter, no_ack } = self.answer(session, token) else { return };
+                match result {
+                    Ok(Some(got)) => {
+                        self.delivery(shard, session, &got.delivery, &got.block, Some((queue, no_ack)))
+                    }
+                    Ok(None) => note!(self.trace, "got nothing s{} q{}", getter.0, queue),
+                    Err(_) => {
+                        let gone = self.queues.get(&queue).is_none_or(|q| self.may_be_going(q));
+                        assert!(gone, "promise: queue {queue} exists, and a get finds it");
+                    }
+                }
+            }
+            Event::QueueInfo { token, result } => {
+                let Asked::Info { queue } = self.answer(session, token) else { return };
+                self.info(queue, result.ok());
+            }
+            Event::Purged { token, result } => {
+                let Asked::Purge { queue, gone, ready } = self.answer(session, token) else { return };
+                note!(self.trace, "purged q{} {} messages", queue, gone.len());
+                if let (Ok(messages), Some(model)) = (result, self.queues.get_mut(&queue)) {
+                    assert!(
+                        ready.is_none_or(|ready| ready == messages),
+                        "promise: a purge of queue {queue} says {messages} messages where {ready:?} were ready"
+                    );
+                    model.departed_ids(&gone);
+                }
+            }
+            Event::Meta { token, result } => self.meta_answer(session, token, result),
+            Event::Alarm { .. } | Event::Shutdown => {}
+            other => panic!("nobody asked for {other:?}"),
+        }
+    }
+
+    /// What a data shard tells the meta shard.
+    pub fn meta_event(&mut self, event: &MetaEvent) {
+        match event {
+            MetaEvent::QueueDropped { queue, result } => {
+                note!(self.trace, "queue dropped q{} ok={}", queue.0, result.is_ok());
+                if let (Ok(_), Some(queue)) = (result, self.queues.get_mut(&queue.0)) {
+                    queue.drop_messages();
+                }
+            }
+            MetaEvent::AutoDelete { queue } => {
+                if let Some(queue) = self.queues.get_mut(&queue.0) {
+                    queue.may_vanish = true;
+                }
+            }
+            MetaEvent::QueueReady { .. }
+            | MetaEvent::PartitionReady { .. }
+            | MetaEvent::PartitionDropped { .. } => {}
+        }
+    }
+
+    fn answer(&mut self, session: u64, token: Token) -> Asked {
+        let Some(Waiting { session: asker, asked, .. }) = self.waiting.remove(&token.0) else {
+            if !self.sessions.contains_key(&session) {
+                return Asked::Forgotten;
+            }
+            panic!("promise: request {token} is answered once (and only if it was made)");
+        };
+        assert_eq!(asker, session, "promise: answers go to those who asked");
+        asked
+    }
+
+    fn confirmed(&mut self, token: Token, batch: &Batch) {
+        note!(self.trace, "confirmed t{} {} messages", token.0, batch.messages.len());
+        self.counts.confirmed += batch.messages.len() as u64;
+        for (id, queues) in &batch.messages {
+            for queue in queues {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.confirmed(*id);
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, token: Token, batch: &Batch) {
+        note!(self.trace, "refused t{}", token.0);
+        for (id, queues) in &batch.messages {
+            for queue in queues {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.refused(*id);
+                }
+            }
+        }
+    }
+
+    /// `get`: the queue that was asked, and whether the message settles itself.
+    fn delivery(
+        &mut self,
+        shard: ShardId,
+        session: u64,
+        delivery: &Delivery,
+        block: &Block,
+        get: Option<(u32, bool)>,
+    ) {
+        let id = identify(block, delivery.offset, delivery.len, &self.messages);
+        let key: ConsumerKey = (session, delivery.consumer.0);
+        let consumer =
+            self.consumers.get_mut(&key).unwrap_or_else(|| panic!("promise: consumer {key:?} lives"));
+        let (queue_id, no_ack) = get.unwrap_or((consumer.queue.unwrap_or(0), consumer.no_ack));
+        note!(
+            self.trace,
+            "delivered m{} q{} s{} c{} n{} again={}",
+            id,
+            queue_id,
+            key.0,
+            key.1,
+            delivery.number,
+            delivery.redelivered
+        );
+        assert_eq!(shard.0, consumer.shard);
+        assert!(get.is_some() || consumer.active, "promise: a cancelled consumer {key:?} gets nothing");
+        assert_eq!(
+            delivery.number, consumer.next_number,
+            "promise: deliveries of {key:?} are numbered densely"
+        );
+        consumer.next_number += 1;
+        if !no_ack {
+            consumer.held.insert(delivery.number, (queue_id, id));
+        }
+        assert!(
+            consumer.prefetch == 0 || consumer.held.len() <= consumer.prefetch as usize,
+            "promise: {key:?} holds no more than its prefetch of {}",
+            consumer.prefetch
+        );
+        let queue: &mut Queue = self.queues.get_mut(&queue_id).expect("consumers are of known queues");
+        queue.delivered(id, key, delivery.redelivered, self.life, no_ack);
+        if no_ack {
+            self.leaving.entry(shard.0).or_default().insert(queue_id);
+        }
+        self.in_round.insert(queue_id);
+        self.counts.delivered += 1;
+        self.counts.redelivered += u64::from(delivery.redelivered);
+    }
+
+    fn info(&mut self, queue: u32, info: Option<QueueInfo>) {
+        let Some(model) = self.queues.get(&queue) else { return };
+        let Some(info) = info else {
+            assert!(self.may_be_going(model), "promise: queue {queue} exists, and can be asked");
+            return;
+        };
+        let unacked = model.entries.values().filter(|e| e.held.is_some()).count() as u64;
+        if !model.dropped {
+            assert_eq!(info.unacked, unacked, "promise: queue {queue} counts what is unacknowledged");
+        }
+        note!(self.trace, "info q{} ready={} unacked={}", queue, info.ready, info.unacked);
+    }
+
+    fn meta_answer(&mut self, session: u64, token: Token, result: Result<Outcome, Rejection>) {
+        match (self.answer(session, token), result) {
+            (
+                Asked::DeclareQueue { name, durable, auto_delete, exclusive },
+                Ok(Outcome::Queue { queue, .. }),
+            ) => {
+                note!(self.trace, "declared q{}", queue.0);
+                let owner = exclusive.then_some(session);
+                self.queue_is_there(queue.0, &name, durable && !exclusive, auto_delete, owner);
+                if exclusive && !self.sessions.contains_key(&session) {
+                    self.queues.entry(queue.0).and_modify(|q| q.may_vanish = true);
+                }
+            }
+            (Asked::DeclareQueue { .. }, Err(rejection)) => {
+                note!(self.trace, "declaration refused {}", rejection.reason as u32);
+            }
+            (Asked::DeleteQueue { name, queue }, result) => self.deleted(&name, queue, result),
+            (asked, result) => panic!("{result:?} is no answer to {asked:?}"),
+        }
+    }
+
+    /// A declaration was answered, or the node knows the queue after a start.
+    pub fn queue_is_there(
+        &mut self,
+        id: u32,
+        name: &str,
+        survives: bool,
+        auto_delete: bool,
+        owner: Option<u64>,
+    ) {
+        self.names.insert(name.to_owned(), id);
+        self.queues
+            .entry(id)
+            .or_insert_with(|| Queue::new(id, name.to_owned(), survives, auto_delete, owner));
+    }
+
+    fn deleted(&mut self, name: &str, queue: u32, result: Result<Outcome, Rejection>) {
+        self.deleting.entry(name.to_owned()).and_modify(|n| *n -= 1);
+        let Some(model) = self.queues.get(&queue) else { return };
+        match result {
+            Ok(Outcome::QueueDeleted { messages }) => {
+                note!(self.trace, "deleted q{} {} messages", queue, messages);
+                assert!(
+                    model.dropped || model.may_vanish,
+                    "promise: queue {queue} is deleted when the answer says so"
+                );
+                if self.names.get(name) == Some(&queue) {
+                    self.names.remove(name);
+                }
+            }
+            Err(Rejection { reason: Reason::InUse | Reason::NotEmpty | Reason::Locked, .. }) => {}
+            other => panic!("{other:?} is no answer to a delete"),
+        }
+    }
+}

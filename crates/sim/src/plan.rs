@@ -1,0 +1,142 @@
+//! What the world of a seed is like. Everything follows from the seed, but for what the caller changes.
+
+use crate::chance::Chance;
+use crate::sabotage::Sabotage;
+use bowline_model::ShardId;
+use bowline_storage::Identity;
+
+/// A kind of action that can be left out, to see whether a failure needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    Fanout,
+    Transient,
+    Gets,
+    NoAck,
+    Returns,
+    Purges,
+    Deletes,
+    Checkpoints,
+    Crashes,
+    Kills,
+    Stops,
+    DiskErrors,
+    FullDisks,
+    BitRot,
+    Streams,
+    Groups,
+}
+
+pub const CLASSES: &[(Class, &str)] = &[
+    (Class::Streams, "streams"),
+    (Class::Groups, "groups"),
+    (Class::Transient, "transient"),
+    (Class::Fanout, "fanout"),
+    (Class::Gets, "gets"),
+    (Class::NoAck, "no-ack"),
+    (Class::Returns, "returns"),
+    (Class::Purges, "purges"),
+    (Class::Deletes, "deletes"),
+    (Class::BitRot, "bit-rot"),
+    (Class::FullDisks, "full-disks"),
+    (Class::DiskErrors, "disk-errors"),
+    (Class::Stops, "stops"),
+    (Class::Kills, "kills"),
+    (Class::Crashes, "crashes"),
+    (Class::Checkpoints, "checkpoints"),
+];
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub steps: u32,
+    pub sabotage: Option<Sabotage>,
+    /// Left out.
+    pub without: Vec<Class>,
+    pub data_shards: u16,
+    pub sector_bytes: u32,
+    pub segment_bytes: u32,
+    pub first_segment_bytes: u32,
+    pub write_bytes_max: usize,
+    pub ready_segments: u32,
+    pub spare_segments: usize,
+    pub cache_bytes: usize,
+    pub readahead_bytes: usize,
+    pub volatile_bytes: usize,
+    pub queues_max: usize,
+    pub sessions_max: usize,
+    pub body_bytes_max: u64,
+    /// Chance of a crash, in thousandths of a step.
+    pub crash_permille: u64,
+}
+
+impl Plan {
+    pub fn new(seed: u64, steps: u32) -> Plan {
+        // Not the stream of numbers that the world goes on to draw from.
+        let mut chance = Chance::new(seed ^ 0x0062_6f77_6c69_6e65);
+        let c = &mut chance;
+        let segment_bytes = c.choose([64, 64, 128, 256]) << 10;
+        Plan {
+            seed,
+            steps,
+            sabotage: None,
+            without: Vec::new(),
+            data_shards: c.within(1..=3) as u16,
+            sector_bytes: c.choose([512, 4096]),
+            segment_bytes,
+            first_segment_bytes: c.choose([16 << 10, 32 << 10, segment_bytes]),
+            write_bytes_max: c.choose([4, 16, 64]) << 10,
+            ready_segments: c.within(1..=2) as u32,
+            spare_segments: c.index(3),
+            cache_bytes: c.choose([0, 4 << 10, 16 << 10, 1 << 20]),
+            readahead_bytes: c.choose([4 << 10, 32 << 10, 1 << 20]),
+            volatile_bytes: c.choose([2 << 10, 64 << 20]),
+            queues_max: c.within(1..=5) as usize,
+            sessions_max: c.within(1..=5) as usize,
+            body_bytes_max: c.choose([16, 200, 2000]),
+            crash_permille: c.choose([0, 4, 8, 20]),
+        }
+    }
+
+    pub fn has(&self, class: Class) -> bool {
+        !self.without.contains(&class)
+    }
+
+    /// Bytes that publishers may have unanswered: no block outgrows a segment.
+    pub fn unanswered_bytes_max(&self) -> usize {
+        self.segment_bytes as usize / 4
+    }
+
+    /// Messages for memory never overflow into the log.
+    pub fn memory_is_ample(&self) -> bool {
+        self.volatile_bytes > 1 << 20
+    }
+
+    /// For life `life` of the node: no two lives share epochs.
+    pub fn storage(&self, life: u32) -> bowline_storage::Options {
+        bowline_storage::Options {
+            identity: Identity { node: [7; 16], data_shards: self.data_shards },
+            segment_bytes: self.segment_bytes,
+            first_segment_bytes: self.first_segment_bytes,
+            write_bytes_max: self.write_bytes_max,
+            ready_segments: self.ready_segments,
+            spare_segments: self.spare_segments,
+            free_bytes_min: 0,
+            accept_loss: false,
+            epoch_seed: self.seed.wrapping_add(u64::from(life).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            ..bowline_storage::Options::default()
+        }
+    }
+
+    pub fn topology(&self) -> bowline_topology::Defaults {
+        bowline_topology::Defaults::default()
+    }
+
+    pub fn shard(&self, id: ShardId) -> bowline_broker::Options {
+        bowline_broker::Options {
+            cache_bytes: self.cache_bytes,
+            readahead_bytes: self.readahead_bytes,
+            volatile_bytes: self.volatile_bytes,
+            ..bowline_broker::Options::new(id)
+        }
+    }
+}

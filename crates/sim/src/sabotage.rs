@@ -1,0 +1,76 @@
+//! Bugs planted on purpose, to see that the simulation notices. Most live here, in what joins the broker to its
+//! fake disk; those that only production code can make are switches behind its cargo feature `sabotage`.
+
+/// One bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    AckBeforeFlush,
+    CommitOutOfOrder,
+    FlushSkipped,
+    WriteErrorIgnored,
+    HorizonLost,
+    NodeStartedLost,
+    SettleLost,
+    OffsetCommitLost,
+    ReplayFromTooLate,
+    RecycledTooEarly,
+    BlockAppliedTwice,
+    WakeUpLost,
+    ChecksumUnread,
+    TailNotCut,
+    RequeueAtTheEnd,
+    RetryAppended,
+}
+
+/// Name for the command line, and what is broken.
+pub const ALL: &[(Sabotage, &str, &str)] = &[
+    (Sabotage::AckBeforeFlush, "ack-before-flush", "blocks commit when they are queued for the disk"),
+    (
+        Sabotage::CommitOutOfOrder,
+        "commit-out-of-order",
+        "a write commits although an earlier one is not done",
+    ),
+    (Sabotage::FlushSkipped, "flush-skipped", "durable writes stay in the operating system"),
+    (Sabotage::WriteErrorIgnored, "write-error-ignored", "failed durable writes are taken for done"),
+    (Sabotage::HorizonLost, "horizon-lost", "Horizon records do not reach the disk"),
+    (Sabotage::NodeStartedLost, "node-started-lost", "a start goes unrecorded"),
+    (Sabotage::SettleLost, "settle-lost", "Settle records do not reach the disk"),
+    (Sabotage::OffsetCommitLost, "offset-commit-lost", "OffsetCommit records do not reach the disk"),
+    (
+        Sabotage::ReplayFromTooLate,
+        "replay-from-too-late",
+        "a checkpoint names the end of the log as the place to replay from",
+    ),
+    (
+        Sabotage::RecycledTooEarly,
+        "recycled-too-early",
+        "a checkpoint forgets segments that queues and partitions need",
+    ),
+    (Sabotage::BlockAppliedTwice, "block-applied-twice", "replay repeats the last block"),
+    (Sabotage::WakeUpLost, "wake-up-lost", "nobody is woken when a read is done"),
+    (Sabotage::ChecksumUnread, "checksum-unread", "storage does not check payload checksums"),
+    (Sabotage::TailNotCut, "tail-not-cut", "recovery takes blocks that do not follow the one before"),
+    (Sabotage::RequeueAtTheEnd, "requeue-at-the-end", "returned messages go behind all others that returned"),
+    (Sabotage::RetryAppended, "retry-appended", "an idempotent producer's retry is appended again"),
+];
+
+impl Sabotage {
+    pub fn named(name: &str) -> Option<Sabotage> {
+        ALL.iter().find(|(_, n, _)| *n == name).map(|(sabotage, _, _)| *sabotage)
+    }
+
+    pub fn name(self) -> &'static str {
+        ALL.iter().find(|(s, _, _)| *s == self).map_or("", |(_, name, _)| name)
+    }
+
+    /// Needs the broker to be built with its switches.
+    pub fn is_within(self) -> bool {
+        matches!(
+            self,
+            Sabotage::ChecksumUnread
+                | Sabotage::TailNotCut
+                | Sabotage::RequeueAtTheEnd
+                | Sabotage::RetryAppended
+        )
+    }
+}
