@@ -114,14 +114,15 @@ impl std::str::FromStr for Size {
         let text = text.trim();
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let number: u64 = text[..digits].parse().map_err(|_| format!("`{text}` is not a size"))?;
-        let shift = match text[digits..].trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
-            "" => 0,
-            "k" => 10,
-            "m" => 20,
-            "g" => 30,
-            "t" => 40,
-            _ => return Err(format!("`{text}`: the unit must be KiB, MiB, GiB or TiB")),
-        };
+        let shift =
+            match text[digits..].trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+                "" => 0,
+                "k" => 10,
+                "m" => 20,
+                "g" => 30,
+                "t" => 40,
+                _ => return Err(format!("`{text}`: the unit must be KiB, MiB, GiB or TiB")),
+            };
         number.checked_mul(1 << shift).map(Size).ok_or_else(|| format!("`{text}` is too large"))
     }
 }
@@ -171,7 +172,8 @@ impl ServeArgs {
             users.push(user(entry)?);
         }
         if let Some(path) = self.users_file.or(file.users_file) {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("users file {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("users file {}", path.display()))?;
             for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
                 users.push(user(line).with_context(|| format!("users file {}", path.display()))?);
             }
@@ -185,7 +187,10 @@ impl ServeArgs {
             users,
             flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
             cache_bytes: self.cache.or(file.cache).map_or(32 << 20, |s| s.0 as usize),
-            transient_bytes: self.transient_memory.or(file.transient_memory).map_or(48 << 20, |s| s.0 as usize),
+            transient_bytes: self
+                .transient_memory
+                .or(file.transient_memory)
+                .map_or(48 << 20, |s| s.0 as usize),
             shards: self.shards.or(file.shards),
             segment_bytes: self.segment.or(file.segment).map_or(64 << 20, |s| s.0),
             disk_reserve_bytes: self.disk_reserve.or(file.disk_reserve).map_or(512 << 20, |s| s.0),
@@ -202,16 +207,23 @@ impl ServeArgs {
             (16 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
             "segment must be between 16MiB and 1GiB and a multiple of 4096 bytes"
         );
-        anyhow::ensure!(config.shards.is_none_or(|n| (1..=64).contains(&n)), "shards must be between 1 and 64");
+        anyhow::ensure!(
+            config.shards.is_none_or(|n| (1..=64).contains(&n)),
+            "shards must be between 1 and 64"
+        );
         anyhow::ensure!(config.cache_bytes >= 4 << 20, "cache must be at least 4MiB");
-        anyhow::ensure!((1..=10_000).contains(&config.num_partitions), "num-partitions must be between 1 and 10000");
+        anyhow::ensure!(
+            (1..=10_000).contains(&config.num_partitions),
+            "num-partitions must be between 1 and 10000"
+        );
         anyhow::ensure!(config.node_id >= 0, "node-id must not be negative");
         Ok(config)
     }
 }
 
 fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("configuration file {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("configuration file {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
 }
 
@@ -241,7 +253,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bowline.toml");
         std::fs::write(&path, "data-dir = '/from/file'\ncache = '8MiB'\nusers = ['a:b:c']\n").unwrap();
-        let args = ServeArgs { config: Some(path), data_dir: Some("/from/flag".into()), ..Default::default() };
+        let args =
+            ServeArgs { config: Some(path), data_dir: Some("/from/flag".into()), ..Default::default() };
         let config = args.resolve().unwrap();
         assert_eq!(config.data_dir, Path::new("/from/flag"));
         assert_eq!(config.cache_bytes, 8 << 20);

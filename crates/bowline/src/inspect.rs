@@ -82,8 +82,8 @@ fn list(dir: &Path) -> anyhow::Result<Contents> {
     let (log, recovered) = Log::open(Arc::new(disk), bowline_storage::Options::default())?;
     let shards = log.format().identity.data_shards;
     let defaults = bowline_topology::Defaults::default();
-    let states =
-        bowline_replica::recover(recovered, shards, defaults, bowline_broker::Options::new).context("recovery")?;
+    let states = bowline_replica::recover(recovered, shards, defaults, bowline_broker::Options::new)
+        .context("recovery")?;
     let topology = &states.topology;
     let mut queues = Vec::new();
     for stats in states.shards.iter().flat_map(|(_, shard)| shard.queue_stats()) {
@@ -99,7 +99,13 @@ fn list(dir: &Path) -> anyhow::Result<Contents> {
 
 type Kinds = BTreeMap<String, (u64, u64)>;
 
-fn print_text(args: &Args, summary: &Summary, kinds: &Kinds, blocks: &[String], contents: &Result<Contents, String>) {
+fn print_text(
+    args: &Args,
+    summary: &Summary,
+    kinds: &Kinds,
+    blocks: &[String],
+    contents: &Result<Contents, String>,
+) {
     println!("{}", args.data_dir.display());
     match &summary.format {
         Some(format) => {
@@ -114,7 +120,10 @@ fn print_text(args: &Args, summary: &Summary, kinds: &Kinds, blocks: &[String], 
         }
     }
     println!("  files       {}", summary.files.len());
-    println!("  blocks      {} with {} records, {} B of payload", summary.blocks, summary.records, summary.payload_bytes);
+    println!(
+        "  blocks      {} with {} records, {} B of payload",
+        summary.blocks, summary.records, summary.payload_bytes
+    );
     println!("  end         {}", summary.last);
     for (kind, (count, bytes)) in kinds {
         println!("  {kind:<18} {count:>10} records {bytes:>14} B");
@@ -140,7 +149,12 @@ fn print_text(args: &Args, summary: &Summary, kinds: &Kinds, blocks: &[String], 
     }
 }
 
-fn print_json(summary: &Summary, kinds: &Kinds, blocks: &[String], contents: &Result<Contents, String>) -> anyhow::Result<()> {
+fn print_json(
+    summary: &Summary,
+    kinds: &Kinds,
+    blocks: &[String],
+    contents: &Result<Contents, String>,
+) -> anyhow::Result<()> {
     let places = |list: &[bowline_storage::inspect::Place]| {
         list.iter()
             .map(|p| serde_json::json!({ "path": p.path, "position": p.position, "what": p.what }))

@@ -42,9 +42,7 @@ enum Command {
     /// Read a data directory offline and say what is in it and what is damaged.
     Inspect(inspect::Args),
     /// Print a completion script for your shell.
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff).
     Man,
 }

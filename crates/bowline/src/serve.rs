@@ -113,7 +113,9 @@ fn kafka_servers(
 
 async fn bind(protocol: &str, address: Option<&str>) -> anyhow::Result<Vec<TcpListener>> {
     match address {
-        Some(address) => bowline_net::bind(address).await.with_context(|| format!("cannot listen for {protocol} on {address}")),
+        Some(address) => bowline_net::bind(address)
+            .await
+            .with_context(|| format!("cannot listen for {protocol} on {address}")),
         None => Ok(Vec::new()),
     }
 }
@@ -139,7 +141,9 @@ fn report_flush_time(dir: &std::path::Path, flush: Flush) {
         Ok(probe) => {
             let meaning = match flush {
                 Flush::Durable => "every confirm waits for one",
-                Flush::Relaxed => "RELAXED: confirms do not wait for it; a power cut can lose confirmed messages",
+                Flush::Relaxed => {
+                    "RELAXED: confirms do not wait for it; a power cut can lose confirmed messages"
+                }
             };
             let (p50, p99) = (probe.p50.as_micros(), probe.p99.as_micros());
             println!("  durability  a 4 KiB flush takes {p50} µs here (p99 {p99} µs); {meaning}");

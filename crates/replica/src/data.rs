@@ -7,8 +7,8 @@
 //! At most [`IN_FLIGHT_MAX`] blocks are under way; what arrives meanwhile gathers in the open block. That is the
 //! whole of group commit: no timer takes part, but for blocks in which nobody waits for anything.
 
-use bowline_broker::{Effects, LAZY_MS, Proposal, Shard, Urgency, Waiter};
 use crate::snapshot::ShardSnapshot;
+use bowline_broker::{Effects, LAZY_MS, Proposal, Shard, Urgency, Waiter};
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Provision, Request};
@@ -88,7 +88,9 @@ impl<R: Replication> DataShard<R> {
     }
 
     pub fn request(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
-        if (self.full || self.stopping) && let Some(token) = adds_messages(&request) {
+        if (self.full || self.stopping)
+            && let Some(token) = adds_messages(&request)
+        {
             let reason = if self.full { Failure::DiskFull } else { Failure::Stopping };
             fx.events.push((session, Event::Failed { token, reason }));
             return;
@@ -128,7 +130,8 @@ impl<R: Replication> DataShard<R> {
     pub fn snapshot(&self, shard: ShardId) -> ShardSnapshot {
         let (applied_term, applied_index) = self.shard.applied();
         // With nothing under way, whatever comes will lie behind the present end of the log.
-        let replay_from = if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
+        let replay_from =
+            if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
         let (live_segments, live_cold) = self.shard.live_segments();
         let state = self.shard.checkpoint();
         let checkpoint = ShardCheckpoint { shard, applied_term, applied_index, replay_from, state };

@@ -165,7 +165,9 @@ impl<R: Replication> MetaShard<R> {
                 match check {
                     Check::Log => self.log(command, Some((session, token))),
                     Check::Done(applied) => self.carry_out(applied, Some((session, token)), fx),
-                    Check::Refuse(rejection) => fx.events.push((session, Event::Meta { token, result: Err(rejection) })),
+                    Check::Refuse(rejection) => {
+                        fx.events.push((session, Event::Meta { token, result: Err(rejection) }))
+                    }
                 }
             }
             MetaRequest::QueueDelete { vhost, name, if_unused, if_empty } => {
@@ -187,7 +189,8 @@ impl<R: Replication> MetaShard<R> {
     }
 
     pub fn committed(&mut self, block: &BlockRef, fx: &mut MetaEffects) {
-        let mut askers = self.in_flight.pop_front().expect("commits come in the order of proposals").into_iter();
+        let mut askers =
+            self.in_flight.pop_front().expect("commits come in the order of proposals").into_iter();
         self.replay_floor = block.lsn;
         self.applied = (block.term, block.index);
         for logged in commands(block) {
@@ -256,10 +259,17 @@ impl<R: Replication> MetaShard<R> {
     /// As [`crate::data::DataShard::snapshot`].
     pub fn snapshot(&self) -> ShardSnapshot {
         let (applied_term, applied_index) = self.applied;
-        let replay_from = if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
+        let replay_from =
+            if self.in_flight.is_empty() { self.replication.position() } else { self.replay_floor };
         let state = self.shared.topology.read().checkpoint();
         ShardSnapshot {
-            checkpoint: ShardCheckpoint { shard: ShardId::META, applied_term, applied_index, replay_from, state },
+            checkpoint: ShardCheckpoint {
+                shard: ShardId::META,
+                applied_term,
+                applied_index,
+                replay_from,
+                state,
+            },
             live_segments: BTreeSet::new(),
             live_cold: BTreeSet::new(),
         }
@@ -285,7 +295,8 @@ impl<R: Replication> MetaShard<R> {
             Applied::Unchanged | Applied::Changed => answer(asker, Ok(Outcome::Ok), fx),
             Applied::ProducerId(id) => answer(asker, Ok(Outcome::ProducerId(id)), fx),
             Applied::NewQueue(spec) => {
-                let orphan = spec.exclusive && asker.is_some_and(|(session, _)| self.closed.contains(&session));
+                let orphan =
+                    spec.exclusive && asker.is_some_and(|(session, _)| self.closed.contains(&session));
                 let queue = spec.queue;
                 self.provision_queue(spec, asker, fx);
                 if orphan {
@@ -304,7 +315,9 @@ impl<R: Replication> MetaShard<R> {
                 let all = partitions.iter().map(|p| p.partition).collect();
                 self.provision_partitions(id, partitions, all, asker, fx);
             }
-            Applied::ExistingTopic { id, partitions } => answer(asker, Ok(Outcome::Topic { id, partitions }), fx),
+            Applied::ExistingTopic { id, partitions } => {
+                answer(asker, Ok(Outcome::Topic { id, partitions }), fx)
+            }
             Applied::PartitionsAdded { id, added } => {
                 let all = self.partitions_of(&id);
                 self.provision_partitions(id, added, all, asker, fx);
@@ -373,7 +386,9 @@ impl<R: Replication> MetaShard<R> {
         };
         match found {
             // A stream: its conditions do not apply (RabbitMQ ignores them), its messages are not counted.
-            Ok(None) => self.log(&Command::TopicDelete { vhost: vhost.to_owned(), name: name.to_owned() }, asker),
+            Ok(None) => {
+                self.log(&Command::TopicDelete { vhost: vhost.to_owned(), name: name.to_owned() }, asker)
+            }
             Ok(Some(queue)) => self.drop_queue(queue, asker, conditions, fx),
             // Deleting what is not there succeeds (RabbitMQ since 3.2).
             Err(rejection) if rejection.reason == Reason::NotFound => {

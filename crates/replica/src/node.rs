@@ -69,7 +69,12 @@ impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fresh {
             true => f.write_str("new"),
-            false => write!(f, "recovered in {} ms, {} blocks replayed", self.took.as_millis(), self.blocks_replayed),
+            false => write!(
+                f,
+                "recovered in {} ms, {} blocks replayed",
+                self.took.as_millis(),
+                self.blocks_replayed
+            ),
         }
     }
 }
@@ -138,7 +143,13 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         let replication = slot(id, shard.applied());
         let mut shard = DataShard::new(shard, replication);
         shard.begin(now())?;
-        let thread = DataThread { id, shared: shared.clone(), shard, reads: reads.clone(), ready: Some(ready.clone()) };
+        let thread = DataThread {
+            id,
+            shared: shared.clone(),
+            shard,
+            reads: reads.clone(),
+            ready: Some(ready.clone()),
+        };
         engine.shards.push(spawn(format!("shard-{id}"), move || thread.run())?);
     }
     let thread = MetaThread { shared: shared.clone(), shard: meta, ready: Some(ready) };
@@ -224,7 +235,8 @@ pub fn recover(
     let bowline_storage::Recovered { checkpoint, mut replay } = recovered;
     let fresh = checkpoint.is_none();
     let saved = |shard: ShardId| checkpoint.iter().flat_map(|c| &c.shards).find(|s| s.shard == shard);
-    let broken = |shard, reason: &dyn fmt::Display| StartError::Checkpoint { shard, reason: reason.to_string() };
+    let broken =
+        |shard, reason: &dyn fmt::Display| StartError::Checkpoint { shard, reason: reason.to_string() };
 
     let (mut topology, mut meta_applied) = match saved(ShardId::META) {
         Some(part) => {
@@ -289,10 +301,12 @@ fn shard_options(options: &Options, data_shards: u16, shard: ShardId) -> bowline
 
 fn read(log: &Log, shared: &Shared, jobs: &Receiver<ReadJob>) {
     for ReadJob { shard, read } in jobs {
-        let result = log.read_run(read.lsn, read.max_bytes as usize, read.max_blocks as usize).map_err(|error| {
-            tracing::error!(%error, "a block cannot be read");
-        });
-        shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Loaded { asked: read.lsn, result }));
+        let result =
+            log.read_run(read.lsn, read.max_bytes as usize, read.max_blocks as usize).map_err(|error| {
+                tracing::error!(%error, "a block cannot be read");
+            });
+        shared.inboxes[shard.0 as usize]
+            .push(Message::Internal(Internal::Loaded { asked: read.lsn, result }));
     }
 }
 

@@ -140,7 +140,13 @@ impl DataThread {
         }
     }
 
-    fn internal(&mut self, now: Millis, internal: Internal, fx: &mut Effects, stopping: &mut Option<Sender<()>>) {
+    fn internal(
+        &mut self,
+        now: Millis,
+        internal: Internal,
+        fx: &mut Effects,
+        stopping: &mut Option<Sender<()>>,
+    ) {
         match internal {
             Internal::Committed(block) => self.shard.committed(&block, fx),
             Internal::Loaded { asked, result } => self.shard.loaded(asked, result, fx),

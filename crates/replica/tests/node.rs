@@ -132,7 +132,14 @@ impl Session {
         got
     }
 
-    fn settle(&mut self, queue: QueueId, consumer: ConsumerId, first: u64, count: u64, outcome: request::Outcome) {
+    fn settle(
+        &mut self,
+        queue: QueueId,
+        consumer: ConsumerId,
+        first: u64,
+        count: u64,
+        outcome: request::Outcome,
+    ) {
         let shard = self.shard(queue);
         self.link.send(shard, Request::Settle(vec![Settle { consumer, first, count, outcome }]));
         self.link.flush();

@@ -107,6 +107,8 @@ pub struct LogCore {
     next_op: u64,
     outcomes: VecDeque<Outcome>,
     durable: Lsn,
+    /// On a relaxed disk, how far a sync has made sure; `None`: every write is durable when it returns.
+    synced: Option<Lsn>,
     last_placed: Lsn,
     /// The last block placed is one of ours that records the durable position.
     sealed: bool,
@@ -134,6 +136,7 @@ impl LogCore {
             next_op: 0,
             outcomes: VecDeque::new(),
             durable: Lsn::default(),
+            synced: None,
             last_placed: Lsn::default(),
             sealed: true,
             alarm: false,
@@ -206,6 +209,11 @@ impl LogCore {
         Ok(lsn)
     }
 
+    /// The disk is relaxed, and everything up to `lsn` has been synced.
+    pub fn set_synced(&mut self, lsn: Lsn) {
+        self.synced = Some(lsn);
+    }
+
     /// The next write, if there is one that can be made. `None` too while its segment is not prepared.
     pub fn take(&mut self) -> Option<WriteOp> {
         if !self.can_take() {
@@ -216,7 +224,7 @@ impl LogCore {
             id: self.next_op,
             segment: first.lsn.segment(),
             position: first.lsn.byte_position(),
-            durable_upto: self.durable,
+            durable_upto: self.synced.unwrap_or(self.durable),
             blocks: Vec::with_capacity(1 + self.queue.len().min(BLOCKS_PER_WRITE_MAX - 1)),
         };
         let mut bytes = first.disk_bytes(self.sector_bytes);

@@ -14,6 +14,11 @@ pub type DiskResult<T> = Result<T, DiskError>;
 pub trait Disk: Send + Sync {
     /// Position and length of every write must be a multiple of this: 512 or 4096.
     fn sector_bytes(&self) -> u32;
+    /// [`DiskFile::write_durable`] promises less than it says: see `RealDisk::relaxed`. The log then claims as
+    /// durable only what a checkpoint has synced, so that a power cut cuts a tail and is not taken for damage.
+    fn is_relaxed(&self) -> bool {
+        false
+    }
     /// Where the directory is, for messages.
     fn describe(&self) -> String;
     /// Opens an existing file for reading and writing (for reading on a read-only disk).

@@ -115,6 +115,10 @@ impl Disk for RealDisk {
         self.way.sector_bytes
     }
 
+    fn is_relaxed(&self) -> bool {
+        self.way.relaxed
+    }
+
     fn describe(&self) -> String {
         self.root.display().to_string()
     }

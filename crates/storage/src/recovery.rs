@@ -150,6 +150,14 @@ impl Iterator for Replay {
     }
 }
 
+fn new_core(disk: &dyn Disk, options: &Options) -> LogCore {
+    let mut core = LogCore::new(disk.sector_bytes(), options);
+    if disk.is_relaxed() {
+        core.set_synced(Lsn::default());
+    }
+    core
+}
+
 pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>, Recovered), OpenError> {
     check(&options)?;
     disk.create_dir(LOG_DIR)?;
@@ -191,7 +199,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>
 
     let shared = Arc::new(Shared {
         sector_bytes: disk.sector_bytes(),
-        core: Mutex::new(LogCore::new(disk.sector_bytes(), &options)),
+        core: Mutex::new(new_core(&*disk, &options)),
         chain: Mutex::default(),
         durable: AtomicU64::new(u64::MAX),
         durable_waiters: Condvar::new(),

@@ -215,6 +215,12 @@ pub(crate) fn write_checkpoint(shared: &Shared, checkpoint: &Checkpoint) -> Resu
         }
         (core.durable(), core.alarm())
     };
+    if shared.disk.is_relaxed() {
+        for segment in shared.table.all(SegmentKind::Log) {
+            segment.file.sync().map_err(|e| shared.poison(e.into()))?;
+        }
+        shared.core.lock().set_synced(durable);
+    }
     let bytes = match checkpoints.write(&*shared.disk, checkpoint, durable) {
         Ok(bytes) => bytes,
         Err(e) if e.is_full() => {
