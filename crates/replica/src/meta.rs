@@ -182,10 +182,14 @@ impl<R: Replication> MetaShard<R> {
         for queue in queues {
             self.drop_queue(queue, None, (false, false), fx);
         }
-        // A declaration of it may still be under way.
-        if !(self.in_flight.is_empty() && self.open.is_empty()) {
+        if self.has_declarations_under_way() {
             self.closed.insert(session);
         }
+    }
+
+    /// Sessions may go before what they declared is there.
+    fn has_declarations_under_way(&self) -> bool {
+        !(self.in_flight.is_empty() && self.open.is_empty() && self.deferred.is_empty())
     }
 
     pub fn committed(&mut self, block: &BlockRef, fx: &mut MetaEffects) {
@@ -211,13 +215,19 @@ impl<R: Replication> MetaShard<R> {
                         result
                     };
                     match result {
+                        // Another declared it meanwhile, and somebody deletes it: as if it had been asked only now.
+                        Ok(Applied::ExistingQueue { queue, .. }) if self.dropping.contains_key(&queue) => {
+                            if let Some((session, token)) = asker {
+                                self.deferred.push((session, token, MetaRequest::Propose(command)));
+                            }
+                        }
                         Ok(applied) => self.carry_out(applied, asker, fx),
                         Err(rejection) => answer(asker, Err(rejection), fx),
                     }
                 }
             }
         }
-        if self.in_flight.is_empty() && self.open.is_empty() {
+        if !self.has_declarations_under_way() {
             self.closed.clear();
         }
     }

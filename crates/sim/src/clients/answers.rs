@@ -92,8 +92,9 @@ impl Clients {
         match event {
             MetaEvent::QueueDropped { queue, result } => {
                 note!(self.trace, "queue dropped q{} ok={}", queue.0, result.is_ok());
-                if let (Ok(_), Some(queue)) = (result, self.queues.get_mut(&queue.0)) {
-                    queue.drop_messages();
+                if result.is_ok() {
+                    self.dropped.insert(queue.0);
+                    self.queues.entry(queue.0).and_modify(Queue::drop_messages);
                 }
             }
             MetaEvent::AutoDelete { queue } => {
@@ -234,9 +235,13 @@ impl Clients {
         owner: Option<u64>,
     ) {
         self.names.insert(name.to_owned(), id);
-        self.queues
+        let queue = self
+            .queues
             .entry(id)
             .or_insert_with(|| Queue::new(id, name.to_owned(), survives, auto_delete, owner));
+        if self.dropped.contains(&id) {
+            queue.drop_messages();
+        }
     }
 
     fn deleted(&mut self, name: &str, queue: u32, result: Result<Outcome, Rejection>) {

@@ -122,6 +122,8 @@ pub struct Clients {
     pub queues: BTreeMap<u32, Queue>,
     /// By name: the queue that was declared last and is not known to be gone.
     pub names: BTreeMap<String, u32>,
+    /// Queues that their shards have dropped in this life.
+    pub dropped: BTreeSet<u32>,
     /// Deletes asked for by name, and not answered.
     pub deleting: BTreeMap<String, u32>,
     pub sessions: BTreeMap<u64, Session>,
@@ -159,6 +161,7 @@ impl Clients {
             messages: Vec::new(),
             queues: BTreeMap::new(),
             names: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             deleting: BTreeMap::new(),
             sessions: BTreeMap::new(),
             consumers: BTreeMap::new(),

@@ -34,6 +34,8 @@ pub struct Entry {
     pub held: Option<ConsumerKey>,
     /// Settled or purged; a crash may yet undo it.
     pub left: bool,
+    /// It was purged, and a crash undid that: others behind it may have been delivered meanwhile.
+    pub revived: bool,
 }
 
 impl Entry {
@@ -100,6 +102,7 @@ impl Queue {
                 delivered: false,
                 held: None,
                 left: false,
+                revived: false,
             };
             self.entries.insert(id, entry);
         }
@@ -140,7 +143,7 @@ impl Queue {
             !redelivered || entry.delivered || entry.life < life,
             "promise: message {id} of queue {queue} cannot have been delivered before"
         );
-        let first = !entry.delivered;
+        let first = !entry.delivered && !entry.revived;
         entry.delivered = true;
         self.round.push(Delivered { publisher: entry.publisher, id, first });
         if entry.presence == Presence::Perhaps {
@@ -268,6 +271,7 @@ impl Queue {
             entry.held = None;
             if entry.presence == Presence::Sent || entry.left || !entry.logged {
                 entry.presence = Presence::Perhaps;
+                entry.revived |= entry.left;
                 entry.left = false;
             }
             if entry.presence == Presence::There && entry.delivered {

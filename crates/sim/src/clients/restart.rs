@@ -11,6 +11,7 @@ impl Clients {
         self.counts.crashes += 1;
         self.life += 1;
         self.in_round.clear();
+        self.dropped.clear();
         self.leaving.clear();
         self.sessions.clear();
         self.consumers.clear();
