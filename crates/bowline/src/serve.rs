@@ -18,8 +18,18 @@ const GRACE: Duration = Duration::from_secs(10);
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.resolve()?;
     init_tracing(&config)?;
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("session").build()?;
     runtime.block_on(serve(config))
+}
+
+/// A connection is a file, and the soft limit that shells give is for programs that use select(2).
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
