@@ -21,4 +21,4 @@ mod socket;
 pub mod units;
 
 pub use address::Address;
-pub use error::Error;
+pub use error::{Error, Result};
