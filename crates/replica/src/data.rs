@@ -14,7 +14,7 @@ use bowline_model::record::{self, Kind};
 use bowline_model::request::{Provision, Request};
 use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, SessionId, ShardId};
 use bowline_raft::{Entry, Replication};
-use bowline_storage::ShardCheckpoint;
+use bowline_storage::{AppendError, ShardCheckpoint};
 use std::collections::VecDeque;
 
 /// Blocks of one shard that may be proposed and not yet committed. Two keep the disk busy while a commit is
@@ -116,14 +116,12 @@ impl<R: Replication> DataShard<R> {
     ///
     /// # Errors
     /// When the log does not take it.
-    pub fn begin(&mut self, now: Millis) -> Result<(), bowline_storage::AppendError> {
+    pub fn begin(&mut self, now: Millis) -> Result<(), AppendError> {
         let mut records = Vec::new();
         record::put(&mut records, Kind::NodeStarted, &[]);
         let mut buf = AlignedBuf::with_payload_capacity(records.len());
         buf.extend_from_slice(&records);
-        self.replication.propose(Entry { stamp: now, n_records: 1, buf })?;
-        self.in_flight.push_back(Vec::new());
-        Ok(())
+        self.propose(Entry { stamp: now, n_records: 1, buf }, Vec::new()).map_err(|(error, _)| error)
     }
 
     /// The durable state, as of everything applied so far.
@@ -162,14 +160,26 @@ impl<R: Replication> DataShard<R> {
         while self.in_flight.len() < IN_FLIGHT_MAX && self.is_ripe(now) {
             let Some(Proposal { buf, n_records, waiters }) = self.shard.seal(now) else { break };
             self.lazy_since = None;
-            match self.replication.propose(Entry { stamp: now, n_records, buf }) {
-                Ok(_) => self.in_flight.push_back(waiters),
-                Err(error) => {
-                    tracing::error!(%error, "the log refuses a block");
-                    self.shard.abandon(waiters, Failure::Stopping, fx);
-                }
+            if let Err((error, waiters)) = self.propose(Entry { stamp: now, n_records, buf }, waiters) {
+                tracing::error!(%error, "the log refuses a block");
+                self.shard.abandon(waiters, Failure::Stopping, fx);
             }
         }
+    }
+
+    /// Gives the waiters back if the log does not take the block.
+    fn propose(&mut self, entry: Entry, waiters: Vec<Waiter>) -> Result<(), (AppendError, Vec<Waiter>)> {
+        // The last block applied may lie in a segment that an earlier checkpoint, which needed nothing below the
+        // end of the log, has let go.
+        let position = self.replication.position();
+        if let Err(error) = self.replication.propose(entry) {
+            return Err((error, waiters));
+        }
+        if self.in_flight.is_empty() {
+            self.replay_floor = position;
+        }
+        self.in_flight.push_back(waiters);
+        Ok(())
     }
 
     fn is_ripe(&mut self, now: Millis) -> bool {

@@ -295,7 +295,12 @@ impl<R: Replication> MetaShard<R> {
         buf.extend_from_slice(&self.open);
         let n_records = record::iter(&self.open).count() as u32;
         self.open.clear();
+        let position = self.replication.position();
         self.replication.propose(Entry { stamp: now, n_records, buf })?;
+        if self.in_flight.is_empty() {
+            // As in a data shard.
+            self.replay_floor = position;
+        }
         self.in_flight.push_back(std::mem::take(&mut self.askers));
         Ok(())
     }

@@ -42,6 +42,11 @@ impl Entry {
     fn is_ready(&self) -> bool {
         self.presence == Presence::There && self.held.is_none() && !self.left
     }
+
+    /// Perhaps ready.
+    fn is_doubtful(&self) -> bool {
+        self.presence == Presence::Perhaps && !self.left
+    }
 }
 
 /// A delivery of the round under way, to be put in order with the others of the round.
@@ -284,7 +289,7 @@ impl Queue {
     /// The broker says that `ready` messages are ready, and nothing is under way.
     pub fn count(&mut self, ready: u64) {
         let there = self.entries.values().filter(|e| e.is_ready()).count() as u64;
-        let perhaps = self.entries.values().filter(|e| e.presence == Presence::Perhaps).count() as u64;
+        let perhaps = self.entries.values().filter(|e| e.is_doubtful()).count() as u64;
         let queue = self.id;
         assert!(
             ready >= there,
@@ -303,7 +308,7 @@ impl Queue {
         );
         self.doubtful = Some(doubtful);
         if doubtful == perhaps {
-            for entry in self.entries.values_mut().filter(|e| e.presence == Presence::Perhaps) {
+            for entry in self.entries.values_mut().filter(|e| e.is_doubtful()) {
                 entry.presence = Presence::There;
             }
             self.doubtful = Some(0);
@@ -319,6 +324,6 @@ impl Queue {
 
     /// None of those that were perhaps there is.
     fn forget_doubts(&mut self) {
-        self.entries.retain(|_, entry| entry.presence != Presence::Perhaps);
+        self.entries.retain(|_, entry| !entry.is_doubtful());
     }
 }
