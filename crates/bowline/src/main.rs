@@ -38,7 +38,7 @@ enum Command {
     /// Measure a broker: rates, latencies, CPU, memory, bytes written.
     Bench(bowline_bench::Args),
     /// Attack a broker under load and report what was confirmed and lost.
-    // Verify(bowline_verify::Args),
+    Verify(bowline_verify::Args),
     /// Read a data directory offline and say what is in it and what is damaged.
     Inspect(inspect::Args),
     /// Print a completion script for your shell.
@@ -71,7 +71,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => bowline_cli::publish::run(args),
         Command::Consume(args) => bowline_cli::consume::run(args),
         Command::Bench(args) => bowline_bench::run(args),
-        // Command::Verify(args) => bowline_verify::run(args),
+        Command::Verify(args) => bowline_verify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bowline", &mut std::io::stdout());
