@@ -4,7 +4,7 @@
 //! ```text
 //! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format)
 //! queue      := len | QueueSpec as postcard (len bytes)
-//!               next number | horizon | suspect below | acked | rejected | purged
+//!               next number | horizon | suspect below | acked | rejected | purged | bytes of records (from version 2 on)
 //!               n | n × extent
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
@@ -18,7 +18,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -31,8 +31,10 @@ pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, str
         out.extend_from_slice(&spec);
         let settled = queue.settled;
         let horizon = queue.horizon;
-        for value in
-            [queue.index.next_seq(), horizon.reserved(), horizon.suspect()].into_iter().chain(settled)
+        for value in [queue.index.next_seq(), horizon.reserved(), horizon.suspect()]
+            .into_iter()
+            .chain(settled)
+            .chain([queue.bytes])
         {
             varint::put(out, value);
         }
@@ -48,7 +50,7 @@ pub(crate) fn read(
 ) -> Result<(u64, u64), RestoreError> {
     let version = input.split_off(..2).ok_or(RestoreError::Malformed)?;
     let version = u16::from_le_bytes([version[0], version[1]]);
-    if version != VERSION {
+    if version == 0 || version > VERSION {
         return Err(RestoreError::Version(version));
     }
     let input = &mut input;
@@ -61,11 +63,13 @@ pub(crate) fn read(
         let next_seq = take(input)?;
         let horizon = Horizon::new(take(input)?, take(input)?, queues.horizon_margin);
         let settled = [take(input)?, take(input)?, take(input)?];
+        let bytes = if version >= 2 { take(input)? } else { 0 };
         let index = read_extents(input, next_seq, &mut queues.segments)?;
         if queues.queue(spec.queue).is_some() {
             return Err(RestoreError::Malformed);
         }
-        queues.insert(spec, index, horizon).settled = settled;
+        let queue = queues.insert(spec, index, horizon);
+        (queue.settled, queue.bytes) = (settled, bytes);
     }
     stream.restore(input).map_err(|_| RestoreError::Malformed)?;
     Ok(applied)

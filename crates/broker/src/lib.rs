@@ -8,6 +8,7 @@
 //!                  └─► open proposal ─► seal ─► (log) ─► apply(block)   ─► Effects
 //!                                          └─► (log full) ─► abandon    ─► Effects
 //! Read    ─► (log)  ─► loaded                                           ─► Effects
+//! plan_relocation ─► (blocks read, copied, written) ─► relocated
 //! dispatch: ready messages meet consumers with credit                   ─► Effects
 //! ```
 //!
@@ -24,6 +25,7 @@ mod directory;
 mod effects;
 mod proposal;
 mod queue;
+mod relocation;
 mod segments;
 mod session;
 mod shard;
@@ -31,4 +33,5 @@ mod streams;
 
 pub use effects::{Effects, Read};
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
+pub use relocation::{Draft, Held, Moved, Relocation, Survey};
 pub use shard::{Options, QueueStats, RestoreError, Shard, Stats};

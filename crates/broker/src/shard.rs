@@ -5,6 +5,7 @@ use crate::checkpoint;
 use crate::effects::Effects;
 use crate::proposal::{Proposal, Proposals, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues};
+use crate::relocation::{Moved, Relocation, Run, Survey};
 use crate::streams::Streams;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, SettleReason};
@@ -274,6 +275,54 @@ impl Shard {
             set.insert(lsn.segment());
         }
         (log, cold)
+    }
+
+    /// What each file still holds for this shard. Walks all extents.
+    pub fn survey(&self) -> Survey {
+        let mut survey = Survey::new();
+        for queue in self.queues.iter() {
+            let bytes = queue.record_bytes();
+            for extent in queue.index.iter().filter(|e| e.live > 0) {
+                survey
+                    .entry(extent.lsn.file())
+                    .or_default()
+                    .add(1, u64::from(extent.live).saturating_mul(bytes));
+            }
+        }
+        for (file, live) in self.streams.stream.partitions.live_segments() {
+            survey.entry(file).or_default().add(u64::from(live.extents), live.bytes);
+        }
+        survey
+    }
+
+    /// What has to be copied so that `files` (see [`Lsn::file`]) can be given up. See [`Relocation`].
+    pub fn plan_relocation(&self, files: &BTreeSet<Lsn>) -> Relocation {
+        let mut relocation = Relocation::new(self.options.shard, files.clone());
+        for id in self.queues.ids() {
+            let Some(queue) = self.queues.queue(id) else { continue };
+            for (extent, settled, joined) in queue.index.extents_in(files) {
+                relocation.plan_messages(id, (extent.lsn, extent.first, extent.count), settled, joined);
+            }
+        }
+        for planned in self.streams.stream.partitions.extents_in(files) {
+            relocation.plan_batches(planned);
+        }
+        relocation
+    }
+
+    /// What was planned with [`Shard::plan_relocation`] has been copied, and the copies are durable: from now on
+    /// they are what counts. How many of the runs were taken; the others are not what they were, and stay or have
+    /// gone. Blocks of the old files are not asked for any more.
+    pub fn relocated(&mut self, moved: &Moved) -> usize {
+        let Shard { queues, streams, .. } = self;
+        let Moved { files, runs } = moved;
+        let taken = runs.iter().filter(|run| match run {
+            Run::Messages { queue, extents } => queues.relocate(*queue, files, extents),
+            Run::Batches { partition, extents } => {
+                streams.stream.partitions.relocate(*partition, files, extents)
+            }
+        });
+        taken.count()
     }
 
     /// Term and index of the last applied block; zeros when none was.

@@ -1,6 +1,9 @@
 //! A shard under random requests, commits, crashes and replays, next to a model that is too simple to be wrong.
 //!
 //! The model keeps every message of every queue in one sorted map and reads durable truth straight from the log.
+//! Now and then the content of segments is relocated, and what a checkpoint does not list any more is recycled; what
+//! a crash does to that in between is part of the game.
+//!
 //! It checks after every step: each delivery is the next ready message in order, and by the round robin's rules;
 //! `redelivered = false` was never seen before; the log settles only what somebody settled; what was confirmed is
 //! in the log; counts agree; segments are live exactly as long as they are needed; and in the end, when everything
@@ -8,11 +11,11 @@
 
 mod common;
 
-use bowline_broker::{Options, Shard};
+use bowline_broker::{Moved, Options, Shard};
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, Publish};
 use bowline_model::request::{Outcome, Provision, QueueSpec, Request, Settle, Subscribe};
-use bowline_model::{BlockRef, ConsumerId, QueueId, Token};
+use bowline_model::{BlockRef, ConsumerId, Lsn, QueueId, Token};
 use common::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,9 +73,20 @@ struct Test {
     next_queue: u32,
     sessions: Vec<u64>,
     next_session: u64,
-    checkpoint: Option<(Vec<u8>, usize)>,
+    checkpoint: Option<Saved>,
+    /// Copied into a cold file, and the shard does not know yet; and which files should not be needed any more then.
+    copied: Option<(Moved, BTreeSet<Lsn>)>,
+    /// Something lies elsewhere than the log says.
+    relocated: bool,
     /// A read has failed: gets may come back empty-handed.
     read_failed: bool,
+}
+
+/// A checkpoint, and how much of the log it covers.
+struct Saved {
+    bytes: Vec<u8>,
+    covered: usize,
+    relocated: bool,
 }
 
 /// xorshift64*: the test's only source of chance.
@@ -172,6 +186,8 @@ impl Test {
             sessions: vec![1, 2, 3],
             next_session: 4,
             checkpoint: None,
+            copied: None,
+            relocated: false,
             read_failed: false,
         };
         for _ in 0..3 {
@@ -182,7 +198,8 @@ impl Test {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..14 => self.publish(true),
+            0..13 => self.publish(true),
+            13 => self.relocate(),
             14..22 => self.publish(false),
             22..36 => drop(self.world.seal()),
             36..51 => drop(self.world.commit()),
@@ -203,7 +220,8 @@ impl Test {
             95 => self.take_checkpoint(),
             96 => self.provision(),
             97 => self.info(),
-            _ if self.random.chance(30) => self.crash(),
+            98 => self.relocate(),
+            _ if self.random.chance(60) => self.crash(),
             _ => {}
         }
         self.absorb(&[]);
@@ -461,10 +479,12 @@ impl Test {
         assert!(restored.checkpoint() == bytes, "a checkpoint comes back as it was");
         assert_eq!(restored.applied(), self.world.shard.applied());
         assert_eq!(restored.live_segments(), self.world.shard.live_segments());
-        let mut replayed = Shard::new(self.world.options.clone());
-        let mut nothing = bowline_broker::Effects::default();
-        self.world.log.iter().for_each(|block| replayed.apply(block, Vec::new(), &mut nothing));
-        assert!(replayed.checkpoint() == bytes, "the log alone gives the same");
+        if !self.relocated {
+            let mut replayed = Shard::new(self.world.options.clone());
+            let mut nothing = bowline_broker::Effects::default();
+            self.world.log.iter().for_each(|block| replayed.apply(block, Vec::new(), &mut nothing));
+            assert!(replayed.checkpoint() == bytes, "the log alone gives the same");
+        }
         let truth = truth(&self.world.log);
         let mut needed = BTreeSet::new();
         for truth in truth.values() {
@@ -474,16 +494,57 @@ impl Test {
                 }
             }
         }
-        assert_eq!(self.world.shard.live_segments().0, needed);
-        self.checkpoint = Some((bytes, self.world.log.len()));
+        let live = self.world.shard.live_segments().0;
+        assert!(if self.relocated { live.is_subset(&needed) } else { live == needed });
+        self.world.recycle();
+        self.checkpoint = Some(Saved { bytes, covered: self.world.log.len(), relocated: self.relocated });
+    }
+
+    /// Copies some files, or tells the shard that they have been copied.
+    fn relocate(&mut self) {
+        if let Some((moved, given_up)) = self.copied.take() {
+            let before = self.world.shard.stats();
+            self.relocated |= self.world.relocated(&moved) > 0;
+            let after = self.world.shard.stats();
+            assert_eq!((before.ready, before.unacked), (after.ready, after.unacked));
+            let survey = self.world.shard.survey();
+            assert!(given_up.iter().all(|file| !survey.contains_key(file)), "nothing is left behind");
+            assert_eq!(self.world.relocated(&moved), 0, "once is enough");
+            return;
+        }
+        let mut files: BTreeSet<Lsn> = self.world.shard.survey().into_keys().collect();
+        files.retain(|_| self.random.chance(70));
+        let sealed = self.world.sealed_below();
+        let mut given_up: BTreeSet<Lsn> =
+            files.iter().copied().filter(|f| f.is_cold() || *f < sealed).collect();
+        let pass_bytes = [1, 1_000, 1 << 20][self.random.below(3) as usize];
+        let bad_percent = if self.random.chance(20) { 20 } else { 0 };
+        let random = &mut self.random;
+        let mut any_bad = false;
+        let moved = self.world.copy(&files, pass_bytes, || {
+            let bad = random.chance(bad_percent);
+            any_bad |= bad;
+            bad
+        });
+        if any_bad {
+            given_up.clear();
+        }
+        self.copied = Some((moved, given_up));
     }
 
     fn crash(&mut self) {
         self.check_settles();
         let survive = self.random.below(self.world.in_flight.len() as u64 + 1) as usize;
         let checkpoint = self.checkpoint.take().filter(|_| self.random.chance(70));
-        self.world.crash(survive, checkpoint.as_ref().map(|(bytes, covered)| (&bytes[..], *covered)));
+        if checkpoint.is_none() {
+            // There never was one, so nothing was recycled.
+            self.world.recycled.clear();
+        }
+        self.world.crash(survive, checkpoint.as_ref().map(|saved| (&saved.bytes[..], saved.covered)));
+        self.relocated = checkpoint.as_ref().is_some_and(|saved| saved.relocated);
         self.checkpoint = checkpoint;
+        self.copied = None;
+        self.world.recycle_unlisted();
         self.consumers.clear();
         self.batches.clear();
         self.gets.clear();
@@ -687,7 +748,7 @@ impl Test {
             assert!(queue.ready.is_empty(), "{:?} are left in {id}", queue.ready);
         }
         self.take_checkpoint();
-        assert!(self.world.shard.live_segments().0.is_empty());
+        assert_eq!(self.world.shard.live_segments(), Default::default());
         let stats = self.world.shard.stats();
         assert_eq!((stats.ready, stats.unacked, stats.extents, stats.volatile_bytes), (0, 0, 0, 0));
     }
@@ -768,5 +829,5 @@ fn a_damaged_checkpoint_is_refused_or_harmless() {
     let mut newer = bytes.clone();
     newer[0] += 1;
     let error = Shard::restore(options.clone(), &newer).map(|_| ()).unwrap_err();
-    assert_eq!(error, bowline_broker::RestoreError::Version(2));
+    assert_eq!(error, bowline_broker::RestoreError::Version(3));
 }

@@ -33,6 +33,11 @@ impl Lsn {
         ((self.0 & !(Self::COLD | Self::VOLATILE)) >> 32) as u32
     }
 
+    /// Position 0 of the file that it lies in: names the segment or cold file.
+    pub fn file(self) -> Lsn {
+        Lsn(self.0 >> 32 << 32)
+    }
+
     pub fn byte_position(self) -> u32 {
         self.0 as u32
     }

@@ -11,7 +11,7 @@ use super::settle::leave;
 use super::unacked::Unsettled;
 use super::volatile::VolatileStore;
 use super::window::{MessageRef, Peek};
-use super::{Get, Queue, QueueRef, Queues};
+use super::{Extent, Get, Queue, QueueRef, Queues};
 use crate::cache::{Cache, Reader};
 use crate::effects::Effects;
 use crate::session::Sessions;
@@ -223,7 +223,10 @@ impl Dispatch<'_> {
     #[inline]
     fn next(&mut self, queue: &mut Queue) -> Next {
         if let Some(&message) = queue.returned.peek() {
-            return Next::Message { message, source: Source::Returned, redelivered: true };
+            return match self.whereabouts(queue, message) {
+                Some(message) => Next::Message { message, source: Source::Returned, redelivered: true },
+                None => Next::Blocked,
+            };
         }
         if let Some(&message) = queue.volatile.front()
             && queue.fresh.next_seq(&queue.index).is_none_or(|seq| message.seq <= seq)
@@ -251,6 +254,38 @@ impl Dispatch<'_> {
                 Next::Blocked
             }
         }
+    }
+
+    /// The first returned message as it can be had now. `None`: its block has to be read first.
+    #[inline]
+    fn whereabouts(&mut self, queue: &mut Queue, message: MessageRef) -> Option<MessageRef> {
+        if queue.relocated && !message.lsn.is_volatile() {
+            self.relocated(queue, message)
+        } else {
+            Some(message)
+        }
+    }
+
+    #[cold]
+    fn relocated(&mut self, queue: &mut Queue, mut message: MessageRef) -> Option<MessageRef> {
+        let holds = |extent: &&Extent| extent.live > 0 && extent.first <= message.seq;
+        let extent = queue.index.extent(queue.index.position(message.seq)).filter(holds);
+        debug_assert!(extent.is_some(), "what came back is live");
+        let Some(extent) = extent.filter(|extent| extent.lsn != message.lsn) else { return Some(message) };
+        let (lsn, nth, count) = (extent.lsn, (message.seq - extent.first) as usize, extent.count as usize);
+        let Some(directory) = self.cache.directory(lsn) else {
+            self.read(queue, lsn);
+            return None;
+        };
+        let entries = directory.of(queue.at.id);
+        let Some(entry) = entries.len().checked_sub(count).map(|before| entries[before + nth]) else {
+            self.cache.set_unreadable(lsn);
+            self.give_up(queue);
+            return None;
+        };
+        message = MessageRef { lsn, offset: entry.offset, len: entry.len, ..message };
+        queue.returned.correct(message);
+        Some(message)
     }
 
     /// Has the block at `lsn` read, and what the queue needs next behind it.

@@ -12,7 +12,7 @@ use super::bits::Bits;
 use crate::segments::Segments;
 use bowline_model::Lsn;
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The messages of one queue in one block.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -204,6 +204,61 @@ impl Index {
         }
     }
 
+    /// Live extents in `files` (see [`Lsn::file`]), with what is settled of each, and whether no other live extent
+    /// lies between it and the one before it in this list.
+    pub fn extents_in<'a>(
+        &'a self,
+        files: &'a BTreeSet<Lsn>,
+    ) -> impl Iterator<Item = (&'a Extent, Vec<(u32, u32)>, bool)> {
+        let mut joined = false;
+        self.extents.iter().filter(|e| e.live > 0).filter_map(move |extent| {
+            let was_joined = std::mem::replace(&mut joined, files.contains(&extent.lsn.file()));
+            joined.then(|| (extent, self.settled_runs(extent), was_joined))
+        })
+    }
+
+    /// The messages of a run of extents in `files` now lie where `new` says: extents ascending in number, whose
+    /// counts of live messages are not looked at. False if the extents there are not what they were, or nothing in
+    /// them lives any more; then nothing changes.
+    pub fn relocate(&mut self, files: &BTreeSet<Lsn>, new: &[Extent], segments: &mut Segments) -> bool {
+        let (Some(from), Some(to)) = (new.first().map(|e| e.first), new.last().map(Extent::end)) else {
+            return false;
+        };
+        let (i, j) = (self.position(from), self.extents.partition_point(|e| e.first < to));
+        if i >= j {
+            return false;
+        }
+        let old: Vec<Extent> = self.extents.range(i..j).filter(|e| e.live > 0).cloned().collect();
+        if old.is_empty() || !old.iter().all(|e| files.contains(&e.lsn.file())) {
+            return false;
+        }
+        let mut kept = Vec::with_capacity(new.len());
+        let mut sets = Vec::new();
+        for extent in new {
+            let (extent, settled) = self.filled(extent, &old);
+            if extent.live > 0 {
+                sets.extend(settled.map(|bits| (extent.first, bits)));
+                kept.push(extent);
+            }
+        }
+        let sum = |extents: &[Extent]| extents.iter().map(|e| u64::from(e.live)).sum::<u64>();
+        if sum(&kept) != sum(&old) {
+            return false;
+        }
+        for extent in &old {
+            segments.release(extent.lsn);
+            self.partly.remove(&extent.first);
+        }
+        self.dead -= (j - i) - old.len();
+        kept.iter().for_each(|e| segments.add(e.lsn));
+        self.partly.extend(sets);
+        if i == 0 {
+            self.head = self.head.max(kept[0].first);
+        }
+        self.replace(i..j, kept);
+        true
+    }
+
     /// Gives up all extents (the queue is dropped).
     pub fn clear(&mut self, segments: &mut Segments) {
         self.extents.drain(..).filter(|e| e.live > 0).for_each(|e| segments.release(e.lsn));
@@ -240,6 +295,49 @@ impl Index {
             self.dead += 1;
         }
         newly
+    }
+
+    /// `extent` with its live messages counted: those that live in `old`, ascending; and the set of the others, if
+    /// there are any.
+    fn filled(&self, extent: &Extent, old: &[Extent]) -> (Extent, Option<Bits>) {
+        let mut bits = Bits::new(extent.count);
+        let mut gone = 0;
+        let mut at = extent.first;
+        let bit = |seq: u64| (seq - extent.first) as u32;
+        for one in &old[old.partition_point(|e| e.end() <= extent.first)..] {
+            let (a, b) = (one.first.max(extent.first), one.end().min(extent.end()));
+            if a >= b {
+                break;
+            }
+            gone += bits.set_range(bit(at), bit(a));
+            at = b;
+            if one.live < one.count {
+                let settled = self.settled_in(one);
+                for seq in (a..b).filter(|seq| settled.contains(*seq)) {
+                    gone += bits.set_range(bit(seq), bit(seq) + 1);
+                }
+            }
+        }
+        gone += bits.set_range(bit(at), extent.count);
+        (Extent { live: extent.count - gone, ..extent.clone() }, (gone > 0).then_some(bits))
+    }
+
+    /// Costs what lies before or behind the range, whichever is less.
+    fn replace(&mut self, range: std::ops::Range<usize>, new: Vec<Extent>) {
+        if range.start <= self.extents.len() - range.end {
+            let before: Vec<Extent> = self.extents.drain(..range.end).take(range.start).collect();
+            for extent in before.into_iter().chain(new).rev() {
+                self.extents.push_front(extent);
+            }
+        } else {
+            let behind = self.extents.split_off(range.end);
+            self.extents.truncate(range.start);
+            self.extents.extend(new.into_iter().chain(behind));
+        }
+        // A run of many blocks may have become a few.
+        if self.extents.capacity() > 64 && self.extents.len() < self.extents.capacity() / 4 {
+            self.extents.shrink_to(self.extents.len() * 2);
+        }
     }
 
     fn trim_front(&mut self) {

@@ -12,6 +12,7 @@
 //! | `publish`, `subscribe`, `settle`, `provision` | requests and records, by what they do |
 //! | `dispatch` | ready messages meet consumers |
 //! | `housekeeping` | settles and horizons on their way into a block |
+//! | `relocation` | messages move to cold files |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
 //! Handing out follows the order of places ([`returned::Place`]), so at any time everything that was handed out
@@ -28,6 +29,7 @@ mod housekeeping;
 mod index;
 mod provision;
 mod publish;
+mod relocation;
 mod returned;
 mod settle;
 mod subscribe;
@@ -72,6 +74,8 @@ pub(crate) struct Queue {
     pub horizon: Horizon,
     /// Messages that left, by [`SettleReason`].
     pub settled: [u64; 3],
+    /// Bytes of the records of all messages that ever came in.
+    pub bytes: u64,
     // The leader's volatile state.
     fresh: Fresh,
     /// Never delivered, in order.
@@ -90,6 +94,8 @@ pub(crate) struct Queue {
     unreadable: bool,
     /// A QueueDelete record is under way: no new consumers, no deliveries.
     dropping: bool,
+    /// Some of its messages have moved to a cold file: what consumers hold may say where they lay before.
+    relocated: bool,
 }
 
 /// How a Get wants to be answered.
@@ -129,6 +135,7 @@ impl Queue {
             index,
             horizon,
             settled: [0; 3],
+            bytes: 0,
             survives: spec.durable && !spec.exclusive,
             spec,
             volatile: VecDeque::new(),
@@ -141,6 +148,7 @@ impl Queue {
             reading: false,
             unreadable: false,
             dropping: false,
+            relocated: false,
         }
     }
 

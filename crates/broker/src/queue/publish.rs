@@ -24,6 +24,7 @@ impl Queues {
             let Some(at) = self.find(QueueId(id)) else { continue };
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
             let seq = queue.index.push(block.lsn, &mut self.segments);
+            queue.bytes += u64::from(record.len);
             let wanted = queue.is_wanted();
             let room = match queue.ring.len() {
                 _ if wanted => WINDOW_MAX,

@@ -60,6 +60,14 @@ impl Returned {
         self.heap.peek().map(|entry| &entry.0.message)
     }
 
+    /// Corrects where the message that [`Returned::peek`] shows lies.
+    pub fn correct(&mut self, message: MessageRef) {
+        if let Some(mut first) = self.heap.peek_mut() {
+            debug_assert_eq!(first.0.message.seq, message.seq);
+            first.0.message = message;
+        }
+    }
+
     pub fn take(&mut self) {
         self.heap.pop();
         if self.heap.is_empty() && self.heap.capacity() > 1024 {

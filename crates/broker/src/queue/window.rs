@@ -139,6 +139,17 @@ impl Fresh {
         }
     }
 
+    /// Messages from `from` to `to` (exclusive) lie elsewhere now: what was resolved of them is resolved anew.
+    pub fn relocated(&mut self, from: u64, to: u64) {
+        if let (Some(first), Some(last)) = (self.window.front(), self.window.back())
+            && first.seq < to
+            && from <= last.seq
+        {
+            self.window.clear();
+            self.resolved = self.dispatched;
+        }
+    }
+
     /// Gives memory back after a burst.
     pub fn relax(&mut self) {
         if self.window.is_empty() && self.window.capacity() > 2 * WINDOW_BUSY_MAX {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use bowline_broker::{Effects, Options, Proposal, Read, Shard, Urgency, Waiter};
+use bowline_broker::{Draft, Effects, Moved, Options, Proposal, Read, Shard, Urgency, Waiter};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
@@ -13,12 +13,12 @@ use bowline_model::{
     AlignedBuf, Block, BlockRef, ConsumerId, Lsn, Millis, QueueId, SessionId, ShardId, Token,
 };
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub const SHARD: ShardId = ShardId(1);
 /// Small, so that tests cross segments.
-const SEGMENT_BYTES: u32 = 64 * 1024;
+const SEGMENT_BYTES: u32 = 12 * 1024;
 
 pub struct World {
     pub shard: Shard,
@@ -28,6 +28,13 @@ pub struct World {
     pub log: Vec<BlockRef>,
     /// Sealed, on its way to the disk.
     pub in_flight: VecDeque<(BlockRef, Vec<Waiter>)>,
+    /// Blocks in cold files, and the number of the last file.
+    pub cold: Vec<BlockRef>,
+    pub cold_file: u32,
+    /// Cold files that some checkpoint has listed.
+    pub listed_cold: BTreeSet<u32>,
+    /// Files that are no more.
+    pub recycled: BTreeSet<Lsn>,
     pub reads: Vec<Read>,
     pub events: Vec<(SessionId, Event)>,
     pub meta: Vec<MetaEvent>,
@@ -48,6 +55,10 @@ impl World {
             now: 1_000,
             log: Vec::new(),
             in_flight: VecDeque::new(),
+            cold: Vec::new(),
+            cold_file: 0,
+            listed_cold: BTreeSet::new(),
+            recycled: BTreeSet::new(),
             reads: Vec::new(),
             events: Vec::new(),
             meta: Vec::new(),
@@ -105,15 +116,86 @@ impl World {
             return false;
         }
         let read = self.reads.remove(0);
-        let found = self.log.iter().filter(|b| {
-            let (at, from) = (b.lsn.0, read.lsn.0);
-            at == from || (at > from && at - from < u64::from(read.max_bytes))
-        });
+        let found =
+            self.log.iter().chain(&self.cold).filter(|b| !self.recycled.contains(&b.lsn.file())).filter(
+                |b| {
+                    let (at, from) = (b.lsn.0, read.lsn.0);
+                    at == from || (at > from && at - from < u64::from(read.max_bytes))
+                },
+            );
         let blocks: Vec<BlockRef> = found.take(read.max_blocks as usize).cloned().collect();
-        let result = if fail { Err(()) } else { Ok(blocks) };
+        let result = if fail || blocks.is_empty() { Err(()) } else { Ok(blocks) };
         self.shard.loaded(read.lsn, result, &mut self.fx);
         self.collect();
         true
+    }
+
+    /// Copies the live content of `files` into a new cold file, as the relocator does, in passes of `pass_bytes`.
+    /// Blocks of which `unreadable` says so are not read. Durable when it returns, but the shard does not know.
+    pub fn copy(
+        &mut self,
+        files: &BTreeSet<Lsn>,
+        pass_bytes: usize,
+        mut unreadable: impl FnMut() -> bool,
+    ) -> Moved {
+        let mut relocation = self.shard.plan_relocation(files);
+        self.cold_file += 1;
+        let (mut position, file, now) = (4096, self.cold_file, self.now);
+        loop {
+            let wanted = relocation.begin_pass(pass_bytes);
+            if wanted.is_empty() {
+                return relocation.finish();
+            }
+            for lsn in wanted {
+                if !relocation.is_past(lsn) && !unreadable() {
+                    let block =
+                        self.log.iter().chain(&self.cold).find(|b| b.lsn == lsn).expect("it is there");
+                    relocation.take(&block.clone());
+                }
+            }
+            let write = |draft: Draft| {
+                let Draft { buf, n_records, stamp } = draft;
+                assert!(stamp <= now);
+                let len = buf.payload_len();
+                let payload = buf.freeze().slice(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + len);
+                assert_eq!(record::iter(&payload).count(), n_records as usize);
+                let lsn = Lsn::cold(file, position);
+                position = (position + (BLOCK_HEADER_BYTES + len) as u32).next_multiple_of(512);
+                self.cold.push(Arc::new(Block { lsn, shard: SHARD, term: 0, index: 0, stamp, payload }));
+                Ok::<_, ()>(lsn)
+            };
+            relocation.end_pass(write).expect("memory does not fail");
+        }
+    }
+
+    /// Segments of the log that nothing is added to any more, and all of which has been applied.
+    pub fn sealed_below(&self) -> Lsn {
+        let next = Lsn::new(self.next_position.0, 0);
+        self.in_flight.front().map_or(next, |(block, _)| block.lsn.file().min(next))
+    }
+
+    /// A checkpoint was written: what it does not list is no more, but for cold files that never were listed.
+    pub fn recycle(&mut self) {
+        let (log, cold) = self.shard.live_segments();
+        self.listed_cold.extend(&cold);
+        let sealed = self.sealed_below();
+        let is_dead = |lsn: Lsn| match lsn.is_cold() {
+            true => !cold.contains(&lsn.segment()) && self.listed_cold.contains(&lsn.segment()),
+            false => lsn.file() < sealed && !log.contains(&lsn.segment()),
+        };
+        let files = self.log.iter().chain(&self.cold).map(|b| b.lsn.file());
+        self.recycled.extend(files.filter(|file| is_dead(*file)));
+    }
+
+    /// The start after a crash removes cold files that the checkpoint does not list.
+    pub fn recycle_unlisted(&mut self) {
+        let (_, cold) = self.shard.live_segments();
+        let files = self.cold.iter().map(|b| b.lsn.file());
+        self.recycled.extend(files.filter(|file| !cold.contains(&file.segment())));
+    }
+
+    pub fn relocated(&mut self, moved: &Moved) -> usize {
+        self.shard.relocated(moved)
     }
 
     pub fn tick(&mut self, ms: u64) {

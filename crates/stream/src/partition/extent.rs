@@ -77,6 +77,20 @@ impl Extents {
         self.0.push_back(extent);
     }
 
+    /// Puts `new` in the place of `range`. Costs what lies before or behind the range, whichever is less.
+    pub fn replace(&mut self, range: std::ops::Range<usize>, new: &[Extent]) {
+        if range.start <= self.0.len() - range.end {
+            let before: Vec<Extent> = self.0.drain(..range.end).take(range.start).collect();
+            for extent in before.into_iter().chain(new.iter().copied()).rev() {
+                self.0.push_front(extent);
+            }
+        } else {
+            let behind = self.0.split_off(range.end);
+            self.0.truncate(range.start);
+            self.0.extend(new.iter().copied().chain(behind));
+        }
+    }
+
     pub fn pop_first(&mut self) -> Option<Extent> {
         let extent = self.0.pop_front();
         if self.0.capacity() > 64 && self.0.len() < self.0.capacity() / 2 {

@@ -12,6 +12,7 @@ mod extent;
 mod fetch;
 mod offsets;
 mod producer;
+pub mod relocation;
 mod retention;
 mod segments;
 mod state;
@@ -20,6 +21,7 @@ mod tests;
 mod walk;
 mod watch;
 
+pub use extent::Extent;
 pub use fetch::{FetchOutcome, PINNED_BYTES_MAX};
 pub use offsets::{OffsetsOutcome, OffsetsSearch};
 pub use producer::{PRODUCER_EXPIRY_MS, PRODUCERS_MAX};
