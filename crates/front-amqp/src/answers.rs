@@ -48,6 +48,7 @@ impl Session {
             Event::Subscribed { token, result, .. } => self.answer(token, Answer::Subscribed(result), broker),
             Event::Cancelled { token: Some(token), .. } => self.answer(token, Answer::Cancelled, broker),
             Event::Got { token, result } => {
+                self.gets_in_flight = self.gets_in_flight.saturating_sub(1);
                 let got = result.map(|got| got.map(Box::new)).map_err(|_| ());
                 self.answer(token, Answer::Got(got), broker);
             }

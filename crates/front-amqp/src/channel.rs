@@ -95,6 +95,8 @@ pub enum Pending {
     Publishes,
     /// Publishing is blocked by an alarm.
     Alarm,
+    /// Too many gets are under way on other channels.
+    Turn,
     /// The answer is just a method without arguments, or nothing.
     Meta {
         reply: Option<Reply>,

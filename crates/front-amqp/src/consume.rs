@@ -8,7 +8,7 @@ use bowline_model::{ConsumerId, ShardId};
 use crate::broker::Broker;
 use crate::channel::Pending;
 use crate::consumers::{Consumer, Source};
-use crate::options::CONSUMERS_MAX;
+use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
 use crate::queues::{Target, find};
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;
@@ -166,6 +166,12 @@ impl Session {
             return Ok(());
         }
         let number = frame.channel;
+        if !self.may_get() {
+            self.behind_gets.push_back(number);
+            self.wait(number, 0, 0, Pending::Turn);
+            self.park(frame);
+            return Ok(());
+        }
         let name = self.queue_name(number, method.queue)?;
         let (queue, shard) = match find(&name, broker)? {
             Target::Queue { queue, shard } => (queue, shard),
@@ -184,10 +190,30 @@ impl Session {
             consumer: ConsumerId(consumer),
             no_ack: method.no_ack,
         };
+        self.gets_in_flight += 1;
         self.send(shard, get, broker);
         let pending = Pending::Get { consumer, queue: name, no_ack: method.no_ack };
         self.wait(number, operation, BasicGet::ID, pending);
         Ok(())
+    }
+
+    fn may_get(&self) -> bool {
+        self.gets_in_flight < GETS_IN_FLIGHT_MAX && self.out.len() < OUTBOX_BYTES_MAX
+    }
+
+    /// Channels that waited to get something ask, as far as there is room. True if one did.
+    pub(crate) fn take_turns(&mut self, broker: &mut dyn Broker) -> bool {
+        let mut resumed = false;
+        while self.may_get()
+            && let Some(number) = self.behind_gets.pop_front()
+        {
+            let waiting = self.channel_mut(number).and_then(|channel| channel.waiting.as_ref());
+            if waiting.is_some_and(|waiting| matches!(waiting.pending, Pending::Turn)) {
+                self.resume(number, broker);
+                resumed = true;
+            }
+        }
+        resumed
     }
 
     /// The pseudo-consumer that what a channel gets from one shard is delivered to.

@@ -99,6 +99,8 @@ pub const BACKLOG_BYTES_MAX: usize = 512 * 1024;
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// While more than this waits to be written, the session does not read its socket. Octets.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Answers to basic.get that a session waits for at a time: each may bring a message of any size.
+pub const GETS_IN_FLIGHT_MAX: u32 = 16;
 /// Stream deliveries are produced while less than this waits to be written. Octets.
 pub const STREAM_OUTBOX_BYTES: usize = 512 * 1024;
 /// One fetch of a stream consumer. Octets.

@@ -14,6 +14,7 @@
 //!
 //! It does not know sockets, tasks or clocks. The files beside this one hold the handlers by subject.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bowline_codec_amqp::methods::{ConnectionCloseOk, Method};
@@ -87,6 +88,9 @@ pub struct Session {
     pub(crate) confirms_due: Vec<u16>,
     /// Channels that wait for their publishes.
     pub(crate) behind_publishes: Vec<u16>,
+    /// Gets asked and not answered, and channels that wait to ask one.
+    pub(crate) gets_in_flight: u32,
+    pub(crate) behind_gets: VecDeque<u16>,
     /// Octets in all backlogs and all partial bodies.
     pub(crate) backlog_bytes: usize,
     pub(crate) partial_bytes: usize,
@@ -154,6 +158,8 @@ impl Session {
             told_blocked: false,
             confirms_due: Vec::new(),
             behind_publishes: Vec::new(),
+            gets_in_flight: 0,
+            behind_gets: VecDeque::new(),
             backlog_bytes: 0,
             partial_bytes: 0,
             stream_batches: Vec::new(),
@@ -273,7 +279,7 @@ impl Session {
     pub fn wrote(&mut self, now: Now, broker: &mut dyn Broker) {
         self.now = now;
         self.windows.written(self.out.written_total(), broker);
-        if !self.streams_to_pump.is_empty() {
+        if !self.streams_to_pump.is_empty() || !self.behind_gets.is_empty() {
             self.finish(broker);
         }
     }
@@ -297,10 +303,10 @@ impl Session {
 
     /// Everything that gathers over a round of input or events goes out.
     pub(crate) fn finish(&mut self, broker: &mut dyn Broker) {
-        // A channel that may go on after its publishes may publish again.
+        // A channel that may go on may publish again.
         loop {
             self.close_batch(broker);
-            if !self.complete_batches(broker) {
+            if !self.complete_batches(broker) && !self.take_turns(broker) {
                 break;
             }
         }

@@ -419,6 +419,27 @@ fn message_size_is_bounded() {
 }
 
 #[test]
+fn gets_on_many_channels_take_turns() {
+    let world = World::new(2);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    for n in 0..50 {
+        client.publish(1, "", "q", n.to_string().as_bytes());
+    }
+    client.hear();
+    for channel in 2..52 {
+        client.say(channel, ChannelOpen);
+        client.say(channel, get("q"));
+        client.say(channel, ack(1, false));
+    }
+    client.say(3, ChannelClose { reply_code: 200, reply_text: s(""), class_id: 0, method_id: 0 });
+    let lines = client.hear();
+    assert_eq!(bodies(&lines).len(), 50);
+    client.say(1, get("q"));
+    assert_eq!(client.hear(), ["1 BasicGetEmpty"]);
+}
+
+#[test]
 fn streams() {
     let world = World::new(2);
     let mut client = Client::open(&world);
