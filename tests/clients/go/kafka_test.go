@@ -14,6 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// recent is an hour ago in milliseconds: told apart from now, and too young for any retention.
+var recent = time.Now().UnixMilli() - 3_600_000
+
 func deadline(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
@@ -77,7 +80,7 @@ func texts(records []*kgo.Record) (out []string) {
 func TestProduceAndConsume(t *testing.T) {
 	topic := makeTopic(t, shared, "tutorial", 1)
 	producer := client(t, shared)
-	record := &kgo.Record{Topic: topic, Key: []byte("k"), Value: nil, Timestamp: time.UnixMilli(1_700_000_000_123),
+	record := &kgo.Record{Topic: topic, Key: []byte("k"), Value: nil, Timestamp: time.UnixMilli(recent + 123),
 		Headers: []kgo.RecordHeader{{Key: "h", Value: []byte{0, 255}}, {Key: "h", Value: nil}}}
 	must(t, producer.ProduceSync(deadline(t), record).FirstErr())
 	produce(t, producer, topic, values(0, 500))
@@ -200,7 +203,7 @@ func TestTopicsAndOffsets(t *testing.T) {
 	})
 	producer := client(t, shared, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	for i := range 10 {
-		record := &kgo.Record{Topic: topic, Value: []byte("x"), Timestamp: time.UnixMilli(1_700_000_000_000 + int64(i)*1000)}
+		record := &kgo.Record{Topic: topic, Value: []byte("x"), Timestamp: time.UnixMilli(recent + int64(i)*1000)}
 		must(t, producer.ProduceSync(ctx, record).FirstErr())
 	}
 	ends, err := admin.ListEndOffsets(ctx, topic)
@@ -208,9 +211,9 @@ func TestTopicsAndOffsets(t *testing.T) {
 	if end, _ := ends.Lookup(topic, 0); end.Offset != 10 {
 		t.Fatal(end)
 	}
-	after, err := admin.ListOffsetsAfterMilli(ctx, 1_700_000_004_500, topic)
+	after, err := admin.ListOffsetsAfterMilli(ctx, recent+4_500, topic)
 	must(t, err)
-	if found, _ := after.Lookup(topic, 0); found.Offset != 5 || found.Timestamp != 1_700_000_005_000 {
+	if found, _ := after.Lookup(topic, 0); found.Offset != 5 || found.Timestamp != recent+5_000 {
 		t.Fatal(found)
 	}
 	deletion := kadm.Offsets{}

@@ -17,6 +17,9 @@ import pytest
 
 BINARY = os.environ.get("BOWLINE_BIN", str(pathlib.Path(__file__).parents[3] / "target/release/bowline"))
 
+# An hour ago, in milliseconds, on a full second: told apart from now, and too young for any retention.
+RECENT = int(time.time()) * 1000 - 3_600_000
+
 
 def free_port():
     with socket.socket() as s:

@@ -83,12 +83,13 @@ def record(value, offset_delta=0, key=None):
 
 
 def batch(values=(b"v",), magic=2, attributes=0, count=None, last_delta=None, producer=(-1, -1, -1), body=None,
-          crc=None, length=None, timestamp=1_700_000_000_000):
+          crc=None, length=None, timestamp=None):
     """A record batch; every part of it can be wrong."""
     if body is None:
         body = b"".join(record(value, i) for i, value in enumerate(values))
     count = len(values) if count is None else count
     last_delta = count - 1 if last_delta is None else last_delta
+    timestamp = int(time.time() * 1000) if timestamp is None else timestamp
     tail = (int16(attributes) + int32(last_delta) + int64(timestamp) + int64(timestamp)
             + int64(producer[0]) + int16(producer[1]) + int32(producer[2]) + int32(count) + body)
     crc = crc32c(tail) if crc is None else crc
@@ -100,7 +101,7 @@ def message_set(value, magic):
     """The formats of old: magic 0 and 1."""
     import zlib
 
-    content = int8(magic) + int8(0) + (int64(1_700_000_000_000) if magic else b"") + octets(None) + octets(value)
+    content = int8(magic) + int8(0) + (int64(int(time.time() * 1000)) if magic else b"") + octets(None) + octets(value)
     message = struct.pack(">I", zlib.crc32(content)) + content
     return int64(0) + int32(len(message)) + message
 

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import raw_amqp
-from conftest import eventually
+from conftest import RECENT, eventually
 from raw_amqp import Raw, content_header, long, publish, short
 
 
@@ -186,13 +186,13 @@ def test_an_empty_routing_key_is_no_key(broker, channel, name):
 
 def test_a_produced_record_is_a_message(broker, channel, name):
     make_topic(broker, name)
-    produce(broker, name, dict(value=b"v", key=b"k", timestamp=1_700_000_000_123, headers=[("h", b"text"), ("octets", b"\x00\xff")]))
+    produce(broker, name, dict(value=b"v", key=b"k", timestamp=RECENT + 123, headers=[("h", b"text"), ("octets", b"\x00\xff")]))
     ((method, properties, body),) = read(channel, name, 1)
     assert (method.routing_key, method.exchange, body) == ("k", "", b"v")
     headers = dict(properties.headers)
     assert headers.pop("x-stream-offset") == 0
     # In milliseconds, which AMQP's own timestamp cannot hold.
-    assert headers.pop("x-bowline-timestamp") == 1_700_000_000_123
+    assert headers.pop("x-bowline-timestamp") == RECENT + 123
     assert headers == {"h": "text", "octets": b"\x00\xff"}
     assert properties.timestamp is None and properties.delivery_mode in (None, 2)
 

@@ -8,6 +8,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError
 
+from conftest import RECENT
+
 
 def asynchronous(test):
     """Runs a coroutine as a test; 60 s at most."""
@@ -58,11 +60,11 @@ async def test_the_tutorial(broker, name):
 @asynchronous
 async def test_an_idempotent_producer_with_keys_and_headers(broker, name):
     async with producer(broker, enable_idempotence=True, acks="all") as p:
-        await p.send_and_wait(name, b"v", key=b"k", headers=[("h", b"\x00\xff")], timestamp_ms=1_700_000_000_123)
+        await p.send_and_wait(name, b"v", key=b"k", headers=[("h", b"\x00\xff")], timestamp_ms=RECENT + 123)
         await p.send_and_wait(name, None, key=b"k")
     async with consumer(broker, name) as c:
         first, second = await take(c, 2)
-        assert (first.key, first.value, first.timestamp) == (b"k", b"v", 1_700_000_000_123)
+        assert (first.key, first.value, first.timestamp) == (b"k", b"v", RECENT + 123)
         assert list(first.headers) == [("h", b"\x00\xff")]
         assert second.value is None
 
@@ -131,13 +133,13 @@ async def test_a_group_shares_partitions(broker, name):
 async def test_offsets_and_seeking(broker, name):
     async with producer(broker) as p:
         for i in range(30):
-            await p.send_and_wait(name, str(i).encode(), timestamp_ms=1_700_000_000_000 + i * 1000)
+            await p.send_and_wait(name, str(i).encode(), timestamp_ms=RECENT + i * 1000)
     tp = TopicPartition(name, 0)
     async with consumer(broker) as c:
         c.assign([tp])
         assert await c.beginning_offsets([tp]) == {tp: 0} and await c.end_offsets([tp]) == {tp: 30}
-        found = (await c.offsets_for_times({tp: 1_700_000_012_500}))[tp]
-        assert (found.offset, found.timestamp) == (13, 1_700_000_013_000)
+        found = (await c.offsets_for_times({tp: RECENT + 12_500}))[tp]
+        assert (found.offset, found.timestamp) == (13, RECENT + 13_000)
         c.seek(tp, 27)
         assert [r.offset for r in await take(c, 3)] == [27, 28, 29]
         await c.seek_to_beginning(tp)

@@ -9,7 +9,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 
-from conftest import eventually
+from conftest import RECENT, eventually
 
 
 def producer(broker, **options):
@@ -82,14 +82,14 @@ def test_an_idempotent_producer(broker, name):
 def test_nulls_headers_and_timestamps(broker, name):
     p = producer(broker)
     headers = [("h", b"\x00\xff"), ("h", b"again"), ("none", None), ("empty", b"")]
-    p.produce(name, value=None, key=b"k", headers=headers, timestamp=1_700_000_000_123)
+    p.produce(name, value=None, key=b"k", headers=headers, timestamp=RECENT + 123)
     p.produce(name, value=b"", key=None)
     assert p.flush(20) == 0
     c = consumer(broker, name)
     c.subscribe([name])
     first, second = take(c, 2)
     assert (first.value(), first.key(), first.headers()) == (None, b"k", headers)
-    assert first.timestamp()[1] == 1_700_000_000_123
+    assert first.timestamp()[1] == RECENT + 123
     assert (second.value() or b"", second.key()) == (b"", None)
     c.close()
 
@@ -199,13 +199,13 @@ def test_commits_are_kept_and_told(broker, admin, name):
 def test_offsets_by_time_watermarks_and_seek(broker, name):
     p = producer(broker)
     for i in range(30):
-        p.produce(name, str(i).encode(), timestamp=1_700_000_000_000 + i * 1000)
+        p.produce(name, str(i).encode(), timestamp=RECENT + i * 1000)
     assert p.flush(20) == 0
     c = consumer(broker, name)
     assert c.get_watermark_offsets(TopicPartition(name, 0), timeout=10) == (0, 30)
-    (found,) = c.offsets_for_times([TopicPartition(name, 0, 1_700_000_012_500)], timeout=10)
+    (found,) = c.offsets_for_times([TopicPartition(name, 0, RECENT + 12_500)], timeout=10)
     assert found.offset == 13
-    (end,) = c.offsets_for_times([TopicPartition(name, 0, 1_900_000_000_000)], timeout=10)
+    (end,) = c.offsets_for_times([TopicPartition(name, 0, RECENT + 100_000_000_000)], timeout=10)
     assert end.offset == -1
     c.assign([TopicPartition(name, 0, 25)])
     assert [m.offset() for m in take(c, 5)] == [25, 26, 27, 28, 29]

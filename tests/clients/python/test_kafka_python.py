@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
-from conftest import eventually
+from conftest import RECENT, eventually
 
 
 def producer(broker, **options):
@@ -46,11 +46,11 @@ def test_the_tutorial(broker, name):
 
 def test_keys_headers_timestamps_and_nulls(broker, name):
     p = producer(broker)
-    meta = p.send(name, key=b"k", value=b"v", headers=[("h", b"\x00\xff"), ("h", b"2")], timestamp_ms=1700000000123).get(10)
+    meta = p.send(name, key=b"k", value=b"v", headers=[("h", b"\x00\xff"), ("h", b"2")], timestamp_ms=RECENT + 123).get(10)
     assert (meta.partition, meta.offset) == (0, 0)
     p.send(name, key=b"k", value=None).get(10)
     first, second = take(consumer(broker, name), 2)
-    assert (first.key, first.value, first.timestamp) == (b"k", b"v", 1700000000123)
+    assert (first.key, first.value, first.timestamp) == (b"k", b"v", RECENT + 123)
     assert first.headers in ([("h", b"\x00\xff"), ("h", b"2")], (("h", b"\x00\xff"), ("h", b"2")))
     assert second.value is None and second.offset == 1
 
@@ -103,15 +103,15 @@ def test_a_group_shares_partitions_and_resumes(broker, name):
 def test_offsets_and_seeking(broker, name):
     p = producer(broker)
     for i in range(50):
-        p.send(name, str(i).encode(), timestamp_ms=1_700_000_000_000 + i * 1000)
+        p.send(name, str(i).encode(), timestamp_ms=RECENT + i * 1000)
     p.flush()
     c = consumer(broker)
     tp = TopicPartition(name, 0)
     c.assign([tp])
     assert c.beginning_offsets([tp]) == {tp: 0} and c.end_offsets([tp]) == {tp: 50}
-    found = c.offsets_for_times({tp: 1_700_000_020_500})[tp]
-    assert (found.offset, found.timestamp) == (21, 1_700_000_021_000)
-    assert c.offsets_for_times({tp: 1_800_000_000_000})[tp] is None
+    found = c.offsets_for_times({tp: RECENT + 20_500})[tp]
+    assert (found.offset, found.timestamp) == (21, RECENT + 21_000)
+    assert c.offsets_for_times({tp: RECENT + 100_000_000_000})[tp] is None
     c.seek(tp, 45)
     assert [r.offset for r in take(c, 5)] == [45, 46, 47, 48, 49]
 

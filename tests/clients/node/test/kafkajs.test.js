@@ -115,14 +115,16 @@ test('two members share the partitions', async () => {
 
 test('administration', async () => {
   const topic = unique('admin')
+  // Too young for retention.
+  const recent = Date.now() - 3_600_000
   assert.equal(await admin.createTopics({ topics: [{ topic, numPartitions: 2, configEntries: [{ name: 'retention.ms', value: '3600000' }] }], waitForLeaders: true }), true)
   assert.equal(await admin.createTopics({ topics: [{ topic }] }), false)
   await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] })
   await eventually(async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 3)
-  await produce(topic, [{ value: '1', partition: 0, timestamp: '1700000000000' }, { value: '2', partition: 0, timestamp: '1700000001000' }])
+  await produce(topic, [{ value: '1', partition: 0, timestamp: String(recent) }, { value: '2', partition: 0, timestamp: String(recent + 1000) }])
   const offsets = await admin.fetchTopicOffsets(topic)
   assert.deepEqual(offsets.map(o => [o.partition, o.low, o.high]).sort(), [[0, '0', '2'], [1, '0', '0'], [2, '0', '0']])
-  const byTime = await admin.fetchTopicOffsetsByTimestamp(topic, 1700000000500)
+  const byTime = await admin.fetchTopicOffsetsByTimestamp(topic, recent + 500)
   assert.equal(byTime.find(o => o.partition === 0).offset, '1')
   const { resources } = await admin.describeConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }], includeSynonyms: false })
   assert.equal(resources[0].configEntries.find(e => e.configName === 'retention.ms').configValue, '3600000')
