@@ -1,10 +1,11 @@
 //! A TCP connection whose every wait has a limit.
 //!
-//! The socket never blocks in the kernel's send or receive; waiting is a separate `ppoll`, which has nanosecond
-//! timeouts (a receive timeout has ticks of the scheduler) and can wait for both directions. While data flows, a
-//! read is one system call.
+//! Reading and waiting is one system call where it can be: long waits use the socket's receive timeout, which has the
+//! coarse ticks of the scheduler; short ones a `ppoll`, which has nanoseconds. Writing never blocks in the kernel, so
+//! that a peer who waits for us to read cannot hold us up.
 
-use std::io::{self, IoSlice, Write};
+use std::cell::Cell;
+use std::io::{self, IoSlice};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -12,13 +13,18 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use crate::error::{Error, Result};
+
+/// From here on the ticks of a receive timeout do not matter.
+const LONG_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// The receive timeout that the socket has.
+    receive_timeout: Cell<Duration>,
 }
 
 /// What a non-blocking call met.
@@ -40,8 +46,7 @@ impl Socket {
             match TcpStream::connect_timeout(&candidate, left) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    stream.set_nonblocking(true)?;
-                    return Ok(Socket { stream });
+                    return Ok(Socket { stream, receive_timeout: Cell::new(Duration::ZERO) });
                 }
                 Err(error) => last = error,
             }
@@ -53,14 +58,34 @@ impl Socket {
         &self.stream
     }
 
-    /// Appends what is there to `buf`'s spare capacity.
+    /// Appends what is there to `buf`'s spare capacity, without waiting.
     pub fn recv(&self, buf: &mut Vec<u8>) -> Result<Moved> {
+        self.recv_with(buf, RecvFlags::DONTWAIT)
+    }
+
+    /// Appends what comes within `wait`.
+    pub fn recv_within(&self, buf: &mut Vec<u8>, wait: Duration) -> Result<Moved> {
+        if wait < LONG_WAIT {
+            let moved = self.recv(buf)?;
+            if moved != Moved::NotNow || wait.is_zero() || !self.wait_readable(wait)? {
+                return Ok(moved);
+            }
+            return self.recv(buf);
+        }
+        if self.receive_timeout.get() != wait {
+            self.stream.set_read_timeout(Some(wait))?;
+            self.receive_timeout.set(wait);
+        }
+        self.recv_with(buf, RecvFlags::empty())
+    }
+
+    fn recv_with(&self, buf: &mut Vec<u8>, flags: RecvFlags) -> Result<Moved> {
         debug_assert!(
             buf.capacity() > buf.len(),
             "reading into nothing would look like the end of the stream"
         );
         loop {
-            match recv(&self.stream, spare_capacity(buf), RecvFlags::DONTWAIT) {
+            match recv(&self.stream, spare_capacity(buf), flags) {
                 Ok((0, _)) => return Err(Error::Closed),
                 Ok((read, _)) => return Ok(Moved::Bytes(read)),
                 Err(Errno::INTR) => continue,
@@ -85,14 +110,12 @@ impl Socket {
     /// Writes what fits, from several slices.
     pub fn send_vectored(&self, slices: &[IoSlice<'_>]) -> Result<Moved> {
         loop {
-            match (&self.stream).write_vectored(slices) {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match sendmsg(&self.stream, slices, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(written) => return Ok(Moved::Bytes(written)),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => continue,
-                    io::ErrorKind::WouldBlock => return Ok(Moved::NotNow),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return Err(Error::Closed),
-                    _ => return Err(error.into()),
-                },
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(Moved::NotNow),
+                Err(errno) => return Err(closed_or(errno)),
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::payload::{self, Flaw, Identity};
 use crate::world::{Consumer, Phase, Producer, World, Wrong};
 
 const TICK: Duration = Duration::from_millis(20);
-const RECONNECT_CEILING: Duration = Duration::from_millis(100);
+const RECONNECT_CEILING: Duration = Duration::from_millis(20);
 /// Producers wait so long for their last confirms.
 const LAST_CONFIRMS: Duration = Duration::from_secs(20);
 /// Messages that a producer adds between two looks at the socket.

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Attacks")]
     pub kills: Option<u32>,
     /// Mean time between attacks.
-    #[arg(long, value_parser = parse_duration, default_value = "600ms", value_name = "TIME", help_heading = "Attacks")]
+    #[arg(long, value_parser = parse_duration, default_value = "1s", value_name = "TIME", help_heading = "Attacks")]
     pub interval: Duration,
     /// No SIGSTOP and SIGCONT.
     #[arg(long, help_heading = "Attacks")]

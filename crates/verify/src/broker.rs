@@ -3,7 +3,7 @@
 //! This is the only place that knows how a broker is started.
 
 use std::fs::OpenOptions;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use bowline_client::{Address, amqp, kafka};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A broker that does not listen after so long will not.
 const START_MAX: Duration = Duration::from_secs(60);
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+/// One attempt; there are many within `START_MAX`.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
 
 /// What `serve` is told.
@@ -27,8 +30,8 @@ pub struct Launch {
     pub data_dir: PathBuf,
     pub log_file: PathBuf,
     pub extra: Vec<String>,
-    /// Ports that must answer before the broker counts as started.
-    pub awaited: Vec<SocketAddr>,
+    /// Protocols that must answer before the broker counts as started.
+    pub awaited: Vec<Address>,
     /// Environment, for options that other programs would not know.
     pub environment: Vec<(String, String)>,
 }
@@ -75,20 +78,17 @@ impl Broker {
         Ok(incarnation)
     }
 
-    /// Waits until all ports answer, and tells how long that took.
+    /// Waits until all protocols answer, and tells how long that took.
     pub fn await_ready(&mut self) -> anyhow::Result<Duration> {
         let start = Instant::now();
-        for port in self.launch.awaited.clone() {
-            while TcpStream::connect_timeout(&port, Duration::from_secs(1)).is_err() {
-                if let Some(status) = self.exited()? {
+        for address in &self.launch.awaited {
+            // A port may be open before the broker is ready behind it.
+            while !answers(address) {
+                if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                     bail!("the broker ended while it started: {status}\n{}", self.log_tail());
                 }
                 if start.elapsed() > START_MAX {
-                    bail!(
-                        "the broker did not listen on {port} within {} s\n{}",
-                        START_MAX.as_secs(),
-                        self.log_tail()
-                    );
+                    bail!("the broker did not answer within {} s\n{}", START_MAX.as_secs(), self.log_tail());
                 }
                 thread::sleep(POLL);
             }
@@ -150,6 +150,22 @@ impl Broker {
     /// The last lines that the broker wrote.
     pub fn log_tail(&self) -> String {
         log_tail(&self.launch.log_file)
+    }
+}
+
+/// Whether the broker behind that address speaks its protocol.
+fn answers(address: &Address) -> bool {
+    match address {
+        Address::Amqp(address) => {
+            let options =
+                amqp::ConnectOptions { timeout: ANSWER_MAX, ..amqp::ConnectOptions::new(address.clone()) };
+            amqp::Connection::open(&options).is_ok_and(|connection| connection.close().is_ok())
+        }
+        Address::Kafka(address) => {
+            let options =
+                kafka::ConnectOptions { timeout: ANSWER_MAX, ..kafka::ConnectOptions::new(address.clone()) };
+            kafka::Cluster::connect(&options).is_ok()
+        }
     }
 }
 

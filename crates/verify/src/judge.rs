@@ -182,7 +182,7 @@ impl Recovery {
     pub fn all(world: &World, starts: Vec<Duration>) -> Vec<Recovery> {
         let of = |what, watch: &Stopwatch| Recovery::of(what, watch.times());
         [
-            Recovery::of("start to ports open", starts),
+            Recovery::of("start to ready", starts),
             of("start to first AMQP confirm", &world.amqp_recovery.confirm),
             of("start to first AMQP delivery", &world.amqp_recovery.delivery),
             of("start to first Kafka confirm", &world.kafka_recovery.confirm),

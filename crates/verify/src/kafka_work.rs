@@ -24,7 +24,7 @@ use crate::payload::{self, Flaw, Identity};
 use crate::world::{PATIENCE, PartitionLog, Phase, World, Wrong, fingerprint};
 
 const TICK: Duration = Duration::from_millis(20);
-const RECONNECT_CEILING: Duration = Duration::from_millis(100);
+const RECONNECT_CEILING: Duration = Duration::from_millis(20);
 const IN_FLIGHT_MAX: usize = 5;
 const BATCH_RECORDS_MAX: u64 = 40;
 /// Producers may take so long to confirm what they have begun.
@@ -116,7 +116,6 @@ impl ProducerWork<'_> {
         if self.identity.is_none() {
             self.identity = Some(init_producer_id(&mut connection)?);
         }
-        backoff.reset();
         // Everything unconfirmed goes out again, in order and within the pipeline's depth.
         let mut sent = 0;
         loop {
@@ -146,6 +145,7 @@ impl ProducerWork<'_> {
                 };
                 self.answered(answer.partition, answer.error_code, answer.base_offset)?;
                 world.kafka_recovery.confirm.stop(life);
+                backoff.reset();
             }
         }
     }

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use bowline_client::Address;
 use bowline_client::address::{AmqpAddress, KafkaAddress};
 use bowline_client::interrupt::Interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -115,8 +116,15 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let (amqp, kafka) = (broker::free_port()?, broker::free_port()?);
     let uses_amqp = workloads.iter().any(|one| *one != Workload::Kafka);
     let uses_kafka = workloads.iter().any(|one| *one != Workload::Amqp);
-    let awaited: Vec<_> =
-        [(uses_amqp, amqp), (uses_kafka, kafka)].iter().filter(|(on, _)| *on).map(|(_, a)| *a).collect();
+    let (mut awaited, mut ports) = (Vec::new(), Vec::new());
+    if uses_amqp {
+        awaited.push(Address::Amqp(amqp_address(args, amqp.to_string())?));
+        ports.push(amqp);
+    }
+    if uses_kafka {
+        awaited.push(Address::Kafka(KafkaAddress::at(kafka.to_string())));
+        ports.push(kafka);
+    }
     let mut environment = vec![("BOWLINE_NO_PROBE".to_owned(), "true".to_owned())];
     if home.disk.is_some() {
         environment.push(("BOWLINE_DISK_RESERVE".into(), SMALL_DISK_RESERVE.into()));
@@ -131,7 +139,7 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
         data_dir: home.data_dir(),
         log_file: home.directory.join("broker.log"),
         extra: args.serve_arg.clone(),
-        awaited: awaited.clone(),
+        awaited,
         environment,
     };
     // Lives as long as the process: every thread counts the broker's lives by it.
@@ -154,7 +162,7 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
         queue: test.queues.first().cloned(),
     };
     let progress = progress_bar(args.json);
-    let mut attacker = Attacker::new(&test.world, broker, plan, home.disk.as_ref(), awaited, &progress);
+    let mut attacker = Attacker::new(&test.world, broker, plan, home.disk.as_ref(), ports, &progress);
     let report = test.run(&progress, interrupt, &mut Role::Attack(&mut attacker));
     // The broker must have ended before its disk is unmounted.
     drop(attacker);
@@ -217,6 +225,11 @@ impl Role<'_, '_> {
     }
 }
 
+fn amqp_address(args: &Args, socket: String) -> anyhow::Result<AmqpAddress> {
+    let (user, password) = args.login.split_once(':').context("--login is USER:PASSWORD")?;
+    Ok(AmqpAddress { user: user.into(), password: password.into(), ..AmqpAddress::at(socket) })
+}
+
 /// A prepared workload.
 struct Test {
     world: World,
@@ -237,10 +250,9 @@ impl Test {
         let seed = args.seed.unwrap_or(clock % 1_000_000_007);
         // The same seed twice must not take the messages of the first run for its own.
         let run = rand::rng().random();
-        let (user, password) = args.login.split_once(':').context("--login is USER:PASSWORD")?;
         let name = format!("bowline-verify-{run:08x}");
         let config = Config {
-            amqp: AmqpAddress { user: user.into(), password: password.into(), ..AmqpAddress::at(amqp) },
+            amqp: amqp_address(args, amqp)?,
             kafka: KafkaAddress::at(kafka),
             queue_type: args.queue_type.clone(),
             rate: args.rate,

@@ -148,7 +148,7 @@ impl Connection {
             return Ok(());
         }
         match self.socket.wait_either(left)? {
-            Some(ready) if !ready.contains(PollFlags::OUT) => self.receive().map(drop),
+            Some(ready) if !ready.contains(PollFlags::OUT) => self.receive(Duration::ZERO).map(drop),
             _ => Ok(()),
         }
     }
@@ -157,23 +157,19 @@ impl Connection {
     /// Keeps heartbeats going while it waits.
     pub fn fill(&mut self, wait: Duration) -> Result<bool> {
         self.flush()?;
-        if let Moved::Bytes(_) = self.receive()? {
-            return self.keep_alive(self.last_received).map(|()| true);
-        }
         let start = Instant::now();
-        let mut now = start;
+        let mut left = wait;
         loop {
+            let step = if self.heartbeat.is_zero() { left } else { left.min(self.heartbeat / 4) };
+            if let Moved::Bytes(_) = self.receive(step)? {
+                return self.keep_alive(self.last_received).map(|()| true);
+            }
+            let now = Instant::now();
             self.keep_alive(now)?;
-            let left = wait.saturating_sub(now - start);
+            left = wait.saturating_sub(now - start);
             if left.is_zero() {
                 return Ok(false);
             }
-            let step = if self.heartbeat.is_zero() { left } else { left.min(self.heartbeat / 4) };
-            if self.socket.wait_readable(step)? {
-                self.receive()?;
-                return Ok(true);
-            }
-            now = Instant::now();
         }
     }
 
@@ -193,7 +189,8 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self) -> Result<Moved> {
+    /// Reads once, waiting up to `wait`.
+    fn receive(&mut self, wait: Duration) -> Result<Moved> {
         if self.start == self.inbox.len() {
             self.inbox.clear();
             self.start = 0;
@@ -206,7 +203,7 @@ impl Connection {
             self.start = 0;
             self.inbox.reserve(room);
         }
-        let moved = self.socket.recv(&mut self.inbox)?;
+        let moved = self.socket.recv_within(&mut self.inbox, wait)?;
         if moved != Moved::NotNow {
             self.last_received = Instant::now();
         }

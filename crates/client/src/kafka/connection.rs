@@ -207,16 +207,15 @@ impl Connection {
     fn receive_body(&mut self, wait: Duration) -> Result<Option<(i16, Reader)>> {
         self.flush()?;
         let deadline = Instant::now() + wait;
+        let mut left = wait;
         let frame = loop {
             if let Some(frame) = self.take_frame()? {
                 break frame;
             }
             self.make_room()?;
-            if let Moved::Bytes(_) = self.socket.recv(&mut self.inbox)? {
-                continue;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !self.socket.wait_readable(left)? {
+            let moved = self.socket.recv_within(&mut self.inbox, left)?;
+            left = deadline.saturating_duration_since(Instant::now());
+            if moved == Moved::NotNow && left.is_zero() {
                 return Ok(None);
             }
         };
