@@ -54,7 +54,7 @@ pub struct ServeArgs {
     /// Data shards; fixed when the data directory is created. [default: one for every two cores]
     #[arg(long, env = "BOWLINE_SHARDS", value_name = "N")]
     shards: Option<u16>,
-    /// Segment size of the log; fixed when the data directory is created. [default: 64MiB]
+    /// Size of the log's segment files from now on. [default: 64MiB]
     #[arg(long, env = "BOWLINE_SEGMENT", value_name = "SIZE")]
     segment: Option<Size>,
     /// Publishers are blocked when less than this is free on the disk. [default: 512MiB]
@@ -204,8 +204,8 @@ impl ServeArgs {
             probe: !(self.no_probe || file.no_probe),
         };
         anyhow::ensure!(
-            (16 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
-            "segment must be between 16MiB and 1GiB and a multiple of 4096 bytes"
+            (32 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
+            "segment must be between 32MiB and 1GiB and a multiple of 4096 bytes"
         );
         anyhow::ensure!(
             config.shards.is_none_or(|n| (1..=64).contains(&n)),

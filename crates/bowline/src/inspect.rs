@@ -53,7 +53,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             ));
         }
     })?;
-    let contents = contents(&args.data_dir);
+    let contents = match summary.format {
+        Some(_) => contents(&args.data_dir),
+        None => Err("there is nothing here".to_owned()),
+    };
     if args.json {
         print_json(&summary, &kinds, &blocks, &contents)?;
     } else {

@@ -59,7 +59,14 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("bowline: {error:#}");
+            // Errors that only pass on what they wrap would say it twice.
+            let mut told = Vec::<String>::new();
+            for cause in error.chain().map(ToString::to_string) {
+                if !told.iter().any(|earlier| earlier.contains(&cause)) {
+                    told.push(cause);
+                }
+            }
+            eprintln!("bowline: {}", told.join(": "));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use anyhow::Context;
 use bowline_net::{Limit, Shutdown};
 use bowline_replica::Node;
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long open connections get to end cleanly once a signal came.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.resolve()?;
@@ -27,13 +28,32 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 
+/// Connections of one protocol: what was asked for, or what the open files allow after the log has had its share.
+fn connections_max(config: &Config) -> u32 {
+    const FOR_THE_LOG: u64 = 1024;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let each = files.saturating_sub(FOR_THE_LOG).max(files / 4) / 2;
+    if each < u64::from(config.max_connections) {
+        tracing::warn!(
+            open_files = files,
+            each,
+            "the limit of open files allows fewer connections than configured"
+        );
+    }
+    config.max_connections.min(u32::try_from(each).unwrap_or(u32::MAX)).max(1)
+}
+
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
+    // Before anything else: a signal that comes during the start is an orderly shutdown, too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     // Bind first: an address in use should not cost a recovery.
     let amqp = bind("AMQP", config.amqp_addr.as_deref()).await?;
     let kafka = bind("Kafka", config.kafka_addr.as_deref()).await?;
@@ -55,8 +75,6 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         tokio::task::spawn_blocking(move || report_flush_time(&dir, flush));
     }
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -94,7 +112,7 @@ fn amqp_servers(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_amqp::Options::new(config.users.iter().cloned());
-    let limit = Limit::new(config.max_connections);
+    let limit = Limit::new(connections_max(config));
     let serve = |listener| {
         bowline_front_amqp::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
     };
@@ -114,7 +132,7 @@ fn kafka_servers(
         num_partitions: config.num_partitions,
         ..Default::default()
     };
-    let limit = Limit::new(config.max_connections);
+    let limit = Limit::new(connections_max(config));
     let serve = |listener| {
         bowline_front_kafka::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
     };
@@ -140,6 +158,10 @@ fn banner(config: &Config, engine: &bowline_replica::Engine, took: Duration) {
         }
     }
     println!("  data        {} ({recovered})", config.data_dir.display());
+    for loss in &recovered.losses {
+        tracing::error!(%loss, "acknowledged data is damaged and left out, as --accept-loss asks");
+        println!("  LOST        {loss}");
+    }
     if let Some(address) = &config.amqp_addr {
         println!("  try         bowline publish amqp://{address}/ --queue test 'hello'");
         println!("              bowline consume amqp://{address}/ --queue test");
@@ -164,7 +186,10 @@ fn report_flush_time(dir: &std::path::Path, flush: Flush) {
 
 fn init_tracing(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level).context("log-level")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

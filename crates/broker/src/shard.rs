@@ -370,6 +370,9 @@ impl Shard {
             }
             Provision::Partition(spec) => streams.provision(&spec, proposals, fx),
             Provision::DropPartition { partition } => streams.drop_partition(partition, proposals),
+            Provision::TopicDeleted { topic } => {
+                streams.stream.groups.topic_deleted(&topic, &mut streams.out);
+            }
             Provision::Reconcile { queues: specs, partitions } => {
                 queues.reconcile(&specs, proposals);
                 streams.reconcile(&partitions, proposals);

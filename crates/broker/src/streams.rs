@@ -84,9 +84,6 @@ impl Streams {
     pub fn drop_partition(&mut self, id: PartitionId, proposals: &mut Proposals) {
         // Even if it is not here it may be under way; what the log says last holds.
         propose(Kind::PartitionDelete, &id, proposals, Some(Waits::PartitionDropped(id)));
-        if let Some(topic) = self.stream.partitions.spec(id).map(|spec| spec.topic_name.clone()) {
-            self.stream.groups.topic_deleted(&topic, &mut self.out);
-        }
     }
 
     /// Proposes what it takes for exactly `specs` to exist.

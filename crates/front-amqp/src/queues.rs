@@ -6,7 +6,7 @@ use bowline_model::meta::{Binding, Command, Destination, MetaRequest, QueueDecla
 use bowline_model::request::Request;
 use bowline_model::{PartitionId, QueueId, ShardId};
 use bowline_topology::arguments::{self, DeclaredType};
-use bowline_topology::{Entry, refusal};
+use bowline_topology::{Entry, names, refusal};
 use std::sync::Arc;
 
 use crate::broker::{Broker, look_up};
@@ -60,6 +60,8 @@ impl Session {
                 return Err(Refusal::precondition("Cannot declare a server-named queue for this queue type"));
             }
             name = self.chance.name("amq.gen-");
+        } else {
+            names::validate_queue_choice(&name)?;
         }
         let operation = self.new_operation();
         let token = Asker::Channel { channel: number, operation }.token();

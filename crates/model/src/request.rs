@@ -187,6 +187,11 @@ pub enum Provision {
     DropPartition {
         partition: PartitionId,
     },
+    /// The topic is gone: forget what groups have committed for it, lest it meets a later topic of that name. To all
+    /// data shards. Not answered.
+    TopicDeleted {
+        topic: String,
+    },
     /// After a start: create what is missing, drop what is not named. Not answered.
     Reconcile {
         queues: Vec<QueueSpec>,

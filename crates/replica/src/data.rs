@@ -8,7 +8,7 @@
 //! whole of group commit: no timer takes part, but for blocks in which nobody waits for anything.
 
 use crate::snapshot::ShardSnapshot;
-use bowline_broker::{Effects, LAZY_MS, Proposal, Shard, Urgency, Waiter};
+use bowline_broker::{Effects, LAZY_MS, Moved, Proposal, Shard, Urgency, Waiter};
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Provision, Request};
@@ -134,6 +134,13 @@ impl<R: Replication> DataShard<R> {
         let state = self.shard.checkpoint();
         let checkpoint = ShardCheckpoint { shard, applied_term, applied_index, replay_from, state };
         ShardSnapshot { checkpoint, live_segments, live_cold }
+    }
+
+    /// Content that [`Shard::plan_relocation`] planned to copy now lies in a cold file, which is finished; how many
+    /// runs that was true of. Checkpoints taken from now on list the cold file. The simulation may do as
+    /// `crate::relocate` does: plan, copy with [`crate::relocate::copy`], finish the file, and tell.
+    pub fn relocated(&mut self, moved: &Moved) -> usize {
+        self.shard.relocated(moved)
     }
 
     /// Proposes what is ripe, then dispatches. To be called after every batch of input.

@@ -8,6 +8,7 @@ pub mod data;
 mod link;
 pub mod meta;
 mod node;
+pub mod relocate;
 mod snapshot;
 mod thread;
 

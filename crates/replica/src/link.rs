@@ -5,6 +5,7 @@
 //! and deliveries gather in the session's outbox; [`Link::wait`] sleeps until there are some.
 
 use crate::snapshot::ShardSnapshot;
+use bowline_broker::{Moved, Relocation, Survey};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
@@ -12,6 +13,7 @@ use bowline_model::{BlockRef, Lsn, SessionId, ShardId, Token};
 use bowline_topology::Topology;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -79,6 +81,11 @@ pub(crate) enum Internal {
     Checkpoint(Sender<ShardSnapshot>),
     /// Everything up to this index is in a checkpoint.
     Compacted(u64),
+    /// What each file holds: for the relocator, as are the next two.
+    Survey(Sender<Survey>),
+    PlanRelocation(BTreeSet<Lsn>, Sender<Relocation>),
+    /// Answered with how many runs were taken.
+    Relocated(Moved, Sender<usize>),
     /// The disk is full, or has room again.
     Full(bool),
     /// To the meta shard: tell every session that the node stops.

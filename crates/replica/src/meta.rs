@@ -221,7 +221,14 @@ impl<R: Replication> MetaShard<R> {
                                 self.deferred.push((session, token, MetaRequest::Propose(command)));
                             }
                         }
-                        Ok(applied) => self.carry_out(applied, asker, fx),
+                        Ok(applied) => {
+                            if let (Applied::TopicRemoved { .. }, Command::TopicDelete { name, .. }) =
+                                (&applied, &command)
+                            {
+                                self.forget_topic(name, fx);
+                            }
+                            self.carry_out(applied, asker, fx);
+                        }
                         Err(rejection) => answer(asker, Err(rejection), fx),
                     }
                 }
@@ -486,6 +493,12 @@ impl<R: Replication> MetaShard<R> {
         }
     }
 
+    /// Groups live on any shard, wherever the topic's partitions are.
+    fn forget_topic(&self, name: &str, fx: &mut MetaEffects) {
+        let shards = (1..self.shared.inboxes.len()).map(|shard| ShardId(shard as u16));
+        fx.provisions.extend(shards.map(|shard| (shard, Provision::TopicDeleted { topic: name.to_owned() })));
+    }
+
     fn shard_of(&self, id: u32) -> ShardId {
         ShardId::of(id, (self.shared.inboxes.len() - 1) as u16)
     }
@@ -538,12 +551,18 @@ impl MetaThread {
         let mut messages = Vec::new();
         let mut fx = MetaEffects::default();
         let mut drained: Option<Sender<()>> = None;
+        let mut alarm = None;
         loop {
             inbox.take(&mut messages);
             let idle = messages.is_empty();
             for message in messages.drain(..) {
                 match message {
-                    Message::Open(id, outbox) => sessions.open(id, outbox),
+                    Message::Open(id, outbox) => {
+                        sessions.open(id, outbox);
+                        if alarm.is_some() {
+                            sessions.post(id, Event::Alarm { reason: alarm });
+                        }
+                    }
                     Message::Meta(id, requests) => {
                         for (token, request) in requests {
                             self.shard.request(id, token, request, &mut fx);
@@ -561,17 +580,24 @@ impl MetaThread {
                     }
                     Message::Internal(Internal::Compacted(index)) => self.shard.replication.compacted(index),
                     Message::Internal(Internal::Full(full)) => {
-                        let reason = full.then_some("low on disk");
-                        sessions.ids().into_iter().for_each(|id| sessions.post(id, Event::Alarm { reason }));
+                        alarm = full.then_some("low on disk");
+                        sessions
+                            .ids()
+                            .into_iter()
+                            .for_each(|id| sessions.post(id, Event::Alarm { reason: alarm }));
                     }
                     Message::Internal(Internal::AnnounceShutdown) => {
                         sessions.ids().into_iter().for_each(|id| sessions.post(id, Event::Shutdown));
                     }
                     Message::Internal(Internal::Drain(done)) => drained = Some(done),
                     Message::Internal(Internal::Stop) => return,
-                    Message::Internal(Internal::Loaded { .. } | Internal::Provision(_)) => {
-                        debug_assert!(false, "for data shards");
-                    }
+                    Message::Internal(
+                        Internal::Loaded { .. }
+                        | Internal::Provision(_)
+                        | Internal::Survey(_)
+                        | Internal::PlanRelocation(..)
+                        | Internal::Relocated(..),
+                    ) => debug_assert!(false, "for data shards"),
                 }
             }
             self.shard.advance(now(), &mut fx);

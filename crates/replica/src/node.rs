@@ -3,10 +3,11 @@
 use crate::data::DataShard;
 use crate::link::{Inbox, Internal, Message, Node, Shared};
 use crate::meta::{MetaShard, MetaThread};
-use crate::snapshot;
 use crate::thread::{DataThread, ReadJob, now};
+use crate::{relocate, snapshot};
 use bowline_broker::{Effects, Shard};
-use bowline_model::ShardId;
+use bowline_model::record::{self, Kind};
+use bowline_model::{Block, BlockRef, ShardId};
 use bowline_raft::{SingleNode, Slot};
 use bowline_storage::{Fatal, Identity, Log, RealDisk};
 use bowline_topology::Topology;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Threads that read blocks that are not in memory. Two overlap well with a disk's own parallelism.
 const READERS: usize = 2;
+/// Whether old content is moved to cold files ([`crate::relocate`]).
+const RELOCATION: bool = true;
 
 /// What a node needs to know to start.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Recovery {
     pub blocks_replayed: u64,
     pub took: Duration,
     pub fresh: bool,
+    /// Acknowledged data that was damaged and is left out, by the operator's leave: where, and why.
+    pub losses: Vec<String>,
 }
 
 impl fmt::Display for Recovery {
@@ -157,6 +162,12 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     for n in 0..READERS {
         let (log, shared, jobs) = (log.clone(), shared.clone(), read_jobs.clone());
         engine.background.push(spawn(format!("reader-{n}"), move || read(&log, &shared, &jobs))?);
+    }
+    if RELOCATION {
+        let (relocated, log, stopped) = (shared.clone(), log.clone(), stopped.clone());
+        engine
+            .background
+            .push(spawn("relocate".to_owned(), move || relocate::watch(&relocated, log, stopped))?);
     }
     let watched = shared.clone();
     engine.background.push(spawn("checkpoint".to_owned(), move || snapshot::watch(watched, log, stopped))?);
@@ -256,8 +267,11 @@ pub fn recover(
     }
     let mut ignored = Effects::default();
     let mut blocks_replayed = 0;
-    for block in &mut replay {
-        let block = block?;
+    while let Some(block) = replay.next() {
+        let mut block = block?;
+        if !replay.report().losses.is_empty() {
+            block = without_settles(&block);
+        }
         if block.shard == ShardId::META {
             if block.index > meta_applied.1 {
                 crate::meta::replay(&mut topology, &block);
@@ -272,7 +286,13 @@ pub fn recover(
             blocks_replayed += 1;
         }
     }
-    let recovery = Recovery { blocks_replayed, took: Duration::ZERO, fresh: fresh && blocks_replayed == 0 };
+    let losses = replay.report().losses.iter().map(|loss| {
+        let kept = loss.quarantine.as_deref().unwrap_or("nowhere");
+        format!("{} from byte {} on: {} (kept in {kept})", loss.path, loss.position, loss.reason)
+    });
+    let losses = losses.collect();
+    let recovery =
+        Recovery { blocks_replayed, took: Duration::ZERO, fresh: fresh && blocks_replayed == 0, losses };
     Ok(States { topology, meta_applied, shards, recovery })
 }
 
@@ -321,7 +341,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<J
 }
 
 /// After a failed write or sync nothing may be confirmed, and the only safe thing is to start over from the disk.
-fn die(fatal: &Fatal) -> ! {
+pub(crate) fn die(fatal: &Fatal) -> ! {
     tracing::error!(%fatal, "the log failed; the node stops");
     eprintln!("bowline: {fatal}; the node stops without confirming anything more");
     std::process::exit(74);
@@ -333,4 +353,21 @@ fn cluster_id(node: &[u8; 16]) -> String {
     let value = u128::from_be_bytes(*node);
     let digit = |i: u32| if i < 21 { (value >> (122 - 6 * i)) & 63 } else { (value & 3) << 4 };
     (0..22).map(|i| DIGITS[digit(i) as usize] as char).collect()
+}
+
+/// A block behind a loss, with its settles made void. They name messages by number, and behind a loss the numbers
+/// of a queue may have moved: what they would remove could be another message. So messages that were settled come
+/// back instead, which at-least-once allows.
+fn without_settles(block: &BlockRef) -> BlockRef {
+    let mut payload = block.payload.to_vec();
+    let settles: Vec<usize> = record::iter(&block.payload)
+        .map_while(Result::ok)
+        .filter(|record| record.kind == Kind::Settle)
+        .map(|record| record.offset as usize + record::FRAME_BYTES)
+        .collect();
+    for kind in settles {
+        payload[kind] = Kind::Noop as u8;
+    }
+    let Block { lsn, shard, term, index, stamp, .. } = **block;
+    Arc::new(Block { lsn, shard, term, index, stamp, payload: payload.into() })
 }

@@ -57,6 +57,10 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
     let mut dirty_since = None;
     let mut was_full = false;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK_EVERY) {
+        if let Some(fatal) = log.fatal() {
+            // It failed with nothing under way, so nobody was told.
+            crate::node::die(&fatal);
+        }
         let full = log.space().alarm;
         if full != was_full {
             tracing::warn!(full, "disk space alarm");

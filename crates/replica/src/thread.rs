@@ -157,6 +157,11 @@ impl DataThread {
             Internal::Checkpoint(reply) => {
                 let _ = reply.send(self.snapshot());
             }
+            Internal::Survey(reply) => drop(reply.send(self.shard.shard.survey())),
+            Internal::PlanRelocation(files, reply) => {
+                let _ = reply.send(self.shard.shard.plan_relocation(&files));
+            }
+            Internal::Relocated(moved, reply) => drop(reply.send(self.shard.relocated(&moved))),
             Internal::Compacted(index) => self.shard.replication.compacted(index),
             Internal::Full(full) => self.shard.set_full(full),
             Internal::Drain(done) => {

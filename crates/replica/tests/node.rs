@@ -228,3 +228,19 @@ fn a_directory_in_use_is_refused() {
     assert!(error.to_string().contains("in use by process"), "{error}");
     engine.stop().unwrap();
 }
+
+#[test]
+fn a_relaxed_log_is_whole_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let relaxed =
+        || bowline_replica::start(Options { relaxed_flush: true, ..options(dir.path(), 2) }).unwrap();
+    let (node, engine) = relaxed();
+    let mut session = Session::new(&node);
+    let (queue, _) = session.declare("work", true);
+    session.publish(queue, &bodies(0..50), true);
+    drop(session);
+    engine.stop().unwrap();
+    let (node, engine) = relaxed();
+    assert_eq!(Session::new(&node).declare("work", true).1, 50);
+    engine.stop().unwrap();
+}

@@ -229,6 +229,17 @@ impl Log {
         numbers
     }
 
+    /// The files that hold data, by [`Lsn::file`], with their lengths in bytes: segments, oldest first (the last is
+    /// being written), then cold files.
+    pub fn files(&self) -> Vec<(Lsn, u64)> {
+        let active = self.shared().core.lock().active_segment().unwrap_or(u32::MAX);
+        let table = &self.shared().table;
+        let mut all = table.all(SegmentKind::Log);
+        all.retain(|s| s.number <= active);
+        all.extend(table.all(SegmentKind::Cold));
+        all.iter().map(|s| (s.lsn(0), s.len)).collect()
+    }
+
     /// Stops in order: waits for what was appended, records the durable position, ends the threads. Nothing
     /// can be appended or written afterwards. A log that a [`Driver`] drives is closed by that.
     pub fn close(&self) -> Result<(), Fatal> {
