@@ -1,0 +1,409 @@
+//! The relocator: finds files that are kept for little, and has what lives in them copied into a cold file.
+//!
+//! Which files ([`Policy`]): when segments with live content are more than a few, those of which little lives and
+//! which do not go by themselves: what is still being consumed is left alone, and so is a backlog that lives as a
+//! whole. Cold files are treated alike, and small ones are joined.
+//!
+//! How: every data shard plans (`bowline_broker::Relocation`); blocks are read and copied here, at a limited rate;
+//! when the cold file is durable, the shards are told. The next checkpoints list the cold file and not the old
+//! segments, and storage recycles those. Whatever happens in between, a checkpoint that counts finds its files.
+
+use crate::link::{Inbox, Internal, Message, Shared};
+use bowline_broker::{Draft, Relocation, Survey};
+use bowline_model::{Lsn, Millis};
+use bowline_storage::{ColdBlock, ColdError, ColdWriter, Log};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How often the need for a relocation is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Looking may take this part of a shard thread's time.
+const LOOK_SHARE: u32 = 200;
+/// Without need in the log, cold files are looked at every so many times.
+const LOOK_AT_COLD_EVERY: u32 = 60;
+/// Bytes read, and bytes written, a second: a fifth of what a modest disk does.
+const BYTES_PER_SECOND: u64 = 64 << 20;
+/// Copies kept in memory until they can be written in order, bytes.
+const PASS_BYTES_MAX: usize = 16 << 20;
+/// One read, bytes; and the gap between two wanted blocks that is read along.
+const READ_BYTES_MAX: u64 = 1 << 20;
+const READ_GAP_MAX: u64 = 64 << 10;
+/// The last block of a read is as long as this, if nothing is known of it, bytes.
+const BLOCK_BYTES_GUESS: u64 = 16 << 10;
+
+/// Segments with live content are left alone if they are no more than this …
+pub const PINNED_SEGMENTS_MAX: u64 = 8;
+/// … and the newest always: what is in them may yet die young.
+pub const NEWEST_LEFT_ALONE: u32 = 4;
+/// A file of which no more than this part lives is mostly dead, percent.
+const LIVE_PERCENT_MAX: u64 = 30;
+/// What is kept must not have become less for so long (by an eighth), ms.
+pub const QUIET_MS: Millis = 2_000;
+/// A file that did not go by being relocated (part of it cannot be read) is left alone for so long, ms.
+const TRY_AGAIN_MS: Millis = 10 * 60 * 1000;
+/// What is copied at a time, bytes by estimate, and from how many files.
+const BYTES_MAX: u64 = 64 << 20;
+const FILES_MAX: usize = 256;
+/// Cold files below this size are small, bytes; if there are more than so many, they are joined.
+const SMALL_COLD_BYTES: u64 = 8 << 20;
+const SMALL_COLD_FILES_MAX: usize = 16;
+
+/// Chooses files. Knows no clock and no disk.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Since when a file has held about so many bytes.
+    quiet: BTreeMap<Lsn, (Millis, u64)>,
+    tried: BTreeMap<Lsn, Millis>,
+}
+
+impl Policy {
+    /// Whether it is worth asking the shards: `files` as [`Log::files`] gives them.
+    pub fn is_crowded(files: &[(Lsn, u64)]) -> bool {
+        let log = files.iter().filter(|(file, _)| !file.is_cold());
+        log.clone().map(|(_, len)| len).sum::<u64>() > PINNED_SEGMENTS_MAX * segment_bytes(files)
+    }
+
+    /// The files to relocate now, together; none if there is no need. `bytes_max`: what the copies may take.
+    pub fn choose(
+        &mut self,
+        now: Millis,
+        files: &[(Lsn, u64)],
+        survey: &Survey,
+        bytes_max: u64,
+    ) -> BTreeSet<Lsn> {
+        self.quiet.retain(|file, _| survey.contains_key(file));
+        self.tried.retain(|file, at| survey.contains_key(file) && now < *at + TRY_AGAIN_MS);
+        let newest = files.iter().filter(|(file, _)| !file.is_cold()).map(|(file, _)| file.segment()).max();
+        let old = |file: Lsn| file.is_cold() || file.segment() + NEWEST_LEFT_ALONE <= newest.unwrap_or(0);
+
+        let (mut pinned, mut live) = (0, 0);
+        // By what is to copy.
+        let mut candidates: Vec<(u64, Lsn, u64)> = Vec::new();
+        for &(file, len) in files {
+            let Some(held) = survey.get(&file).map(|held| held.bytes.max(1)) else { continue };
+            if !file.is_cold() {
+                pinned += len;
+                live += held.min(len);
+            }
+            if old(file) && self.is_quiet(now, file, held) && !self.tried.contains_key(&file) {
+                candidates.push((held, file, len));
+            }
+        }
+        candidates.sort_unstable();
+        let crowded = pinned > PINNED_SEGMENTS_MAX * segment_bytes(files);
+        let mostly_dead = |(held, file, len): &&(u64, Lsn, u64)| {
+            held * 100 <= len * LIVE_PERCENT_MAX && (crowded || file.is_cold())
+        };
+        let mut chosen: Vec<(u64, Lsn)> = candidates.iter().filter(mostly_dead).map(|c| (c.0, c.1)).collect();
+        if chosen.is_empty() && crowded && pinned > 3 * live {
+            // None stands out, yet together they keep too much: the oldest goes.
+            let oldest = candidates.iter().filter(|(held, file, len)| !file.is_cold() && held <= len);
+            chosen.extend(oldest.min_by_key(|c| c.1).map(|c| (c.0, c.1)));
+        }
+        let small = || candidates.iter().filter(|(_, file, len)| file.is_cold() && *len < SMALL_COLD_BYTES);
+        if chosen.is_empty() && small().count() > SMALL_COLD_FILES_MAX {
+            chosen.extend(small().map(|c| (c.0, c.1)));
+        }
+        let mut left = bytes_max.min(BYTES_MAX);
+        let mut taken = BTreeSet::new();
+        for (held, file) in chosen.into_iter().take(FILES_MAX) {
+            if held > left && (!taken.is_empty() || held > bytes_max) {
+                break;
+            }
+            left = left.saturating_sub(held);
+            taken.insert(file);
+        }
+        self.tried.extend(taken.iter().map(|file| (*file, now)));
+        taken
+    }
+
+    fn is_quiet(&mut self, now: Millis, file: Lsn, held: u64) -> bool {
+        let (since, bytes) = self.quiet.entry(file).or_insert((now, held));
+        if held * 8 < *bytes * 7 {
+            (*since, *bytes) = (now, held);
+        }
+        now >= *since + QUIET_MS
+    }
+}
+
+fn segment_bytes(files: &[(Lsn, u64)]) -> u64 {
+    files.iter().filter(|(file, _)| !file.is_cold()).map(|(_, len)| *len).max().unwrap_or(0)
+}
+
+/// Why a relocation came to nothing.
+#[derive(Debug)]
+pub enum Abandoned {
+    /// The node stops.
+    Stopped,
+    Cold(ColdError),
+}
+
+/// Copies what `relocation` planned into `cold`. `paced` is called with the bytes of each read, may wait, and says
+/// whether to go on. What cannot be read stays where it is.
+///
+/// # Errors
+/// See [`Abandoned`]; drop the writer then, and nothing has happened.
+pub fn copy(
+    log: &Log,
+    relocation: &mut Relocation,
+    cold: &mut ColdWriter,
+    mut paced: impl FnMut(u64) -> bool,
+) -> Result<(), Abandoned> {
+    let shard = relocation.shard();
+    loop {
+        let wanted = relocation.begin_pass(PASS_BYTES_MAX);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut i = 0;
+        while let Some(&lsn) = wanted.get(i) {
+            if relocation.is_past(lsn) {
+                i += 1;
+                continue;
+            }
+            let span = span(&wanted[i..]) + BLOCK_BYTES_GUESS;
+            if !paced(span) {
+                return Err(Abandoned::Stopped);
+            }
+            i += 1;
+            match log.read_run(lsn, span as usize, usize::MAX) {
+                Ok(blocks) => {
+                    blocks.iter().for_each(|block| relocation.take(block));
+                    if let Some(last) = blocks.last() {
+                        i += wanted[i..].partition_point(|lsn| *lsn <= last.lsn);
+                    }
+                }
+                Err(error) => tracing::error!(%error, "a block cannot be relocated"),
+            }
+        }
+        let write = |Draft { buf, n_records, stamp }: Draft| {
+            cold.append(ColdBlock { shard, term: 0, index: 0, stamp, n_records, buf })
+        };
+        relocation.end_pass(write).map_err(Abandoned::Cold)?;
+    }
+}
+
+/// From the first of `wanted` to the last that one read should bring, bytes.
+fn span(wanted: &[Lsn]) -> u64 {
+    let mut last = wanted[0];
+    for &lsn in &wanted[1..] {
+        if lsn.file() != last.file() || lsn.0 - last.0 > READ_GAP_MAX || lsn.0 - wanted[0].0 > READ_BYTES_MAX
+        {
+            break;
+        }
+        last = lsn;
+    }
+    last.0 - wanted[0].0
+}
+
+/// Runs until `stop` closes.
+pub(crate) fn watch(shared: &Shared, log: Log, stop: Receiver<()>) {
+    let mut relocator = Relocator { shared, log, stop, policy: Policy::default(), fresh: Vec::new() };
+    let began = Instant::now();
+    let mut pause = LOOK_EVERY;
+    let mut looks = 0;
+    while let Err(RecvTimeoutError::Timeout) = relocator.stop.recv_timeout(pause) {
+        relocator.forget_unlisted();
+        pause = LOOK_EVERY;
+        looks += 1;
+        let files = relocator.log.files();
+        let cold = files.iter().any(|(file, _)| file.is_cold());
+        if !Policy::is_crowded(&files) && !(cold && looks % LOOK_AT_COLD_EVERY == 0) {
+            continue;
+        }
+        let asked = Instant::now();
+        let Some(survey) = relocator.survey() else { return };
+        pause = LOOK_EVERY.max(asked.elapsed() * LOOK_SHARE);
+        // A full disk may be full because of us, or may be emptied by us.
+        let bytes_max = relocator.log.space().free_bytes / 4;
+        let now = began.elapsed().as_millis() as Millis;
+        let chosen = relocator.policy.choose(now, &files, &survey, bytes_max);
+        if chosen.is_empty() {
+            continue;
+        }
+        match relocator.relocate(&chosen) {
+            Ok(()) => {}
+            Err(Abandoned::Stopped) => return,
+            Err(Abandoned::Cold(error)) => tracing::warn!(%error, "a relocation was abandoned"),
+        }
+    }
+}
+
+struct Relocator<'a> {
+    shared: &'a Shared,
+    log: Log,
+    stop: Receiver<()>,
+    policy: Policy,
+    /// Cold files that may not be listed in any checkpoint yet, and how many checkpoints there were.
+    fresh: Vec<(u32, u64)>,
+}
+
+impl Relocator<'_> {
+    fn relocate(&mut self, files: &BTreeSet<Lsn>) -> Result<(), Abandoned> {
+        let mut writer = None;
+        let mut moved = Vec::new();
+        let mut reading = Pace::new(self.stop.clone());
+        for inbox in &self.shared.inboxes[1..] {
+            let plan = |reply| Internal::PlanRelocation(files.clone(), reply);
+            let mut relocation = self.ask(inbox, plan).ok_or(Abandoned::Stopped)?;
+            if relocation.is_empty() {
+                continue;
+            }
+            let cold = match &mut writer {
+                Some(cold) => cold,
+                None => {
+                    let mut writing = Pace::new(self.stop.clone());
+                    let pace = move |bytes: usize| {
+                        writing.spend(bytes as u64);
+                    };
+                    writer.insert(self.log.new_cold_file(Some(Box::new(pace))).map_err(Abandoned::Cold)?)
+                }
+            };
+            copy(&self.log, &mut relocation, cold, |bytes| reading.spend(bytes))?;
+            moved.push((inbox, relocation.finish()));
+        }
+        let Some(writer) = writer else { return Ok(()) };
+        let bytes = writer.len();
+        let file = writer.finish().map_err(Abandoned::Cold)?;
+        let mut runs = 0;
+        for (inbox, moved) in moved {
+            runs += self.ask(inbox, |reply| Internal::Relocated(moved, reply)).ok_or(Abandoned::Stopped)?;
+        }
+        self.fresh.push((file, self.log.stats().checkpoints));
+        tracing::info!(files = files.len(), cold = file, bytes, runs, "relocated");
+        Ok(())
+    }
+
+    /// A cold file whose content died before any checkpoint could list it has to be removed by us. Two checkpoints
+    /// later one was taken after the shards knew of the file; if none has listed it by then, none will.
+    fn forget_unlisted(&mut self) {
+        let checkpoints = self.log.stats().checkpoints;
+        let log = &self.log;
+        self.fresh.retain(|&(file, then)| {
+            let wait = checkpoints < then + 2;
+            if !wait {
+                log.remove_cold(file);
+            }
+            wait
+        });
+    }
+
+    /// The sum over all shards. `None`: the node stops.
+    fn survey(&self) -> Option<Survey> {
+        let mut sum = Survey::new();
+        for inbox in &self.shared.inboxes[1..] {
+            for (file, held) in self.ask(inbox, Internal::Survey)? {
+                sum.entry(file).or_default().add(held.extents, held.bytes);
+            }
+        }
+        Some(sum)
+    }
+
+    /// `None`: the node stops.
+    fn ask<T>(&self, inbox: &Inbox, question: impl FnOnce(Sender<T>) -> Internal) -> Option<T> {
+        let (reply, replies) = crossbeam_channel::bounded(1);
+        inbox.push(Message::Internal(question(reply)));
+        // A shard that has stopped leaves the question in its inbox.
+        while let Err(RecvTimeoutError::Timeout) = self.stop.recv_timeout(Duration::ZERO) {
+            match replies.recv_timeout(Duration::from_millis(50)) {
+                Ok(answer) => return Some(answer),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
+}
+
+/// Keeps to a rate.
+struct Pace {
+    due: Instant,
+    stop: Receiver<()>,
+}
+
+impl Pace {
+    fn new(stop: Receiver<()>) -> Pace {
+        Pace { due: Instant::now(), stop }
+    }
+
+    /// Waits until `bytes` more are allowed. False: the node stops.
+    fn spend(&mut self, bytes: u64) -> bool {
+        let now = Instant::now();
+        if self.due > now {
+            let waited = self.stop.recv_timeout(self.due - now);
+            if waited == Err(RecvTimeoutError::Disconnected) {
+                return false;
+            }
+        }
+        self.due = self.due.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / BYTES_PER_SECOND);
+        self.stop.try_recv() != Err(TryRecvError::Disconnected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_broker::Held;
+
+    const MIB: u64 = 1 << 20;
+
+    fn held(bytes: u64) -> Held {
+        Held { extents: 1, bytes }
+    }
+
+    fn segments(n: u32) -> Vec<(Lsn, u64)> {
+        (1..=n).map(|s| (Lsn::new(s, 0), 64 * MIB)).collect()
+    }
+
+    #[test]
+    fn few_segments_or_a_whole_backlog_are_left_alone() {
+        let mut policy = Policy::default();
+        let few: Survey = segments(8).iter().map(|(file, _)| (*file, held(100))).collect();
+        let backlog: Survey = segments(100).iter().map(|(file, _)| (*file, held(60 * MIB))).collect();
+        for now in [0, 10_000, 20_000] {
+            assert!(policy.choose(now, &segments(8), &few, u64::MAX).is_empty());
+            assert!(policy.choose(now, &segments(100), &backlog, u64::MAX).is_empty());
+        }
+    }
+
+    #[test]
+    fn mostly_dead_ones_go_together_once_they_are_quiet() {
+        let mut policy = Policy::default();
+        let files = segments(20);
+        let mut survey: Survey = files.iter().map(|(file, _)| (*file, held(MIB))).collect();
+        survey.insert(Lsn::new(3, 0), held(30 * MIB));
+        assert!(policy.choose(0, &files, &survey, u64::MAX).is_empty(), "not yet known to be quiet");
+        survey.insert(Lsn::new(5, 0), held(MIB / 2));
+        let chosen = policy.choose(QUIET_MS, &files, &survey, u64::MAX);
+        let numbers: Vec<u32> = chosen.iter().map(|file| file.segment()).collect();
+        let expected: Vec<u32> = (1..=16).filter(|n| ![3, 5].contains(n)).collect();
+        assert_eq!(numbers, expected, "not the half-full one, not the shrinking one, not the newest");
+        let again = policy.choose(2 * QUIET_MS, &files, &survey, u64::MAX);
+        assert_eq!(again.into_iter().map(Lsn::segment).collect::<Vec<_>>(), [5], "the others were tried");
+    }
+
+    #[test]
+    fn if_none_stands_out_the_oldest_goes() {
+        let mut policy = Policy::default();
+        let files = segments(40);
+        let survey: Survey = files
+            .iter()
+            .map(|(file, _)| (*file, held(if file.segment() > 36 { 0 } else { 20 * MIB })))
+            .collect();
+        policy.choose(0, &files, &survey, u64::MAX);
+        let chosen = policy.choose(QUIET_MS, &files, &survey, u64::MAX);
+        assert_eq!(chosen.into_iter().map(Lsn::segment).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn small_cold_files_are_joined_and_a_small_disk_is_respected() {
+        let mut policy = Policy::default();
+        let mut files = segments(2);
+        files.extend((1..=20).map(|n| (Lsn::cold(n, 0), MIB)));
+        let survey: Survey = files.iter().map(|(file, _)| (*file, held(MIB))).collect();
+        policy.choose(0, &files, &survey, u64::MAX);
+        assert!(policy.choose(QUIET_MS, &files, &survey, 1000).is_empty(), "there is no room");
+        assert_eq!(policy.choose(QUIET_MS, &files, &survey, u64::MAX).len(), 20);
+    }
+}
