@@ -304,7 +304,8 @@ fn read_exact(file: &dyn DiskFile, position: u64, len: u64) -> Result<Vec<u8>, S
         return Err(format!("the file ends before byte {}", position.saturating_add(len)));
     }
     let mut out = Vec::with_capacity(len as usize);
-    let mut buf = AlignedBuf::zeroed((len as usize).next_multiple_of(SECTION_ALIGN as usize).min(PIECE_BYTES));
+    let mut buf =
+        AlignedBuf::zeroed((len as usize).next_multiple_of(SECTION_ALIGN as usize).min(PIECE_BYTES));
     while (out.len() as u64) < len {
         let want = ((len as usize) - out.len()).min(PIECE_BYTES);
         let aligned = want.next_multiple_of(SECTION_ALIGN as usize);

@@ -12,7 +12,7 @@
 
 use crate::core::Chain;
 use crate::disk::{Disk, DiskResult};
-use crate::error::{Corrupt, HeaderDamage, ReplayError};
+use crate::error::{Corrupt, DiskError, HeaderDamage, ReplayError};
 use crate::header::{BlockHeader, FLAG_CLOSED, SEGMENT_HEADER_BYTES};
 use crate::segments::{QUARANTINE_DIR, Segment};
 use bowline_model::block::{BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_HARD_MAX};
@@ -54,15 +54,25 @@ pub(crate) struct Window {
     segment: Option<Arc<Segment>>,
     start: u64,
     data: Bytes,
+    /// A read that failed: what is there is not known, which is another thing than nothing.
+    failed: Option<DiskError>,
 }
 
 impl Window {
     pub fn new() -> Window {
-        Window { segment: None, start: 0, data: Bytes::new() }
+        Window { segment: None, start: 0, data: Bytes::new(), failed: None }
     }
 
     /// `len` bytes from `position` on; fewer where the file ends.
-    fn get(&mut self, segment: &Arc<Segment>, position: u64, len: u64) -> DiskResult<Bytes> {
+    fn get(&mut self, segment: &Arc<Segment>, position: u64, len: u64) -> Result<Bytes, String> {
+        self.load(segment, position, len).map_err(|e| {
+            let reason = e.to_string();
+            self.failed = Some(e);
+            reason
+        })
+    }
+
+    fn load(&mut self, segment: &Arc<Segment>, position: u64, len: u64) -> DiskResult<Bytes> {
         let len = len.min(segment.len.saturating_sub(position));
         let here = self.segment.as_ref().is_some_and(|s| Arc::ptr_eq(s, segment));
         if !here || position < self.start || position + len > self.start + self.data.len() as u64 {
@@ -88,7 +98,7 @@ impl Window {
 
     /// The header of the block at `position`.
     fn header(&mut self, segment: &Arc<Segment>, position: u64) -> Result<(BlockHeader, u32), String> {
-        let bytes = self.get(segment, position, BLOCK_HEADER_BYTES as u64).map_err(|e| e.to_string())?;
+        let bytes = self.get(segment, position, BLOCK_HEADER_BYTES as u64)?;
         let (header, crc) = BlockHeader::decode_at(&bytes, segment.lsn(position), segment.epoch)
             .map_err(|e| format!("bad block header: {e}"))?;
         if position + header.block_bytes(segment.sector_bytes) > segment.len {
@@ -101,7 +111,7 @@ impl Window {
     pub fn block(&mut self, segment: &Arc<Segment>, position: u64) -> Result<Intact, String> {
         let (header, crc) = self.header(segment, position)?;
         let bytes = header.block_bytes(segment.sector_bytes);
-        let all = self.get(segment, position, bytes).map_err(|e| e.to_string())?;
+        let all = self.get(segment, position, bytes)?;
         let payload_end = BLOCK_HEADER_BYTES + header.payload_len as usize;
         if all.len() < payload_end {
             return Err("the file ends inside the block".to_string());
@@ -250,6 +260,7 @@ impl Scan {
         if segment.epoch == 0 {
             self.adopt_epoch(block.header.epoch);
         }
+        self.window.failed = None;
         self.report.scanned_blocks += 1;
         self.report.scanned_bytes += block.end - self.position;
         self.report.last = block.header.lsn;
@@ -291,7 +302,15 @@ impl Scan {
         }
         let evidence = if self.after_close { Evidence::default() } else { self.look_behind(hole) };
         let durable_upto = self.durable_upto.max(evidence.durable_upto);
-        if hole > durable_upto {
+        let unread = self.window.failed.take();
+        if hole > durable_upto
+            && let Some(error) = unread
+        {
+            // It may be the end of the log, or a block that was acknowledged: who cannot read cannot tell.
+            if !self.accept_loss {
+                return Err(error.into());
+            }
+        } else if hole > durable_upto {
             let torn = evidence.blocks > 0 || self.looks_begun(segment);
             self.report.cut = torn.then_some(Cut {
                 segment: segment.number,
@@ -313,13 +332,28 @@ impl Scan {
     fn roll(&mut self, hole: Lsn) -> Option<usize> {
         for i in self.at + 1..self.segments.len() {
             let segment = self.segments[i].clone();
-            let Some(header) = first_header(&segment) else { continue };
+            let Some(header) = self.first_header(&segment) else { continue };
             // Without a known predecessor: the first block that does not claim one at or behind the hole.
             if self.chain.map_or(header.prev_lsn < hole, |_| self.follows(&header)) {
                 return Some(i);
             }
         }
         None
+    }
+
+    /// The header of a segment's first block, read by itself: most segments asked have none.
+    fn first_header(&mut self, segment: &Segment) -> Option<BlockHeader> {
+        let at = u64::from(SEGMENT_HEADER_BYTES);
+        let mut buf = AlignedBuf::zeroed(SALVAGE_BYTES as usize);
+        match segment.file.read_at(at, buf.as_mut_slice()) {
+            Ok(n) => BlockHeader::decode_at(&buf.as_slice()[..n], segment.lsn(at), segment.epoch)
+                .ok()
+                .map(|(header, _)| header),
+            Err(e) => {
+                self.window.failed = Some(e);
+                None
+            }
+        }
     }
 
     /// Looks for blocks behind the hole and for what they say was durable.
@@ -431,14 +465,4 @@ impl Scan {
         self.disk.sync_dir(QUARANTINE_DIR)?;
         Ok(path)
     }
-}
-
-/// The header of a segment's first block, read by itself: most segments asked have none.
-fn first_header(segment: &Segment) -> Option<BlockHeader> {
-    let at = u64::from(SEGMENT_HEADER_BYTES);
-    let mut buf = AlignedBuf::zeroed(SALVAGE_BYTES as usize);
-    let n = segment.file.read_at(at, buf.as_mut_slice()).ok()?;
-    BlockHeader::decode_at(&buf.as_slice()[..n], segment.lsn(at), segment.epoch)
-        .ok()
-        .map(|(header, _)| header)
 }

@@ -4,11 +4,13 @@
 mod support;
 
 use bowline_model::{Lsn, ShardId};
+use bowline_storage::fake_disk::Operation;
 use bowline_storage::{
     Checkpoint, Corrupt, FakeDisk, OpenError, Options, ReadErrorKind, ReplayError, ShardCheckpoint,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use std::io;
 use support::{Failed, Manual, open, payload, small};
 
 fn corrupt(result: Result<Manual, Failed>) -> Corrupt {
@@ -176,4 +178,24 @@ fn inspection_tells_damage_from_cuts() {
     assert_eq!(visited, 34);
     assert_eq!(summary.damage.len(), 1, "{:?}", summary.damage);
     assert_eq!(summary.damage[0].position, u64::from(lsns[10].byte_position()));
+}
+
+#[test]
+fn a_read_that_fails_while_recovering_is_no_end_of_the_log() {
+    let disk = FakeDisk::new(1, 512);
+    let mut written = Vec::new();
+    // Each life writes into a segment of its own.
+    for life in 0..4 {
+        let mut manual = open(&disk, Options { epoch_seed: life, ..small() }).unwrap();
+        written.extend(manual.write(1, 3, 100));
+        disk.kill();
+    }
+    for after in 0..60 {
+        disk.fail(Operation::Read, "", after, io::ErrorKind::Other);
+        if let Ok(manual) = open(&disk, Options { epoch_seed: 100 + after, ..small() }) {
+            let came: Vec<Lsn> = manual.replayed.iter().map(|b| b.lsn).collect();
+            assert_eq!(came, written, "read {after} failed");
+        }
+        disk.kill();
+    }
 }

@@ -9,6 +9,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// The fake disk and the log's buffers come and go with every simulated start; the system's allocator would give them
+/// back to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HELP: &str = "\
 sim [--seeds N] [--from S] [--steps M] [--threads T]   run seeds S .. S+N
 sim --seed S [--steps M] [--trace]                      run one seed (twice: it must do the same)

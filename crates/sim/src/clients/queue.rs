@@ -34,7 +34,7 @@ pub struct Entry {
     pub held: Option<ConsumerKey>,
     /// Settled or purged; a crash may yet undo it.
     pub left: bool,
-    /// It was purged, and a crash undid that: others behind it may have been delivered meanwhile.
+    /// It was purged, perhaps, and a crash may have undone that: others behind it may have been delivered meanwhile.
     pub revived: bool,
 }
 
@@ -222,13 +222,17 @@ impl Queue {
                 Presence::There if entry.is_ready() => {
                     if overflows && !entry.logged && !entry.delivered {
                         entry.presence = Presence::Perhaps;
+                        entry.revived = true;
                         certain = None;
                     } else {
                         entry.left = true;
                         gone.push(*id);
                     }
                 }
-                Presence::Perhaps if overflows && !entry.logged => certain = None,
+                Presence::Perhaps if overflows && !entry.logged => {
+                    entry.revived = true;
+                    certain = None;
+                }
                 Presence::Perhaps => {
                     entry.left = true;
                     gone.push(*id);
