@@ -75,8 +75,25 @@ pub struct Partial {
 pub struct PartialContent {
     pub properties: Box<[u8]>,
     pub body_size: u64,
-    /// Grows as frames arrive, never ahead of them.
-    pub body: Vec<u8>,
+    /// The beginning of a Publish record, if `prepared`; then the body, growing as frames arrive.
+    pub record: Vec<u8>,
+    pub body_at: usize,
+    pub prepared: Option<Prepared>,
+}
+
+/// Where a message in the making goes, when that is simple: its body is then gathered in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    pub shard: ShardId,
+    pub logged: bool,
+    /// Holds for this version of the topology.
+    pub version: u64,
+}
+
+impl PartialContent {
+    pub fn body(&self) -> &[u8] {
+        &self.record[self.body_at..]
+    }
 }
 
 #[derive(Debug)]

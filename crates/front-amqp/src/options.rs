@@ -95,6 +95,9 @@ pub const UNANSWERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RUN_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that wait for their channel to be answered; above this the session stops reading. Octets.
 pub const BACKLOG_BYTES_MAX: usize = 512 * 1024;
+/// A message up to this size, frames and all, is waited for and then taken where it lies; a larger one is gathered
+/// frame by frame. Octets.
+pub const WHOLE_CONTENT_BYTES_MAX: usize = 160 * 1024;
 /// Bodies that have arrived in part, over all channels of a connection. Octets.
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// While more than this waits to be written, the session does not read its socket. Octets.

@@ -1,18 +1,20 @@
 //! basic.publish: from frames to records, returns and confirms.
 
-use bowline_codec_amqp::frame::{BASIC_CLASS, encode_body_frames, encode_header_frame};
+use bowline_codec_amqp::frame::{
+    BASIC_CLASS, FRAME_OVERHEAD, encode_body_frames, encode_header_frame, frame_len,
+};
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{
     ContentHeader, FieldTable, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef, Value,
     split_frame,
 };
-use bowline_model::record::PUBLISH_PERSISTENT;
+use bowline_model::record::{self, PUBLISH_PERSISTENT, Publish};
 use smallvec::SmallVec;
 
 use crate::broker::Broker;
-use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending};
-use crate::options::PARTIAL_BYTES_MAX;
-use crate::publisher::{Completed, Content};
+use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending, Prepared};
+use crate::options::{PARTIAL_BYTES_MAX, WHOLE_CONTENT_BYTES_MAX};
+use crate::publisher::{Completed, Content, Publisher};
 use crate::refusal::{Refusal, Step};
 use crate::routes::{Keys, Verdict};
 use crate::session::Session;
@@ -26,6 +28,11 @@ struct Message<'a> {
     pieces: &'a [&'a [u8]],
 }
 
+/// Room taken at once for a body that is gathered; more comes with more frames.
+const GATHER_ROOM_BYTES_MAX: usize = 1024 * 1024;
+/// Room for what a record has before the body, usually.
+const GATHER_HEAD_BYTES: usize = 1024;
+
 /// Pieces of a body: nearly always one.
 type Pieces<'a> = SmallVec<[&'a [u8]; 4]>;
 
@@ -35,13 +42,13 @@ impl Channel {
         self.partial
             .as_ref()
             .and_then(|partial| partial.content.as_ref())
-            .map_or(0, |content| content.body.len())
+            .map_or(0, |content| content.body().len())
     }
 }
 
 impl Session {
-    /// A basic.publish. If the whole content follows in the same read, it is used where it lies; otherwise it
-    /// is gathered. Tells how many octets of `following` were used.
+    /// A basic.publish. If the whole content follows in the same read, it is used where it lies; a small one is
+    /// waited for, a large one is gathered. Tells how many octets of `following` were used.
     pub(crate) fn publish_method(
         &mut self,
         frame: &Frame<'_>,
@@ -57,19 +64,30 @@ impl Session {
             self.block_publisher(frame);
             return Ok(0);
         }
-        if let Some((header, pieces, used)) = whole_content(number, following, self.frame_max) {
-            self.check_size(header.body_size)?;
-            let message = Message {
-                exchange: method.exchange.as_bytes(),
-                routing_key: method.routing_key.as_bytes(),
-                mandatory: method.mandatory,
-                properties: header.properties,
-                pieces: &pieces,
-            };
-            // The content is used even if the message is refused: the channel is then closing and would
-            // ignore it anyhow.
-            self.publish(number, &message, broker)?;
-            return Ok(used);
+        match content_in(number, following, self.frame_max) {
+            Following::Whole { header, pieces, used } => {
+                self.check_size(header.body_size)?;
+                let message = Message {
+                    exchange: method.exchange.as_bytes(),
+                    routing_key: method.routing_key.as_bytes(),
+                    mandatory: method.mandatory,
+                    properties: header.properties,
+                    pieces: &pieces,
+                };
+                // The content is used even if the message is refused: the channel is then closing and would
+                // ignore it anyhow.
+                self.publish(number, &message, broker)?;
+                return Ok(used);
+            }
+            Following::Incomplete { wanted } if self.may_wait_for_content => {
+                let wanted = frame.payload.len() as u64 + FRAME_OVERHEAD as u64 + wanted;
+                if wanted <= WHOLE_CONTENT_BYTES_MAX as u64 {
+                    self.may_wait_for_content = false;
+                    self.wanted = wanted as usize;
+                    return Ok(0);
+                }
+            }
+            Following::Incomplete { .. } | Following::Irregular => {}
         }
         let Some(channel) = self.channel_mut(number) else { return Ok(0) };
         channel.partial = Some(Box::new(Partial {
@@ -89,13 +107,63 @@ impl Session {
             return Err(unexpected("expected content body, got a second content header instead"));
         }
         let header = ContentHeader::decode(payload)?;
-        partial.content = Some(PartialContent {
+        let mut content = PartialContent {
             properties: header.properties.as_bytes().into(),
             body_size: header.body_size,
-            body: Vec::new(),
-        });
-        self.check_size(header.body_size)?;
-        if header.body_size == 0 { self.publish_partial(number, broker) } else { Ok(()) }
+            record: Vec::new(),
+            body_at: 0,
+            prepared: None,
+        };
+        if header.body_size == 0 {
+            partial.content = Some(content);
+            return self.publish_partial(number, broker);
+        }
+        let (exchange, routing_key) = (partial.exchange.clone(), partial.routing_key.clone());
+        if header.body_size <= self.options.message_bytes_max {
+            self.prepare(&mut content, &exchange, &routing_key, &header.properties, broker);
+        }
+        if let Some(partial) = self.channel_mut(number).and_then(|channel| channel.partial.as_mut()) {
+            partial.content = Some(content);
+        }
+        self.check_size(header.body_size)
+    }
+
+    /// If the message goes to queues of one shard only and nothing is special about it, begins its record, so that
+    /// the body can be gathered where it will be sent from. What is refused is refused when the body is complete.
+    fn prepare(
+        &mut self,
+        content: &mut PartialContent,
+        exchange: &[u8],
+        routing_key: &[u8],
+        properties: &Properties<'_>,
+        broker: &mut dyn Broker,
+    ) {
+        if self.check_properties(properties) != Ok(false) {
+            return;
+        }
+        let version = self.routes.version();
+        let keys = Keys { exchange, routing_key, copies: &[], headers: properties.headers() };
+        let route = self.routes.find(&keys, broker);
+        let [(shard, queues)] = &route.queues[..] else { return };
+        if route.verdict != Verdict::Allowed || !route.topics.is_empty() {
+            return;
+        }
+        let persistent = properties.is_persistent();
+        let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
+        // Room for what the header announced, but no more than a few frames ahead of what has come.
+        let room = (content.body_size as usize).min(GATHER_ROOM_BYTES_MAX) + GATHER_HEAD_BYTES;
+        content.record = self.publisher.buffer(room);
+        Publish::encode(
+            &mut content.record,
+            flags,
+            queues.iter().copied(),
+            exchange,
+            routing_key,
+            properties.as_bytes(),
+            std::iter::empty(),
+        );
+        content.body_at = content.record.len();
+        content.prepared = Some(Prepared { shard: *shard, logged: persistent && route.durable, version });
     }
 
     pub(crate) fn content_body(&mut self, number: u16, payload: &[u8], broker: &mut dyn Broker) -> Step {
@@ -103,7 +171,7 @@ impl Session {
         let Some(content) = partial.and_then(|partial| partial.content.as_mut()) else {
             return Err(unexpected("expected a method or content header frame, got a content body instead"));
         };
-        let size = content.body.len() + payload.len();
+        let size = content.body().len() + payload.len();
         if size as u64 > content.body_size {
             return Err(Refusal::new(
                 ReplyCode::FrameError,
@@ -113,11 +181,7 @@ impl Session {
                 ),
             ));
         }
-        if content.body.is_empty() {
-            // Room for what the header announced, once it has begun to come and within reason.
-            content.body.reserve((content.body_size as usize).min(payload.len() * 8));
-        }
-        content.body.extend_from_slice(payload);
+        content.record.extend_from_slice(payload);
         let complete = size as u64 == content.body_size;
         self.partial_bytes += payload.len();
         if complete {
@@ -137,13 +201,21 @@ impl Session {
         let bytes = channel.partial_bytes();
         let Some(partial) = channel.partial.take() else { return Ok(()) };
         self.partial_bytes -= bytes;
-        let Some(content) = &partial.content else { return Ok(()) };
+        let Some(mut content) = partial.content else { return Ok(()) };
+        if let Some(prepared) = content.prepared
+            && prepared.version == broker.topology_version()
+        {
+            record::end(&mut content.record, 0);
+            note_publish(&mut self.channels, &mut self.publisher, number);
+            self.publisher.publish_gathered(broker, prepared.shard, prepared.logged, content.record);
+            return Ok(());
+        }
         let message = Message {
             exchange: &partial.exchange,
             routing_key: &partial.routing_key,
             mandatory: partial.mandatory,
             properties: Properties::parse(&content.properties)?,
-            pieces: &[&content.body],
+            pieces: &[content.body()],
         };
         self.publish(number, &message, broker)
     }
@@ -198,17 +270,7 @@ impl Session {
             }
         }
 
-        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
-            return Ok(());
-        };
-        if channel.last_batch != self.publisher.open_number() {
-            channel.last_batch = self.publisher.open_number();
-            self.publisher.mark(number, channel.incarnation);
-        }
-        if let Some(confirm) = &mut channel.confirm {
-            confirm.published += 1;
-        }
-
+        note_publish(&mut self.channels, &mut self.publisher, number);
         let persistent = properties.is_persistent();
         let logged = persistent && route.durable || !route.topics.is_empty();
         let content = Content {
@@ -372,31 +434,64 @@ impl Session {
     }
 }
 
-/// The content header and all body frames, if they lie in `following` as one piece. Anything irregular is left
-/// to the general path, which knows the right error for it.
+/// The channel takes part in the open batch, and its sequence numbers go on.
 #[inline]
-fn whole_content(
-    number: u16,
-    following: &[u8],
-    payload_max: u32,
-) -> Option<(ContentHeader<'_>, Pieces<'_>, usize)> {
-    let (frame, mut used) = split_frame(following, payload_max).ok()??;
-    if frame.kind != FrameKind::Header || frame.channel != number {
-        return None;
+fn note_publish(channels: &mut [Option<Box<Channel>>], publisher: &mut Publisher, number: u16) {
+    let Some(Some(channel)) = channels.get_mut(usize::from(number)) else { return };
+    if channel.last_batch != publisher.open_number() {
+        channel.last_batch = publisher.open_number();
+        publisher.mark(number, channel.incarnation);
     }
-    let header = ContentHeader::decode(frame.payload).ok()?;
+    if let Some(confirm) = &mut channel.confirm {
+        confirm.published += 1;
+    }
+}
+
+/// What stands behind a basic.publish.
+enum Following<'a> {
+    /// Content header and all body frames, one after the other.
+    Whole { header: ContentHeader<'a>, pieces: Pieces<'a>, used: usize },
+    /// That far it is regular; at least so many octets are needed.
+    Incomplete { wanted: u64 },
+    /// Left to the general path, which knows the right error, or how to interleave channels.
+    Irregular,
+}
+
+#[inline]
+fn content_in(number: u16, following: &[u8], payload_max: u32) -> Following<'_> {
+    let (header, mut used) = match split_frame(following, payload_max) {
+        Ok(Some((frame, used))) if frame.kind == FrameKind::Header && frame.channel == number => {
+            match ContentHeader::decode(frame.payload) {
+                Ok(header) => (header, used),
+                Err(_) => return Following::Irregular,
+            }
+        }
+        Ok(None) => {
+            let wanted = frame_len(following).unwrap_or(following.len() + 1);
+            return Following::Incomplete { wanted: wanted as u64 };
+        }
+        _ => return Following::Irregular,
+    };
     let mut pieces = Pieces::new();
     let mut left = header.body_size;
     while left > 0 {
-        let (frame, consumed) = split_frame(&following[used..], payload_max).ok()??;
-        if frame.kind != FrameKind::Body || frame.channel != number {
-            return None;
+        match split_frame(&following[used..], payload_max) {
+            Ok(Some((frame, consumed))) if frame.kind == FrameKind::Body && frame.channel == number => {
+                let Some(rest) = left.checked_sub(frame.payload.len() as u64) else {
+                    return Following::Irregular;
+                };
+                left = rest;
+                used += consumed;
+                pieces.push(frame.payload);
+            }
+            Ok(None) => {
+                let wanted = left.saturating_add((used + FRAME_OVERHEAD) as u64);
+                return Following::Incomplete { wanted };
+            }
+            _ => return Following::Irregular,
         }
-        left = left.checked_sub(frame.payload.len() as u64)?;
-        used += consumed;
-        pieces.push(frame.payload);
     }
-    Some((header, pieces, used))
+    Following::Whole { header, pieces, used }
 }
 
 fn unexpected(explanation: &str) -> Refusal {

@@ -67,6 +67,63 @@ struct Batch {
     waiting: u32,
     bytes: usize,
     failed: bool,
+    /// Its large runs, to be used again once the shards are done with them.
+    lent: Vec<Lent>,
+}
+
+/// Buffers that were runs and will be runs again: fresh memory of this size costs a page fault every 4 KiB.
+#[derive(Default)]
+struct Spares {
+    buffers: Vec<Vec<u8>>,
+    /// Octets in `buffers` and in `lent` of all batches.
+    bytes: usize,
+}
+
+/// Smaller buffers come from the allocator, cheaply.
+const SPARE_BYTES_MIN: usize = 32 * 1024;
+/// All spares of a session, those still in use by shards included.
+const SPARES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A run that a shard has, and the capacity of its buffer.
+type Lent = (Bytes, usize);
+
+impl Spares {
+    /// An empty buffer with that much room.
+    fn take(&mut self, room: usize) -> Vec<u8> {
+        if room < SPARE_BYTES_MIN {
+            return Vec::with_capacity(room);
+        }
+        let fitting = self.buffers.iter().position(|buffer| buffer.capacity() >= room);
+        // If none is large enough, one that is too small makes room for one that is.
+        let Some(spare) = fitting.map(|at| self.buffers.swap_remove(at)).or_else(|| self.buffers.pop())
+        else {
+            return Vec::with_capacity(room);
+        };
+        self.bytes = self.bytes.saturating_sub(spare.capacity());
+        if spare.capacity() >= room { spare } else { Vec::with_capacity(room) }
+    }
+
+    /// Makes a run ready to be handed over, and keeps a hold of it if its memory is worth it.
+    fn lend(&mut self, records: Vec<u8>, lent: &mut Vec<Lent>) -> Bytes {
+        let capacity = records.capacity();
+        let records = Bytes::from(records);
+        if capacity >= SPARE_BYTES_MIN && self.bytes + capacity <= SPARES_BYTES_MAX {
+            self.bytes += capacity;
+            lent.push((records.clone(), capacity));
+        }
+        records
+    }
+
+    /// A shard has answered. If it still holds the run, the memory is let go.
+    fn give_back(&mut self, (records, capacity): Lent) {
+        match records.try_into_mut() {
+            Ok(mut buffer) => {
+                buffer.clear();
+                self.buffers.push(Vec::from(buffer));
+            }
+            Err(_) => self.bytes = self.bytes.saturating_sub(capacity),
+        }
+    }
 }
 
 pub struct Publisher {
@@ -77,11 +134,12 @@ pub struct Publisher {
     /// Batches below `next`, oldest first.
     in_flight: VecDeque<Batch>,
     unanswered_bytes: usize,
+    spares: Spares,
 }
 
 impl Batch {
     fn new() -> Batch {
-        Batch { marks: Vec::new(), waiting: 0, bytes: 0, failed: false }
+        Batch { marks: Vec::new(), waiting: 0, bytes: 0, failed: false, lent: Vec::new() }
     }
 }
 
@@ -93,6 +151,7 @@ impl Publisher {
             next: 1,
             in_flight: VecDeque::new(),
             unanswered_bytes: 0,
+            spares: Spares::default(),
         }
     }
 
@@ -150,6 +209,35 @@ impl Publisher {
         }
     }
 
+    /// A buffer for a record that is gathered outside a run: see [`Publisher::publish_gathered`].
+    pub fn buffer(&mut self, room: usize) -> Vec<u8> {
+        self.spares.take(room)
+    }
+
+    /// Adds a finished Publish record of one shard as a run of its own.
+    pub fn publish_gathered(
+        &mut self,
+        broker: &mut dyn Broker,
+        shard: ShardId,
+        logged: bool,
+        record: Vec<u8>,
+    ) {
+        // What was published before goes before.
+        self.hand_over(broker, shard);
+        self.hand_over_run(broker, shard, Run { logged, records: record, count: 1 });
+    }
+
+    /// Lets spare memory go.
+    pub fn shrink(&mut self) {
+        for buffer in self.spares.buffers.drain(..) {
+            self.spares.bytes = self.spares.bytes.saturating_sub(buffer.capacity());
+        }
+    }
+
+    pub fn has_spares(&self) -> bool {
+        !self.spares.buffers.is_empty()
+    }
+
     /// Adds a record batch for a partition.
     pub fn append(
         &mut self,
@@ -204,6 +292,9 @@ impl Publisher {
         let number = self.completed_upto() + 1;
         let batch = self.in_flight.pop_front()?;
         self.unanswered_bytes -= batch.bytes;
+        for lent in batch.lent {
+            self.spares.give_back(lent);
+        }
         Some(Completed { number, marks: batch.marks, failed: batch.failed })
     }
 
@@ -213,24 +304,33 @@ impl Publisher {
             self.hand_over(broker, shard);
         }
         let lane = &mut self.lanes[lane];
-        let hint = lane.size_hint;
-        lane.run.get_or_insert_with(|| Run { logged, records: Vec::with_capacity(hint), count: 0 })
+        let (spares, hint) = (&mut self.spares, lane.size_hint);
+        lane.run.get_or_insert_with(|| Run { logged, records: spares.take(hint), count: 0 })
     }
 
     fn hand_over(&mut self, broker: &mut dyn Broker, shard: ShardId) {
         let lane = &mut self.lanes[usize::from(shard.0) - 1];
         let Some(run) = lane.run.take() else { return };
         // Half again, so that a slightly larger run does not move while it grows.
-        lane.size_hint = run.records.len() + run.records.len() / 2;
+        lane.size_hint = (run.records.len() + run.records.len() / 2).min(RUN_BYTES_MAX);
+        self.hand_over_run(broker, shard, run);
+    }
+
+    fn hand_over_run(&mut self, broker: &mut dyn Broker, shard: ShardId, run: Run) {
         let token = Asker::Batch(self.next).token();
+        let Run { logged, mut records, count } = run;
         self.open.waiting += 1;
-        self.open.bytes += run.records.len();
-        self.unanswered_bytes += run.records.len();
-        let records = Bytes::from(run.records);
-        let request = if run.logged {
-            Request::Propose(Propose { token, records, count: run.count, want: Want::Done })
+        self.open.bytes += records.len();
+        self.unanswered_bytes += records.len();
+        let request = if logged {
+            let records = self.spares.lend(records, &mut self.open.lent);
+            Request::Propose(Propose { token, records, count, want: Want::Done })
         } else {
-            Request::Volatile(Volatile { token, records, count: run.count })
+            // The shard keeps these octets as they are while the messages live, so they should not keep much more.
+            if records.capacity() > records.len() + records.len() / 4 {
+                records.shrink_to_fit();
+            }
+            Request::Volatile(Volatile { token, records: Bytes::from(records), count })
         };
         broker.send(shard, request);
     }

@@ -82,6 +82,11 @@ impl RouteCache {
         }
     }
 
+    /// The version of the topology that routes are remembered for.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The route of a publish.
     #[inline]
     pub fn find(&mut self, keys: &Keys<'_>, broker: &dyn Broker) -> &Route {

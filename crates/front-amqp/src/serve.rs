@@ -168,17 +168,27 @@ impl Connection {
         self.active = Instant::now();
         let carried = self.carry.len();
         READ.with_borrow_mut(|buffer| {
-            buffer[..carried].copy_from_slice(&self.carry);
-            self.carry.clear();
-            self.offer(&buffer[..carried + n]);
+            if carried + n < self.session.wanted() {
+                // A large message that trickles in is not looked at each time, nor moved.
+                self.carry.extend_from_slice(&buffer[carried..carried + n]);
+                self.session.heard(now(self.started));
+            } else if carried <= n {
+                buffer[..carried].copy_from_slice(&self.carry);
+                self.carry.clear();
+                self.offer(&buffer[..carried + n]);
+            } else {
+                self.carry.extend_from_slice(&buffer[carried..carried + n]);
+                let all = std::mem::take(&mut self.carry);
+                self.offer(&all);
+            }
         });
     }
 
     /// Offers octets to the session and keeps what it does not use.
     fn offer(&mut self, octets: &[u8]) {
+        debug_assert!(self.carry.is_empty());
         let used = self.session.input(octets, now(self.started), &mut self.link);
         self.link.flush();
-        debug_assert!(self.carry.is_empty());
         self.carry.extend_from_slice(&octets[used..]);
         self.stalled = !self.carry.is_empty() && !self.session.wants_input();
         if self.carry.is_empty() && self.carry.capacity() > TIDY_BYTES_MIN {

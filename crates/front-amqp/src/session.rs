@@ -55,6 +55,9 @@ pub struct Session {
     pub(crate) phase: Phase,
     /// Input cannot be understood any more and is thrown away.
     is_deaf: bool,
+    /// Set while a frame is handled whose continuation may be waited for. Cleared to say: offer it again, with more.
+    pub(crate) may_wait_for_content: bool,
+    pub(crate) wanted: usize,
     pub(crate) now: Now,
     pub(crate) chance: Chance,
     pub(crate) client: Client,
@@ -134,6 +137,8 @@ impl Session {
             peer,
             phase: Phase::Header,
             is_deaf: false,
+            may_wait_for_content: false,
+            wanted: 0,
             now,
             chance: Chance::new(seed),
             client: Client::default(),
@@ -199,12 +204,22 @@ impl Session {
             }
         }
         self.routes.refresh(broker.topology_version());
+        self.wanted = 0;
         while self.wants_input() {
             match split_frame(&buf[used..], self.payload_max()) {
-                Ok(None) => break,
+                Ok(None) => {
+                    self.wanted = frame::frame_len(&buf[used..]).unwrap_or(0);
+                    break;
+                }
                 Ok(Some((frame, consumed))) => {
-                    used += consumed;
-                    used += self.frame(frame, &buf[used..], broker);
+                    let behind = used + consumed;
+                    self.may_wait_for_content = true;
+                    let more = self.frame(frame, &buf[behind..], broker);
+                    if !std::mem::take(&mut self.may_wait_for_content) {
+                        // The rest of a message is on its way; it is taken as a whole when it is there.
+                        break;
+                    }
+                    used = behind + more;
                 }
                 Err(error) => {
                     // The place of the next frame is lost: nothing more can be understood.
@@ -217,6 +232,17 @@ impl Session {
         }
         self.finish(broker);
         used
+    }
+
+    /// How many octets, counted from the first that [`Session::input`] did not use, are needed before offering them
+    /// again makes sense.
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Octets have arrived that are not worth offering yet.
+    pub fn heard(&mut self, now: Now) {
+        self.heard_ms = now.elapsed_ms;
     }
 
     /// Does what is due by now. See [`Session::deadline_ms`].
@@ -286,12 +312,14 @@ impl Session {
 
     /// Whether a quiet moment should be used for [`Session::tidy`].
     pub fn is_untidy(&self) -> bool {
-        self.out.is_empty() && (self.out.capacity() > TIDY_BYTES_MIN || self.windows.owes())
+        self.out.is_empty()
+            && (self.out.capacity() > TIDY_BYTES_MIN || self.windows.owes() || self.publisher.has_spares())
     }
 
     /// Gives back memory that a burst has left behind, and tells shards what little they were not told yet.
     pub fn tidy(&mut self, broker: &mut dyn Broker) {
         self.windows.report_all(broker);
+        self.publisher.shrink();
         self.out.shrink();
         for channel in self.channels.iter_mut().flatten() {
             channel.unacked.shrink();
