@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How often the need for a relocation is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The same while nothing is appended.
+const LOOK_WHEN_IDLE: Duration = Duration::from_secs(10);
 /// Looking may take this part of a shard thread's time.
 const LOOK_SHARE: u32 = 200;
 /// Without need in the log, cold files are looked at every so many times.
@@ -202,19 +204,22 @@ pub(crate) fn watch(shared: &Shared, log: Log, stop: Receiver<()>) {
     let mut relocator = Relocator { shared, log, stop, policy: Policy::default(), fresh: Vec::new() };
     let began = Instant::now();
     let mut pause = LOOK_EVERY;
-    let mut looks = 0;
+    let (mut looks, mut seen) = (0, 0);
     while let Err(RecvTimeoutError::Timeout) = relocator.stop.recv_timeout(pause) {
         relocator.forget_unlisted();
         pause = LOOK_EVERY;
         looks += 1;
         let files = relocator.log.files();
         let cold = files.iter().any(|(file, _)| file.is_cold());
-        if !Policy::is_crowded(&files) && !(cold && looks % LOOK_AT_COLD_EVERY == 0) {
+        let worth_a_look = Policy::is_crowded(&files) || (cold && looks % LOOK_AT_COLD_EVERY == 0);
+        if !worth_a_look {
             continue;
         }
+        let appended = relocator.log.stats().bytes;
+        let idle = std::mem::replace(&mut seen, appended) == appended;
         let asked = Instant::now();
         let Some(survey) = relocator.survey() else { return };
-        pause = LOOK_EVERY.max(asked.elapsed() * LOOK_SHARE);
+        pause = if idle { LOOK_WHEN_IDLE } else { LOOK_EVERY }.max(asked.elapsed() * LOOK_SHARE);
         // A full disk may be full because of us, or may be emptied by us.
         let bytes_max = relocator.log.space().free_bytes / 4;
         let now = began.elapsed().as_millis() as Millis;
