@@ -7,6 +7,7 @@ mod codegen;
 #[cfg(test)]
 mod edges;
 mod fuzz;
+mod sim;
 mod test;
 
 use anyhow::{Result, bail};
@@ -21,6 +22,7 @@ const VERBS: &[(&str, &str, Verb)] = &[
         codegen::run,
     ),
     ("fuzz", "feed the decoders arbitrary bytes ([--seconds N] [TARGET])", fuzz::run),
+    ("sim", "simulate seeds ([--seeds N] [--from S] [--steps M] [--seed S --trace] [--sabotage NAME|all])", sim::run),
     ("test", "run the tests, all or the parts named", test::run),
 ];
 

@@ -24,6 +24,8 @@ mod checkpoint;
 mod directory;
 mod effects;
 mod proposal;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod queue;
 mod relocation;
 mod segments;

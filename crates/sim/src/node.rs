@@ -87,6 +87,8 @@ impl Node {
         let driver = log
             .start_manual(Arc::new(move |shard, result| theirs.complete(shard, result, sabotage)))
             .map_err(|e| e.to_string())?;
+        // A fault that was to meet the start and did not is not to meet the model.
+        disk.forget_faults();
         recovered(&log, &states);
         let proposer = |shard: ShardId, applied: (u64, u64)| {
             let (term, index) = log.last(shard).unwrap_or(applied).max(applied);

@@ -63,6 +63,24 @@ impl Sabotage {
         ALL.iter().find(|(s, _, _)| *s == self).map_or("", |(_, name, _)| name)
     }
 
+    /// Sets the switches in the broker. They are of the process: all seeds of a run are sabotaged alike.
+    ///
+    /// # Panics
+    /// If the switch that is needed was not built in.
+    pub fn plant(planted: Option<Sabotage>) {
+        #[cfg(feature = "sabotage")]
+        for (sabotage, switch) in [
+            (Sabotage::ChecksumUnread, &bowline_storage::sabotage::CHECKSUM_UNREAD),
+            (Sabotage::TailNotCut, &bowline_storage::sabotage::TAIL_NOT_CUT),
+            (Sabotage::RequeueAtTheEnd, &bowline_broker::sabotage::REQUEUE_AT_THE_END),
+            (Sabotage::RetryAppended, &bowline_stream::sabotage::RETRY_APPENDED),
+        ] {
+            switch.store(planted == Some(sabotage), std::sync::atomic::Ordering::Relaxed);
+        }
+        #[cfg(not(feature = "sabotage"))]
+        assert!(!planted.is_some_and(Sabotage::is_within), "this sabotage needs the feature of that name");
+    }
+
     /// Needs the broker to be built with its switches.
     pub fn is_within(self) -> bool {
         matches!(

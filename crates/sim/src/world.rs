@@ -5,6 +5,7 @@ use crate::clients::{Clients, Counts};
 use crate::node::Node;
 use crate::note;
 use crate::plan::{Class, Plan};
+use crate::sabotage::Sabotage;
 use crate::shadows::Shadows;
 use crate::trace::Trace;
 use bowline_model::Millis;
@@ -51,6 +52,7 @@ pub enum End {
 /// # Panics
 /// If a promise is broken, with what and where.
 pub fn run(plan: Plan, prints: bool) -> Summary {
+    Sabotage::plant(plan.sabotage);
     let mut world = World::new(plan, prints);
     world.start();
     for step in 0..world.plan.steps {

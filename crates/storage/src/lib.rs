@@ -45,6 +45,8 @@ pub mod probe;
 pub mod reader;
 pub mod real_disk;
 mod recovery;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod scan;
 mod segments;
 mod shard_index;

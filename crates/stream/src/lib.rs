@@ -21,6 +21,8 @@ mod checkpoint;
 pub mod group;
 mod out;
 pub mod partition;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 #[cfg(test)]
 mod testing;
 

@@ -52,6 +52,11 @@ impl Returned {
     }
 
     pub fn push(&mut self, place: Place, message: MessageRef) {
+        #[cfg(feature = "sabotage")]
+        let place = match crate::sabotage::REQUEUE_AT_THE_END.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Place { seq: u64::MAX, batch: u64::MAX, offset: self.heap.len() as u32 },
+            false => place,
+        };
         self.heap.push(Reverse(Entry { place, message }));
     }
 

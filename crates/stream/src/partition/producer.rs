@@ -94,6 +94,10 @@ impl Producers {
                 .iter()
                 .find(|w| w.first_sequence == batch.base_sequence && w.last_sequence == last)
             {
+                #[cfg(feature = "sabotage")]
+                if crate::sabotage::RETRY_APPENDED.load(std::sync::atomic::Ordering::Relaxed) {
+                    return Verdict::Append;
+                }
                 return Verdict::Duplicate(same.base_offset);
             }
             batch.base_sequence == sequence_after(producer.last_sequence())
