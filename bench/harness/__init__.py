@@ -1,0 +1,1 @@
+"""The parts of bench/compare: who is installed, started, loaded, measured, and how it is written down."""

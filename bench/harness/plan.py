@@ -1,0 +1,117 @@
+"""What is compared with what, and what is aimed at. Data only: add a line here to compare more."""
+
+from dataclasses import dataclass, field
+
+BOWLINE, CLASSIC, QUORUM, KAFKA, FLUSHED = (
+    "Bowline", "RabbitMQ classic", "RabbitMQ quorum", "Kafka", "Kafka flushed")
+
+# Whose process serves a target.
+BROKER = {BOWLINE: "bowline", CLASSIC: "rabbitmq", QUORUM: "rabbitmq", KAFKA: "kafka", FLUSHED: "kafka-flushed"}
+
+DURABILITY = {
+    BOWLINE: "fsync before every confirm",
+    CLASSIC: "fsync before the confirm, in large batches",
+    QUORUM: "fsync of its log before the confirm",
+    KAFKA: "**no fsync**: confirmed from the page cache (its default)",
+    FLUSHED: "fsync per batch before the answer (`log.flush.interval.messages=1`)",
+}
+# From 4.0 on, classic queues confirm before they sync.
+CLASSIC_UNSYNCED_FROM = 4
+CLASSIC_UNSYNCED = "no fsync before the confirm (classic queues from 4.0 on)"
+UNCONFIRMED = "nothing is promised: transient, no confirms"
+
+@dataclass(frozen=True)
+class Workload:
+    """A preset of `bowline bench` and against whom it runs. `stages`: what is tabled, stage name to rate."""
+    id: str
+    about: str
+    targets: tuple
+    stages: dict = field(default_factory=lambda: {"pair": "received_per_second"})
+    proto: str = "amqp"
+    timed: bool = True
+    quick_count: int = 0
+    count: int = 0
+    rounds_max: int = 99
+    cold: bool = False
+    confirmed: bool = True
+    unit: str = "messages/s"
+
+
+WORKLOADS = [
+    Workload("W1", "1 KiB, durable, persistent, confirms (window 1000), 1→1, prefetch 1000, ack every 100",
+             (BOWLINE, CLASSIC)),
+    Workload("W1-quorum", "the same on a quorum queue", (BOWLINE, QUORUM)),
+    Workload("W1-16", "as W1 with 16 bytes", (BOWLINE, CLASSIC)),
+    Workload("W6-10", "as W1 with 10 queues, 10→10", (BOWLINE, CLASSIC)),
+    Workload("W10-each", "as W1, every message acknowledged by itself", (BOWLINE, CLASSIC)),
+    Workload("W7-5", "as W1 through a fan-out exchange, 1→5 queues", (BOWLINE, CLASSIC), unit="deliveries/s"),
+    Workload("W2-100k", "as W1 with 100 KiB, window 100", (BOWLINE, CLASSIC)),
+    Workload("W3", "1 KiB, transient, automatic acknowledgement, no confirms", (BOWLINE, CLASSIC), confirmed=False),
+    Workload("W4", "1 KiB, durable, one outstanding confirm: latency", (BOWLINE, CLASSIC, QUORUM)),
+    Workload("W5-1k", "1 KiB, durable, open loop, 1,000 a second", (BOWLINE, CLASSIC)),
+    Workload("W8", "publish {count} × 1 KiB, durable, confirms; then drain", (BOWLINE, CLASSIC),
+             stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False,
+             count=1_000_000, quick_count=100_000, rounds_max=2),
+    Workload("K1", "produce and consume 1 KiB, acks=all, idempotent, batches of 16 KiB, 1→1",
+             (BOWLINE, KAFKA, FLUSHED), stages={"pair": "confirmed_per_second"}, proto="kafka", unit="records/s"),
+    Workload("K2", "produce {count} × 1 KiB in batches of 64 KiB, then catch up; again with the page cache dropped",
+             (BOWLINE, KAFKA, FLUSHED),
+             stages={"publish": "confirmed_per_second", "drain": "received_per_second",
+                     "cold drain": "received_per_second"},
+             proto="kafka", timed=False, count=1_000_000, quick_count=200_000, rounds_max=2, cold=True, unit="records/s"),
+]
+STANDING = "standing"  # what needs no load: memory, start, connections, declarations
+RESTART = "restart"
+
+# `--type` for those targets whose queue type is not the preset's.
+QUEUE_TYPE = {QUORUM: "quorum"}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """At least so many times the peer's rate."""
+    text: str
+    workload: str
+    stage: str
+    peer: str
+    least: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of Bowline's own, at most (or at least) so much. `measure` is a key of document.FIGURES."""
+    text: str
+    measure: str
+    limit: float
+    unit: str
+    at_least: bool = False
+
+
+AIMS = [
+    Ratio("durable 1 KiB, confirms, 1→1", "W1", "pair", CLASSIC, 10),
+    Ratio("durable 1 KiB, confirms, 1→1", "W1-quorum", "pair", QUORUM, 10),
+    Ratio("the same, 16 bytes", "W1-16", "pair", CLASSIC, 14),
+    Ratio("the same, 10 queues, 10→10", "W6-10", "pair", CLASSIC, 10),
+    Ratio("the same, ack each", "W10-each", "pair", CLASSIC, 10),
+    Ratio("fan-out 1→5", "W7-5", "pair", CLASSIC, 10),
+    Ratio("100 KiB bodies", "W2-100k", "pair", CLASSIC, 1.5),
+    Ratio("transient, auto-ack, 1 KiB", "W3", "pair", CLASSIC, 8),
+    Figure("confirm p50, one outstanding, over (flush p50 + loopback round trip)", "confirm_p50", 1.5, "×"),
+    Figure("confirm p99, one outstanding, over (flush p50 + loopback round trip)", "confirm_p99", 3, "×"),
+    Figure("CPU idle (0: below a thousandth of a core)", "idle_cores", 0, "core"),
+    Figure("CPU at 1,000 messages/s", "cores_1k", 0.05, "core"),
+    Figure("bytes written per payload byte, 1 KiB, consumed soon", "written", 1.10, "×"),
+    Ratio("backlog of 1 KiB messages: publish", "W8", "publish", CLASSIC, 10),
+    Ratio("backlog of 1 KiB messages: drain", "W8", "drain", CLASSIC, 10),
+    Figure("peak RSS during the backlog", "backlog_rss", 150, "MB"),
+    Ratio("Kafka produce, 16 KiB batches", "K1", "pair", KAFKA, 1.5),
+    Ratio("Kafka produce, 16 KiB batches", "K1", "pair", FLUSHED, 5),
+    Ratio("Kafka consume, page cache warm", "K2", "drain", KAFKA, 1.5),
+    Ratio("Kafka consume, page cache dropped", "K2", "cold drain", KAFKA, 1.5),
+    Figure("RSS idle", "idle_rss", 25, "MB"),
+    Figure("start of an empty broker", "start_ms", 150, "ms"),
+    Figure("restart after kill -9 with a backlog of {restart_messages}", "restart_s", 2, "s"),
+    Figure("memory of an idle AMQP connection", "amqp_connection_kb", 20, "KB"),
+    Figure("memory of an idle Kafka connection", "kafka_connection_kb", 20, "KB"),
+    Figure("durable queues declared, one after the other", "declares", 2000, "/s", at_least=True),
+]
