@@ -80,7 +80,7 @@ impl Session {
                 return Ok(used);
             }
             Following::Incomplete { wanted } if self.may_wait_for_content => {
-                let wanted = frame.payload.len() as u64 + FRAME_OVERHEAD as u64 + wanted;
+                let wanted = wanted.saturating_add((frame.payload.len() + FRAME_OVERHEAD) as u64);
                 if wanted <= WHOLE_CONTENT_BYTES_MAX as u64 {
                     self.may_wait_for_content = false;
                     self.wanted = wanted as usize;

@@ -159,3 +159,21 @@ fn partial_bodies_are_bounded() {
     }
     assert!((64_000_000..70_000_000).contains(&sent), "{sent}");
 }
+
+#[test]
+fn announced_sizes_are_not_believed() {
+    for size in [17_000_000, 1 << 40, u64::MAX - 20, u64::MAX] {
+        for body in [0, 1, 1000] {
+            let world = World::new(1);
+            let mut client = Client::open(&world);
+            client.say(
+                1,
+                BasicPublish { exchange: s(""), routing_key: s("q"), mandatory: false, immediate: false },
+            );
+            bowline_codec_amqp::frame::encode_header_frame(&mut client.pending, 1, size, &[0, 0]);
+            bowline_codec_amqp::frame::encode_body_frames(&mut client.pending, 1, &vec![0; body], 131_072);
+            let lines = client.hear();
+            assert!(lines.len() == 1 && lines[0].contains("406"), "{size} {body}: {lines:?}");
+        }
+    }
+}
