@@ -11,11 +11,12 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use rustix::fs::statvfs;
 
-/// A mounted image. Dropping it unmounts and removes it.
+/// A mounted image. Dropping it unmounts it, and removes it unless it is kept.
 #[derive(Debug)]
 pub struct SmallDisk {
     image: PathBuf,
     mount_point: PathBuf,
+    keep: bool,
 }
 
 impl SmallDisk {
@@ -26,7 +27,7 @@ impl SmallDisk {
         File::create(&image)?.set_len(bytes)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount_point))?;
-        Ok(SmallDisk { image, mount_point })
+        Ok(SmallDisk { image, mount_point, keep: false })
     }
 
     pub fn path(&self) -> &Path {
@@ -59,6 +60,11 @@ impl SmallDisk {
         Ok(fs::remove_file(self.ballast())?)
     }
 
+    /// Leaves the image behind, for whoever wants to look into it.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mount_point.join("ballast")
     }
@@ -68,7 +74,9 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: the broker's last file handles may live a moment longer.
         let _ = run(Command::new("umount").arg("-l").arg(&self.mount_point));
-        let _ = fs::remove_file(&self.image);
+        if !self.keep {
+            let _ = fs::remove_file(&self.image);
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl Verdict {
         for (index, producer) in
             world.producers.iter().enumerate().filter(|(_, one)| one.workload == workload)
         {
+            let mut lost = Vec::new();
             producer.account.for_each(|sequence, entry| {
                 let seen = entry.deliveries() > 0;
                 verdict.published += 1;
@@ -134,10 +135,17 @@ impl Verdict {
                 verdict.again_after_ack += u64::from(entry.after_ack > 0);
                 verdict.flagged_unseen += u64::from(seen && entry.first_deliveries == 0);
                 if entry.confirmed && !seen {
-                    verdict.lost += 1;
-                    world.note(format!("lost: {} of producer {index}, message {sequence}", verdict.workload));
+                    lost.push(sequence);
                 }
             });
+            if !lost.is_empty() {
+                verdict.lost += lost.len() as u64;
+                world.note(format!(
+                    "lost: {} of producer {index}: messages {}",
+                    verdict.workload,
+                    ranges(&lost)
+                ));
+            }
         }
         if workload == Workload::Kafka {
             for (partition, end) in group_ends {
@@ -165,6 +173,20 @@ impl Verdict {
             && self.group_missed == 0
             && !(duplicates_forbidden && self.duplicated > 0)
     }
+}
+
+/// Ascending numbers as ranges; the first few.
+fn ranges(numbers: &[u64]) -> String {
+    const SHOWN: usize = 8;
+    let runs: Vec<String> = numbers
+        .chunk_by(|a, b| a + 1 == *b)
+        .map(|run| match run {
+            [one] => one.to_string(),
+            _ => format!("{}–{}", run[0], run[run.len() - 1]),
+        })
+        .collect();
+    let more = if runs.len() > SHOWN { format!(" … in {} places", runs.len()) } else { String::new() };
+    runs[..runs.len().min(SHOWN)].join(", ") + &more
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
@@ -260,6 +282,13 @@ mod tests {
                 _ => unreachable!(),
             }
         }
+    }
+
+    #[test]
+    fn losses_are_told_in_ranges() {
+        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1–3, 7, 9–10");
+        let holes: Vec<u64> = (0..20).map(|n| n * 2).collect();
+        assert!(ranges(&holes).ends_with("14 … in 20 places"));
     }
 
     #[test]

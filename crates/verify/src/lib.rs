@@ -45,7 +45,7 @@ use broker::{Broker, Launch};
 use disk::SmallDisk;
 use judge::{Recovery, Verdict};
 use ledger::Account;
-use world::{Config, Consumer, Phase, Producer, World};
+use world::{Config, Consumer, Phase, Producer, World, Wrong};
 
 const KILLS_DEFAULT: u32 = 20;
 const OBSERVE_DEFAULT: Duration = Duration::from_secs(30);
@@ -67,9 +67,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Where the broker of a test lives.
 struct Home {
     directory: PathBuf,
+    /// Dropped, and thereby unmounted, before the directory is removed.
+    disk: Option<SmallDisk>,
     /// Removes the directory unless it is kept.
     temporary: Option<tempfile::TempDir>,
-    disk: Option<SmallDisk>,
     /// Why there is no small disk although one was wanted.
     no_disk: Option<String>,
 }
@@ -95,7 +96,7 @@ impl Home {
                 Some(Err(error)) => (None, Some(format!("the disk was not filled: {error:#}"))),
                 None => (None, None),
             };
-        Ok(Home { directory, temporary, disk, no_disk })
+        Ok(Home { directory, disk, temporary, no_disk })
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -104,6 +105,9 @@ impl Home {
 
     /// After a broken promise the data is evidence.
     fn keep(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.keep();
+        }
         if let Some(temporary) = self.temporary.take() {
             eprintln!("the broker's data and log are kept in {}", temporary.keep().display());
         }
@@ -333,7 +337,7 @@ impl Test {
             world.enter(Phase::Drain);
             progress.set_message("last confirms");
             let mut panicked = producers.into_iter().map(|thread| thread.join()).any(|end| end.is_err());
-            let ends = attacked.and_then(|()| self.drain(progress, role));
+            let ends = attacked.map(|()| self.drain(progress, role));
             world.enter(Phase::Stop);
             panicked |= consumers.into_iter().map(|thread| thread.join()).any(|end| end.is_err());
             if panicked {
@@ -342,11 +346,15 @@ impl Test {
             ends
         })?;
         progress.set_message("comparing");
-        if self.uses(Workload::Amqp) {
-            drain::leftovers(world, &self.queues).context("fetching what is left in the queues")?;
+        if self.uses(Workload::Amqp)
+            && let Err(error) = drain::leftovers(world, &self.queues)
+        {
+            world
+                .wrong(Wrong::Unreadable, || format!("what is left in the queues: {}", world::chain(&error)));
         }
-        drain::logs(world, self.uses(Workload::Kafka), self.uses(Workload::Stream))
-            .context("the final read")?;
+        if let Err(error) = drain::logs(world, self.uses(Workload::Kafka), self.uses(Workload::Stream)) {
+            world.wrong(Wrong::Unreadable, || format!("the final read: {}", world::chain(&error)));
+        }
         role.look_after()?;
         progress.finish_and_clear();
         if interrupt.is_set() {
@@ -356,17 +364,21 @@ impl Test {
         Ok(self.judge(tally, starts, &ends, start.elapsed()))
     }
 
-    /// Gives the ends of the topic's partitions.
-    fn drain(&self, progress: &ProgressBar, role: &mut Role<'_, '_>) -> anyhow::Result<Vec<(i32, i64)>> {
+    /// Gives the ends of the topic's partitions. That the broker cannot give back what it has is a finding, too.
+    fn drain(&self, progress: &ProgressBar, role: &mut Role<'_, '_>) -> Vec<(i32, i64)> {
         let world = &self.world;
-        if self.uses(Workload::Amqp) {
-            drain::queues(world, &self.queues, progress, &mut || role.look_after())
-                .context("draining the queues")?;
+        if self.uses(Workload::Amqp)
+            && let Err(error) = drain::queues(world, &self.queues, progress, &mut || role.look_after())
+        {
+            world.wrong(Wrong::Unreadable, || format!("draining the queues: {error:#}"));
         }
-        if self.uses(Workload::Kafka) {
-            return drain::group(world, progress, &mut || role.look_after()).context("draining the topic");
+        if !self.uses(Workload::Kafka) {
+            return Vec::new();
         }
-        Ok(Vec::new())
+        drain::group(world, progress, &mut || role.look_after()).unwrap_or_else(|error| {
+            world.wrong(Wrong::Unreadable, || format!("draining the topic: {error:#}"));
+            Vec::new()
+        })
     }
 
     fn judge(

@@ -54,6 +54,8 @@ pub enum Wrong {
     SequenceLost,
     /// The broker answered against its protocol, or closed with an error that no client has caused.
     Protocol,
+    /// A queue or topic is gone, or the broker cannot give back what it has.
+    Unreadable,
     /// The broker's process ended by itself.
     Died,
 }
@@ -71,6 +73,7 @@ impl Wrong {
             Wrong::CommitLost => "commit lost",
             Wrong::SequenceLost => "sequence lost",
             Wrong::Protocol => "protocol",
+            Wrong::Unreadable => "unreadable",
             Wrong::Died => "died",
         }
     }
