@@ -22,7 +22,11 @@ const VERBS: &[(&str, &str, Verb)] = &[
         codegen::run,
     ),
     ("fuzz", "feed the decoders arbitrary bytes ([--seconds N] [TARGET])", fuzz::run),
-    ("sim", "simulate seeds ([--seeds N] [--from S] [--steps M] [--seed S --trace] [--sabotage NAME|all])", sim::run),
+    (
+        "sim",
+        "simulate seeds ([--seeds N] [--from S] [--steps M] [--seed S --trace] [--sabotage NAME|all])",
+        sim::run,
+    ),
     ("test", "run the tests, all or the parts named", test::run),
 ];
 

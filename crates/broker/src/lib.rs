@@ -24,10 +24,10 @@ mod checkpoint;
 mod directory;
 mod effects;
 mod proposal;
-#[cfg(feature = "sabotage")]
-pub mod sabotage;
 mod queue;
 mod relocation;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod segments;
 mod session;
 mod shard;

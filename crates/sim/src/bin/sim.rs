@@ -56,7 +56,7 @@ fn run() -> anyhow::Result<()> {
         }
     }
     let mut missed = Vec::new();
-    println!("{:<22} {:>6}  {}", "sabotage", "seeds", "caught by");
+    println!("{:<22} {:>6}  caught by", "sabotage", "seeds");
     for sabotage in &options.sabotage {
         match many(&options, Some(*sabotage), false) {
             Some(failure) => {
