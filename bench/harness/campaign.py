@@ -11,8 +11,6 @@ from pathlib import Path
 
 from . import brokers, plan, system
 
-# Other processes used more of a core than this: the run is repeated.
-FOREIGN_CORES_MAX = 0.35
 # A broker still busy with what the last run left (deleting, collecting) is given so long.
 SETTLE_SECONDS_MAX = 4
 SETTLE_CORES = 0.10
@@ -108,7 +106,7 @@ def _one(workload, target, broker, options):
         run["wrong"] += second["wrong"]
         run["foreign_cores"] = max(run["foreign_cores"], second["foreign_cores"])
         run["commands"] += second["commands"]
-    run["clean"] = not run["wrong"] and run["foreign_cores"] <= FOREIGN_CORES_MAX
+    run["clean"] = not run["wrong"] and run["foreign_cores"] <= plan.FOREIGN_CORES_MAX
     return run
 
 

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from . import brokers, campaign, figures, plan
+from . import brokers, figures, plan
 
 NOTES_BEGIN, NOTES_END = "<!-- notes: written by hand, kept by bench/compare -->", "<!-- end of notes -->"
 NO_NOTES = "*None yet.*"
@@ -35,11 +35,12 @@ def _head(results):
     preliminary = ""
     if meta["quick"]:
         preliminary = ("> **Preliminary.** A quick run to show the method: short stages, few rounds, small backlogs, on a "
-                       "machine that others were using. Its figures are not to be quoted.\n\n")
+                       "machine that others were using. Its figures are not to be quoted; a machine short of CPU flatters "
+                       "the broker that needs less of it.\n\n")
     disturbed = [run for run in _runs(results) if run.get("counts") and not run["clean"]]
     if disturbed:
         preliminary += (f"> {len(disturbed)} of {sum(1 for run in _runs(results) if run.get('counts'))} counted runs were "
-                        f"disturbed by other processes (more than {campaign.FOREIGN_CORES_MAX} core; the most "
+                        f"disturbed by other processes (more than {plan.FOREIGN_CORES_MAX} core; the most "
                         f"{max(run['foreign_cores'] for run in disturbed):.2f}){', even when repeated' if meta['retries'] else ''}; "
                         f"they are marked {DISTURBED}.\n\n")
     lines = [
@@ -225,12 +226,14 @@ def _conditions(results):
 - Before the first round each broker runs the group's first workload once, unmeasured: the JVM compiles, logs lay out their
   files.
 - Before each run the file system is synced, the broker comes to rest, and the disk's flush and a loopback round trip are
-  measured. A run is repeated, up to {retries} times, while other processes use more than {campaign.FOREIGN_CORES_MAX} core; of
+  measured. A run is repeated, up to {retries} times, while other processes use more than {plan.FOREIGN_CORES_MAX} core; of
   the attempts the least disturbed counts. {DISTURBED} marks figures with a disturbed run among them.
+- The figures at rest and of the restart are single measurements, not repeated when disturbed.
 - Every message is numbered. A run in which one was lost, doubled, refused, left unanswered or out of order is void.
 - Client and broker share the cores; the client's share is in the table.
 - Bowline runs with its defaults (further options: {extra}), RabbitMQ with no plugins, on Debian's defaults but for the
-  settings below; RabbitMQ's classic and quorum rows are the same broker. "RSS" of Kafka contains its 1 GiB Java heap.
+  settings below; RabbitMQ's classic and quorum rows are the same broker. Debian's RabbitMQ is not the newest:
+  `--rabbitmq-home` measures another. "RSS" of Kafka contains its 1 GiB Java heap.
 - Kafka's bytes are those it wrote to the page cache; unflushed, they reach the disk when the kernel pleases.
 
 {blocks}"""

@@ -95,10 +95,11 @@ def _backlog_rss(results):
 
 def _standing(*path, scale=1.0):
     def look(results):
-        value = results["standing"].get("bowline", {})
+        value, calm = results["standing"].get("bowline", {}), True
         for key in path:
+            calm = calm and (value or {}).get("foreign_cores", 0) <= plan.FOREIGN_CORES_MAX
             value = (value or {}).get(key)
-        return None if value is None else Spread.of([value * scale])
+        return None if value is None else Spread.of([value * scale], calm)
     return look
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 BOWLINE, CLASSIC, QUORUM, KAFKA, FLUSHED = (
     "Bowline", "RabbitMQ classic", "RabbitMQ quorum", "Kafka", "Kafka flushed")
 
+# Other processes used more of a core than this: the run is disturbed, and repeated.
+FOREIGN_CORES_MAX = 0.35
+
 # Whose process serves a target.
 BROKER = {BOWLINE: "bowline", CLASSIC: "rabbitmq", QUORUM: "rabbitmq", KAFKA: "kafka", FLUSHED: "kafka-flushed"}
 
