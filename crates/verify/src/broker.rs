@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bowline_client::{Address, amqp, kafka};
+use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A broker that does not listen after so long will not.
@@ -184,7 +185,19 @@ fn log_tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-/// A loopback port that is free now. Somebody else may take it; then the start fails and says so.
-pub fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// A loopback port that is free now, outside the range from which the kernel takes the ports of outgoing
+/// connections: a client that dials a dead broker there could be given that very port and so connect to itself, and
+/// the broker could not come back.
+pub fn free_port(random: &mut impl Rng) -> anyhow::Result<SocketAddr> {
+    const LOWEST: u16 = 10_000;
+    const ATTEMPTS: usize = 100;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let outgoing = range.split_whitespace().next().and_then(|low| low.parse::<u16>().ok()).unwrap_or(32_768);
+    for _ in 0..ATTEMPTS {
+        let port = random.random_range(LOWEST..outgoing.max(LOWEST + 1));
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no free port between {LOWEST} and {outgoing}")
 }

@@ -117,7 +117,8 @@ impl Home {
 fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let workloads = args.workloads();
     let mut home = Home::make(args)?;
-    let (amqp, kafka) = (broker::free_port()?, broker::free_port()?);
+    let mut random = rand::rng();
+    let (amqp, kafka) = (broker::free_port(&mut random)?, broker::free_port(&mut random)?);
     let uses_amqp = workloads.iter().any(|one| *one != Workload::Kafka);
     let uses_kafka = workloads.iter().any(|one| *one != Workload::Amqp);
     let (mut awaited, mut ports) = (Vec::new(), Vec::new());

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bowline_codec_amqp::frame::{FRAME_OVERHEAD, HEARTBEAT, frame_len};
 use bowline_codec_amqp::methods::{
-    BasicAck, BasicDeliver, BasicGetOk, BasicReturn, ChannelClose, ChannelCloseOk, ConnectionClose,
-    ConnectionCloseOk,
+    BasicAck, BasicDeliver, BasicGetEmpty, BasicGetOk, BasicReturn, ChannelClose, ChannelCloseOk,
+    ConnectionClose, ConnectionCloseOk,
 };
 use bowline_codec_amqp::{ContentHeader, EncodeMethod, Frame, FrameKind, Method, split_frame};
 use rustix::event::PollFlags;
@@ -44,6 +44,8 @@ pub struct Connection {
     heartbeat: Duration,
     last_sent: Instant,
     last_received: Instant,
+    /// A call or a flush has read more than it needed: the next `fill` need not wait.
+    unread: bool,
     /// Contents under way whose frames do not lie together, by channel.
     assemblies: HashMap<u16, Assembly>,
     /// The assembly that was completed last; an event may borrow it.
@@ -84,6 +86,7 @@ impl Connection {
             heartbeat: Duration::ZERO,
             last_sent: now,
             last_received: now,
+            unread: false,
             assemblies: HashMap::new(),
             assembled: Assembly::default(),
         })
@@ -148,14 +151,26 @@ impl Connection {
             return Ok(());
         }
         match self.socket.wait_either(left)? {
-            Some(ready) if !ready.contains(PollFlags::OUT) => self.receive(Duration::ZERO).map(drop),
+            Some(ready) if !ready.contains(PollFlags::OUT) => {
+                self.unread |= self.receive(Duration::ZERO)? != Moved::NotNow;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
-    /// Sends what is buffered, then reads once, waiting up to `wait` for something to come. `false`: nothing came.
-    /// Keeps heartbeats going while it waits.
+    /// Sends what is buffered and makes more for [`next`](Connection::next) to look at: what a call has read beside
+    /// its reply or else, after one read, what comes within `wait`. `false`: nothing came. Keeps heartbeats going
+    /// while it waits.
     pub fn fill(&mut self, wait: Duration) -> Result<bool> {
+        self.flush()?;
+        if std::mem::take(&mut self.unread) {
+            return Ok(true);
+        }
+        self.read_more(wait)
+    }
+
+    fn read_more(&mut self, wait: Duration) -> Result<bool> {
         self.flush()?;
         let start = Instant::now();
         let mut left = wait;
@@ -396,6 +411,7 @@ impl Connection {
             match pick(&method) {
                 Some(value) => {
                     self.inbox.drain(at..next);
+                    self.unread = self.inbox.len() > self.start;
                     return Ok(value);
                 }
                 None => at = next,
@@ -426,8 +442,9 @@ impl Connection {
                     parts[0] = payload.to_vec();
                     missing = Some(u64::MAX);
                 }
-                (FrameKind::Method, None) if ours && id == bowline_codec_amqp::methods::BasicGetEmpty::ID => {
+                (FrameKind::Method, None) if ours && id == BasicGetEmpty::ID => {
                     self.inbox.drain(at..next);
+                    self.unread = self.inbox.len() > self.start;
                     return Ok(None);
                 }
                 (FrameKind::Header, Some(_)) if ours => {
@@ -445,6 +462,7 @@ impl Connection {
             }
             self.inbox.drain(at..next);
             if missing == Some(0) {
+                self.unread = self.inbox.len() > self.start;
                 return Ok(Some(parts));
             }
         }
@@ -460,7 +478,7 @@ impl Connection {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let offset = at - self.start;
-        if left.is_zero() || !self.fill(left)? {
+        if left.is_zero() || !self.read_more(left)? {
             return Err(Error::Timeout("reply to an AMQP method"));
         }
         Ok(self.start + offset)
@@ -497,7 +515,7 @@ impl Connection {
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !self.fill(left)? {
+            if left.is_zero() || !self.read_more(left)? {
                 return Err(Error::Timeout("connection.close-ok"));
             }
         }
