@@ -240,7 +240,8 @@ impl Check {
             }
         }
         if notes.is_empty() {
-            notes.push("all there, once, in order".into());
+            let good = if self.expected.is_some() { "all there, once, in order" } else { "none refused" };
+            notes.push(good.into());
         }
         if let (Some(min), Some(max)) = (self.share_min, self.share_max) {
             notes.push(format!("consumers' shares {:.0} % to {:.0} % of even", min * 100.0, max * 100.0));

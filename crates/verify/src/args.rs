@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, help_heading = "Attacks")]
     pub disk_full: bool,
     /// Size of that device.
-    #[arg(long, value_parser = parse_bytes, default_value = "4GiB", value_name = "SIZE", help_heading = "Attacks")]
+    #[arg(long, value_parser = parse_bytes, default_value = "2GiB", value_name = "SIZE", help_heading = "Attacks")]
     pub disk_size: usize,
 
     /// AMQP queues, each with its producers and consumers.

@@ -4,12 +4,12 @@
 //! Needs the right to mount.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use rustix::fs::statvfs;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 
 /// A mounted image. Dropping it unmounts it, and removes it unless it is kept.
 #[derive(Debug)]
@@ -34,24 +34,26 @@ impl SmallDisk {
         &self.mount_point
     }
 
-    /// Takes all free space but `leave` octets.
+    /// Takes all free space but `leave` octets: allocates them without writing, so that only the broker's own disk is
+    /// full and nobody's is busy.
     pub fn fill(&self, leave: u64) -> anyhow::Result<()> {
-        const CHUNK: usize = 1 << 20;
-        let mut ballast = File::create(self.ballast())?;
-        let chunk = vec![0xEE; CHUNK];
-        loop {
+        const ATTEMPTS: usize = 20;
+        let ballast = File::create(self.ballast())?;
+        let mut taken = 0;
+        for _ in 0..ATTEMPTS {
             let stat = statvfs(&self.mount_point)?;
             let free = stat.f_bavail * stat.f_frsize;
             if free <= leave {
                 break;
             }
-            let take = CHUNK.min((free - leave) as usize);
-            if ballast.write_all(&chunk[..take]).is_err() {
-                // The broker was faster: the disk is full, which is what was wanted.
-                break;
+            // The broker takes space meanwhile, so the last bit may need several attempts.
+            let take = if taken == 0 { free - leave } else { ((free - leave) / 2).max(stat.f_frsize) };
+            match fallocate(&ballast, FallocateFlags::empty(), taken, take) {
+                Ok(()) => taken += take,
+                Err(Errno::NOSPC) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
-        let _ = ballast.sync_all();
         Ok(())
     }
 
