@@ -64,6 +64,24 @@ pub(crate) enum Waits {
         messages: u64,
         runs: Runs,
     },
+    Provision(Box<Provisioning>),
+    Stream(bowline_stream::Waiter),
+    /// What the shard itself put into the block, should it have to be put into another.
+    Housekeeping(Box<Housekept>),
+}
+
+/// A record that makes the shard follow the topology. The topology has logged its part and does not ask again: if the
+/// log refuses the block, the record goes into a later one.
+#[derive(Debug)]
+pub(crate) struct Provisioning {
+    /// Framed.
+    pub record: Vec<u8>,
+    pub answer: Provisioned,
+}
+
+/// What to tell the meta shard when the record has been applied.
+#[derive(Debug)]
+pub(crate) enum Provisioned {
     QueueReady(QueueId),
     QueueDropped {
         queue: QueueId,
@@ -72,9 +90,8 @@ pub(crate) enum Waits {
     },
     PartitionReady(PartitionId),
     PartitionDropped(PartitionId),
-    Stream(bowline_stream::Waiter),
-    /// What the shard itself put into the block, should it have to be put into another.
-    Housekeeping(Box<Housekept>),
+    /// It waits for nothing.
+    Reconciled,
 }
 
 /// Settles and horizons in one block.
@@ -124,6 +141,16 @@ impl Proposals {
         if let Some(what) = waits {
             open.waiters.push(Waiter { after: open.n_records, what });
         }
+    }
+
+    /// Adds a record that the topology wants.
+    pub fn provision(&mut self, record: Vec<u8>, answer: Provisioned) {
+        self.append(&record.clone(), 1, true, Some(Waits::Provision(Box::new(Provisioning { record, answer }))));
+    }
+
+    /// The same, for one that the log has refused.
+    pub fn provision_again(&mut self, provisioning: Box<Provisioning>) {
+        self.append(&provisioning.record.clone(), 1, false, Some(Waits::Provision(provisioning)));
     }
 
     pub fn urgency(&self) -> Urgency {

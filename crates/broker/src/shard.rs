@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
 use crate::effects::Effects;
-use crate::proposal::{Proposal, Proposals, Urgency, Waiter, Waits};
+use crate::proposal::{Proposal, Proposals, Provisioned, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues};
 use crate::relocation::{Moved, Relocation, Run, Survey};
 use crate::streams::Streams;
@@ -405,7 +405,8 @@ impl Shard {
             Kind::QueueCreate => queues.apply_create(record),
             Kind::QueueDelete => {
                 let dropped = queues.apply_delete(record, fx);
-                if let (Some((id, n)), Some(Waits::QueueDropped { queue, messages })) = (dropped, waits)
+                if let (Some((id, n)), Some(Waits::Provision(provisioning))) = (dropped, waits)
+                    && let Provisioned::QueueDropped { queue, messages } = &mut provisioning.answer
                     && id == *queue
                 {
                     *messages = n;
@@ -440,21 +441,26 @@ impl Shard {
             Waits::Purged { session, token, messages, .. } => {
                 fx.event(session, Event::Purged { token, result: Ok(messages) });
             }
-            Waits::QueueReady(queue) => {
-                let info = self.queues.info(queue).unwrap_or_default();
-                fx.meta.push(MetaEvent::QueueReady { queue, info });
-            }
-            Waits::QueueDropped { queue, messages } => {
-                fx.meta.push(MetaEvent::QueueDropped { queue, result: Ok(messages) });
-            }
-            Waits::PartitionReady(partition) => fx.meta.push(MetaEvent::PartitionReady { partition }),
-            Waits::PartitionDropped(partition) => fx.meta.push(MetaEvent::PartitionDropped { partition }),
+            Waits::Provision(provisioning) => match provisioning.answer {
+                Provisioned::QueueReady(queue) => {
+                    let info = self.queues.info(queue).unwrap_or_default();
+                    fx.meta.push(MetaEvent::QueueReady { queue, info });
+                }
+                Provisioned::QueueDropped { queue, messages } => {
+                    fx.meta.push(MetaEvent::QueueDropped { queue, result: Ok(messages) });
+                }
+                Provisioned::PartitionReady(partition) => fx.meta.push(MetaEvent::PartitionReady { partition }),
+                Provisioned::PartitionDropped(partition) => {
+                    fx.meta.push(MetaEvent::PartitionDropped { partition });
+                }
+                Provisioned::Reconciled => {}
+            },
             Waits::Stream(waiter) => self.streams.stream.applied(waiter, &mut self.streams.out),
             Waits::Housekeeping(_) => {}
         }
     }
 
-    /// What somebody waited for will not come. Meta is not answered: it asks again when the node has started anew.
+    /// What somebody waited for will not come. Meta is not answered: what it wants is tried again until it is in.
     /// A log that stops takes no further block, so what the shard wanted to tell it is not kept.
     fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
         match waits {
@@ -469,15 +475,14 @@ impl Shard {
                 }
                 fx.event(session, Event::Failed { token, reason });
             }
-            Waits::QueueDropped { queue, .. } => self.queues.keep_queue(queue),
             Waits::Stream(waiter) => self.streams.stream.refused(waiter, &mut self.streams.out),
             Waits::Housekeeping(kept) if reason != Failure::Stopping => {
                 self.queues.requeue_housekeeping(*kept)
             }
-            Waits::Housekeeping(_)
-            | Waits::QueueReady(_)
-            | Waits::PartitionReady(_)
-            | Waits::PartitionDropped(_) => {}
+            Waits::Provision(provisioning) if reason != Failure::Stopping => {
+                self.proposals.provision_again(provisioning);
+            }
+            Waits::Housekeeping(_) | Waits::Provision(_) => {}
         }
     }
 }

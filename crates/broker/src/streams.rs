@@ -3,7 +3,7 @@
 
 use crate::cache::{Cache, Reader};
 use crate::effects::Effects;
-use crate::proposal::{Proposals, Waits};
+use crate::proposal::{Proposals, Provisioned, Waits};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
@@ -76,14 +76,14 @@ impl Streams {
         if self.stream.partitions.spec(spec.partition) == Some(spec) {
             fx.meta.push(MetaEvent::PartitionReady { partition: spec.partition });
         } else {
-            propose(Kind::PartitionCreate, spec, proposals, Some(Waits::PartitionReady(spec.partition)));
+            propose(Kind::PartitionCreate, spec, proposals, Provisioned::PartitionReady(spec.partition));
         }
     }
 
     /// Drops a partition. Answered by `PartitionDropped`.
     pub fn drop_partition(&mut self, id: PartitionId, proposals: &mut Proposals) {
         // Even if it is not here it may be under way; what the log says last holds.
-        propose(Kind::PartitionDelete, &id, proposals, Some(Waits::PartitionDropped(id)));
+        propose(Kind::PartitionDelete, &id, proposals, Provisioned::PartitionDropped(id));
     }
 
     /// Proposes what it takes for exactly `specs` to exist.
@@ -92,11 +92,11 @@ impl Streams {
         for spec in specs {
             surplus.remove(&spec.partition);
             if self.stream.partitions.spec(spec.partition) != Some(spec) {
-                propose(Kind::PartitionCreate, spec, proposals, None);
+                propose(Kind::PartitionCreate, spec, proposals, Provisioned::Reconciled);
             }
         }
         for id in surplus {
-            propose(Kind::PartitionDelete, &id, proposals, None);
+            propose(Kind::PartitionDelete, &id, proposals, Provisioned::Reconciled);
         }
     }
 
@@ -142,8 +142,8 @@ impl Streams {
     }
 }
 
-fn propose<T: serde::Serialize>(kind: Kind, value: &T, proposals: &mut Proposals, waits: Option<Waits>) {
-    let mut records = Vec::new();
-    record::put_value(&mut records, kind, value);
-    proposals.append(&records, 1, true, waits);
+fn propose<T: serde::Serialize>(kind: Kind, value: &T, proposals: &mut Proposals, answer: Provisioned) {
+    let mut record = Vec::new();
+    record::put_value(&mut record, kind, value);
+    proposals.provision(record, answer);
 }

@@ -552,3 +552,24 @@ fn more_settles_than_a_block_takes_go_into_the_next() {
     assert!(world.log[before..].iter().all(|b| b.payload.len() < 700 * 1024));
     assert_eq!(world.shard.queue_stats().next().map(|q| (q.acked, q.unacked)), Some((300_000, 300_000)));
 }
+
+#[test]
+fn what_the_topology_wants_is_tried_until_it_is_in() {
+    let mut world = World::new();
+    world.handle(0, Request::Provision(Provision::Queue(queue(7))));
+    world.seal();
+    world.abandon(Failure::DiskFull);
+    assert_eq!(world.shard.proposal_urgency(), Urgency::Lazily);
+    world.settle_down();
+    assert!(matches!(world.meta[..], [MetaEvent::QueueReady { queue: QueueId(7), .. }]));
+    world.meta.clear();
+
+    let drop = Provision::DropQueue { queue: QueueId(7), if_unused: false, if_empty: false };
+    world.handle(0, Request::Provision(drop));
+    world.seal();
+    world.abandon(Failure::DiskFull);
+    assert!(world.meta.is_empty());
+    world.settle_down();
+    assert!(matches!(world.meta[..], [MetaEvent::QueueDropped { result: Ok(0), .. }]));
+    assert_eq!(world.shard.queue_stats().count(), 0);
+}

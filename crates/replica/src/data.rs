@@ -169,7 +169,16 @@ impl<R: Replication> DataShard<R> {
             self.lazy_since = None;
             if let Err((error, waiters)) = self.propose(Entry { stamp: now, n_records, buf }, waiters) {
                 tracing::error!(%error, "the log refuses a block");
-                self.shard.abandon(waiters, Failure::Stopping, fx);
+                // A log without room will have some again, and what cannot be refused has to wait for that. A node
+                // that stops does not: without its settles, messages come again.
+                let failure = match error {
+                    AppendError::Fatal(_) | AppendError::NotStarted => Failure::Stopping,
+                    _ if self.stopping => Failure::Stopping,
+                    _ => Failure::DiskFull,
+                };
+                self.shard.abandon(waiters, failure, fx);
+                self.lazy_since = Some(now);
+                break;
             }
         }
     }

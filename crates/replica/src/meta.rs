@@ -19,13 +19,16 @@ use bowline_model::{
     AlignedBuf, Block, BlockRef, Lsn, Millis, PartitionId, QueueId, SessionId, ShardId, Token, TopicId,
 };
 use bowline_raft::{Entry, Replication, SingleNode};
-use bowline_storage::ShardCheckpoint;
+use bowline_storage::{AppendError, ShardCheckpoint};
 use bowline_topology::{Applied, Check, Queue, Topology};
 use crossbeam_channel::Sender;
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// What the log had no room for is tried again after this long, ms.
+const RETRY_MS: u64 = 20;
 
 /// Who waits for an answer: a session and its token.
 type Asker = (SessionId, Token);
@@ -88,6 +91,8 @@ pub struct MetaShard<R> {
     creating: HashMap<PartitionId, TopicId>,
     topics: HashMap<TopicId, TopicWait>,
     closed: HashSet<SessionId>,
+    /// The log had no room: not before this.
+    retry_at: Option<Millis>,
     started: bool,
 }
 
@@ -119,6 +124,7 @@ impl<R: Replication> MetaShard<R> {
             creating: HashMap::new(),
             topics: HashMap::new(),
             closed: HashSet::new(),
+            retry_at: None,
             started: false,
         }
     }
@@ -137,7 +143,7 @@ impl<R: Replication> MetaShard<R> {
     ///
     /// # Errors
     /// When the log does not take the block.
-    pub fn begin(&mut self, now: Millis) -> Result<(), bowline_storage::AppendError> {
+    pub fn begin(&mut self, now: Millis) -> Result<(), AppendError> {
         record::put(&mut self.open, Kind::NodeStarted, &[]);
         self.propose(now)
     }
@@ -256,21 +262,35 @@ impl<R: Replication> MetaShard<R> {
         }
     }
 
-    /// Proposes what has gathered.
-    ///
-    /// # Errors
-    /// When the log does not take it; everybody who waited has been answered.
+    /// Proposes what has gathered. If the log does not take it, those who asked are told; what nobody asked for has
+    /// to be logged later.
     pub fn advance(&mut self, now: Millis, fx: &mut MetaEffects) {
-        if self.open.is_empty() || self.in_flight.len() >= IN_FLIGHT_MAX {
+        self.retry_at = self.retry_at.filter(|at| now < *at);
+        if self.open.is_empty() || self.in_flight.len() >= IN_FLIGHT_MAX || self.retry_at.is_some() {
             return;
         }
         if let Err(error) = self.propose(now) {
+            let open = std::mem::take(&mut self.open);
             tracing::error!(%error, "the log refuses a block of the meta shard");
             let rejection = Rejection { reason: Reason::Unavailable, text: error.to_string() };
-            for asker in std::mem::take(&mut self.askers) {
-                answer(asker, Err(rejection.clone()), fx);
+            let stopped = matches!(error, AppendError::Fatal(_) | AppendError::NotStarted);
+            for (asker, record) in std::mem::take(&mut self.askers).into_iter().zip(record::iter(&open)) {
+                match (asker, record) {
+                    (None, Ok(record)) if !stopped => {
+                        let from = record.offset as usize;
+                        self.open.extend_from_slice(&open[from..from + record.len as usize]);
+                        self.askers.push(None);
+                        self.retry_at = Some(now + RETRY_MS);
+                    }
+                    (asker, _) => answer(asker, Err(rejection.clone()), fx),
+                }
             }
         }
+    }
+
+    /// When [`MetaShard::advance`] has to be called even if nothing arrives.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.retry_at
     }
 
     /// As [`crate::data::DataShard::snapshot`].
@@ -297,13 +317,13 @@ impl<R: Replication> MetaShard<R> {
         self.askers.push(asker);
     }
 
-    fn propose(&mut self, now: Millis) -> Result<(), bowline_storage::AppendError> {
+    fn propose(&mut self, now: Millis) -> Result<(), AppendError> {
         let mut buf = AlignedBuf::with_payload_capacity(self.open.len());
         buf.extend_from_slice(&self.open);
         let n_records = record::iter(&self.open).count() as u32;
-        self.open.clear();
         let position = self.replication.position();
         self.replication.propose(Entry { stamp: now, n_records, buf })?;
+        self.open.clear();
         if self.in_flight.is_empty() {
             // As in a data shard.
             self.replay_floor = position;
@@ -619,7 +639,7 @@ impl MetaThread {
                 let _ = done.send(());
             }
             if idle {
-                sleep(inbox, None);
+                sleep(inbox, self.shard.next_deadline());
             }
         }
     }

@@ -67,6 +67,14 @@ pub struct Plan {
     pub body_bytes_max: u64,
     /// Chance of a crash, in thousandths of a step.
     pub crash_permille: u64,
+    /// The same of a write that is going to fail.
+    pub disk_error_permille: u64,
+    /// The same of a disk that fills up.
+    pub full_disk_permille: u64,
+    /// Weight of a write being done, among what may happen next: the less, the more are in flight.
+    pub disk_speed: u32,
+    /// Free space below this raises the alarm.
+    pub free_bytes_min: u64,
 }
 
 impl Plan {
@@ -74,7 +82,7 @@ impl Plan {
         // Not the stream of numbers that the world goes on to draw from.
         let mut chance = Chance::new(seed ^ 0x0062_6f77_6c69_6e65);
         let c = &mut chance;
-        let segment_bytes = c.choose([64, 64, 128, 256]) << 10;
+        let segment_bytes = c.choose([16, 16, 32, 64, 128]) << 10;
         Plan {
             seed,
             steps,
@@ -83,7 +91,7 @@ impl Plan {
             data_shards: c.within(1..=3) as u16,
             sector_bytes: c.choose([512, 4096]),
             segment_bytes,
-            first_segment_bytes: c.choose([16 << 10, 32 << 10, segment_bytes]),
+            first_segment_bytes: c.choose([8 << 10, 12 << 10, segment_bytes]),
             write_bytes_max: c.choose([4, 16, 64]) << 10,
             ready_segments: c.within(1..=2) as u32,
             spare_segments: c.index(3),
@@ -92,8 +100,12 @@ impl Plan {
             volatile_bytes: c.choose([2 << 10, 64 << 20]),
             queues_max: c.within(1..=5) as usize,
             sessions_max: c.within(1..=5) as usize,
-            body_bytes_max: c.choose([16, 200, 2000]),
+            body_bytes_max: c.choose([16, 200, 1500]),
             crash_permille: c.choose([0, 4, 8, 20]),
+            disk_error_permille: c.choose([0, 0, 0, 5]),
+            full_disk_permille: c.choose([0, 0, 0, 20]),
+            disk_speed: c.choose([14, 14, 4, 1]),
+            free_bytes_min: c.choose([0, u64::from(segment_bytes)]),
         }
     }
 
@@ -120,7 +132,7 @@ impl Plan {
             write_bytes_max: self.write_bytes_max,
             ready_segments: self.ready_segments,
             spare_segments: self.spare_segments,
-            free_bytes_min: 0,
+            free_bytes_min: self.free_bytes_min,
             accept_loss: false,
             epoch_seed: self.seed.wrapping_add(u64::from(life).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             ..bowline_storage::Options::default()

@@ -121,7 +121,11 @@ impl World {
         let transient = self.plan.has(Class::Transient) && self.chance.percent(25);
         // Messages of one batch, each for some queues.
         let mut by_shard: BTreeMap<ShardId, Vec<(u64, Vec<u32>)>> = BTreeMap::new();
+        let mut bytes = 0;
         for _ in 0..self.chance.within(1..=8) {
+            if bytes > self.plan.unanswered_bytes_max() / 2 {
+                break;
+            }
             let Some(first) = self.some_queue() else { return };
             let mut queues = vec![first];
             if self.plan.has(Class::Fanout) {
@@ -134,6 +138,7 @@ impl World {
             let id = self.clients.messages.len() as u64;
             let body_len = self.chance.within(8..=self.plan.body_bytes_max) as u32;
             self.clients.messages.push(Message { publisher: session, body_len });
+            bytes += body_len as usize + 64;
             self.clients.counts.published += 1;
             for queue in queues {
                 let messages = by_shard.entry(self.shard_of(queue)).or_default();

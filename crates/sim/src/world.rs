@@ -10,8 +10,8 @@ use crate::shadows::Shadows;
 use crate::trace::Trace;
 use bowline_model::Millis;
 use bowline_raft::Replication;
-use bowline_storage::FakeDisk;
 use bowline_storage::fake_disk::Operation;
+use bowline_storage::{CheckpointError, FakeDisk};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -27,6 +27,10 @@ pub struct World {
     pub node: Option<Node>,
     /// Sessions are served.
     pub serving: bool,
+    /// There is an end to the disk at present.
+    confined: bool,
+    /// What the shards were told of the disk.
+    told_full: bool,
 }
 
 /// What a run that kept all promises came to.
@@ -74,6 +78,8 @@ impl World {
             clients: Clients::new(Trace::new(prints), shadows, plan.memory_is_ample()),
             node: None,
             serving: false,
+            confined: false,
+            told_full: false,
             plan,
         }
     }
@@ -87,6 +93,12 @@ impl World {
         if self.plan.crash_permille > 0 && self.chance.below(1000) < self.plan.crash_permille {
             return self.some_end();
         }
+        if self.chance.below(1000) < self.plan.disk_error_permille && self.plan.has(Class::DiskErrors) {
+            self.order_disk_error();
+        }
+        if self.chance.below(1000) < self.plan.full_disk_permille && self.plan.has(Class::FullDisks) {
+            self.confine_disk();
+        }
         let Some(node) = &mut self.node else { return };
         let some = |any: bool, weight: u32| if any { weight } else { 0 };
         let data_work = node.data.iter().any(|d| !d.inbox.is_empty());
@@ -95,13 +107,15 @@ impl World {
             some(data_work, 30),
             some(!node.meta_inbox.is_empty(), 8),
             10,
-            some(node.writes_in_flight() > 0, 14),
+            some(node.writes_in_flight() > 0, self.plan.disk_speed),
             some(!node.reads.is_empty(), 10),
             4,
             1,
             6,
             some(self.plan.has(Class::Checkpoints), 3),
-            some(self.serving, 1),
+            some(self.serving && !self.confined, 1),
+            some(self.confined || self.told_full, 5),
+            some(self.confined, 1),
         ];
         match self.chance.weighted(&weights) {
             0 => self.client_action(),
@@ -123,7 +137,50 @@ impl World {
                 node.seal();
             }
             9 => self.checkpoint(),
+            11 => self.look_at_space(),
+            12 => self.free_disk(),
             _ => self.rest(),
+        }
+    }
+
+    /// Some write or sync of the log is going to fail; that stops the node.
+    fn order_disk_error(&mut self) {
+        let operation = self.chance.choose([
+            Operation::WriteDurable,
+            Operation::WriteDurable,
+            Operation::Write,
+            Operation::Sync,
+            Operation::SyncDir,
+            Operation::Rename,
+            Operation::Allocate,
+        ]);
+        let after = self.chance.below(4);
+        note!(self.clients.trace, "disk error ordered {} {}", operation as u32, after);
+        self.disk.fail(operation, "log", after, io::ErrorKind::Other);
+    }
+
+    /// Leaves the disk little room.
+    fn confine_disk(&mut self) {
+        let room = self.chance.below(2 * u64::from(self.plan.segment_bytes));
+        note!(self.clients.trace, "the disk has {} bytes left", room);
+        self.disk.set_capacity(self.disk.used_bytes() + room);
+        self.confined = true;
+    }
+
+    fn free_disk(&mut self) {
+        note!(self.clients.trace, "the disk has room");
+        self.disk.set_capacity(u64::MAX / 2);
+        self.confined = false;
+    }
+
+    /// What production does every second.
+    fn look_at_space(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let full = node.log.space().alarm;
+        if full != self.told_full {
+            note!(self.clients.trace, "full {}", full);
+            self.told_full = full;
+            node.tell_full(full);
         }
     }
 
@@ -152,7 +209,7 @@ impl World {
 
     fn look_started(&mut self) {
         let Some(node) = &mut self.node else { return };
-        if !self.serving && node.serves() {
+        if !self.serving && !node.is_dead && node.serves() {
             self.serving = true;
             self.clients.started(&node.meta.topology());
         }
@@ -188,7 +245,8 @@ impl World {
         note!(self.clients.trace, "checkpoint ok={} torn={}", result.is_ok(), torn);
         match result {
             Ok(()) => self.clients.counts.checkpoints += 1,
-            Err(e) => assert!(torn, "promise: checkpoints can be written: {e}"),
+            Err(CheckpointError::Full(_)) if self.confined => {}
+            Err(e) => assert!(torn || node.is_dead, "promise: checkpoints can be written: {e}"),
         }
         if torn {
             self.end(End::Crash);
@@ -240,7 +298,9 @@ impl World {
         }
         self.rest();
         if let Some(node) = &mut self.node
+            && node.checkpoint_is_gathered()
             && let Err(e) = node.write_checkpoint()
+            && !node.is_dead
         {
             panic!("promise: checkpoints can be written: {e}");
         }
@@ -249,6 +309,7 @@ impl World {
     /// Opens the data directory. A fault may hit it on the way; then it goes down again.
     fn start(&mut self) {
         self.serving = false;
+        self.told_full = false;
         for attempt in 0.. {
             let faulty = attempt < 3 && self.plan.crash_permille > 0 && self.chance.percent(5);
             if faulty {
@@ -279,6 +340,7 @@ impl World {
                     self.node = Some(node);
                     return;
                 }
+                Err(_) if self.confined => self.free_disk(),
                 Err(reason) => assert!(faulty, "promise: the node starts again: {reason}"),
             }
             note!(self.clients.trace, "start failed {}", attempt);
@@ -290,10 +352,15 @@ impl World {
     /// Lets everything come to rest, without new requests, and checks that nothing and nobody was forgotten.
     pub fn rest(&mut self) {
         note!(self.clients.trace, "rest");
+        if self.confined {
+            self.free_disk();
+        }
+        self.disk.forget_faults();
         for _ in 0..ROUNDS_MAX {
             if self.node.as_ref().is_none_or(|n| n.is_dead) {
                 return;
             }
+            self.look_at_space();
             if !self.move_everything() {
                 match self.next_deadline() {
                     Some(at) => self.now = self.now.max(at),
@@ -331,7 +398,7 @@ impl World {
                 moved |= len > 0 || node.data[i].shard.replication.last() != last;
             }
         }
-        if !node.meta_inbox.is_empty() {
+        if !node.meta_inbox.is_empty() || node.meta.next_deadline().is_some_and(|at| at <= self.now) {
             moved = true;
             let len = node.meta_inbox.len();
             node.pump_meta(len, self.now, &mut self.clients);
@@ -345,7 +412,7 @@ impl World {
     fn next_deadline(&self) -> Option<Millis> {
         let node = self.node.as_ref()?;
         let busy = node.data.iter().filter(|d| !d.shard.is_idle());
-        busy.filter_map(|d| d.shard.next_deadline()).min()
+        busy.filter_map(|d| d.shard.next_deadline()).chain(node.meta.next_deadline()).min()
     }
 
     fn check_rest(&mut self) {

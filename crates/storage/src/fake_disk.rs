@@ -319,7 +319,11 @@ impl Disk for FakeDisk {
         *name_changes = rest;
         let here: Vec<NameChange> = here;
         here.iter().for_each(|change| change.apply(stable_names));
-        files.retain(|i, _| names.values().any(|n| n == i) || stable_names.values().any(|n| n == i));
+        // A crash may keep a creation whose removal it loses.
+        let created = |i: &u64| name_changes.iter().any(|c| matches!(c, NameChange::Create(_, n) if n == i));
+        files.retain(|i, _| {
+            names.values().any(|n| n == i) || stable_names.values().any(|n| n == i) || created(i)
+        });
         Ok(())
     }
 

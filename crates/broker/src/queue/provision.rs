@@ -5,7 +5,7 @@ use super::housekeeping::sort_and_merge;
 use super::settle::leave;
 use super::{Index, Queue, Queues};
 use crate::effects::Effects;
-use crate::proposal::{Proposals, Waits};
+use crate::proposal::{Proposals, Provisioned, Waits};
 use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo};
 use bowline_model::record::{self, Kind, Record, SettleReason};
 use bowline_model::request::QueueSpec;
@@ -19,7 +19,7 @@ impl Queues {
     pub fn provision(&mut self, spec: &QueueSpec, proposals: &mut Proposals, fx: &mut Effects) {
         match self.queue(spec.queue).filter(|q| !q.dropping) {
             Some(queue) => fx.meta.push(MetaEvent::QueueReady { queue: spec.queue, info: queue.info() }),
-            None => propose_create(spec, proposals, Some(Waits::QueueReady(spec.queue))),
+            None => propose_create(spec, proposals, Provisioned::QueueReady(spec.queue)),
         }
     }
 
@@ -35,26 +35,16 @@ impl Queues {
         let result = match self.find_queue(id) {
             // It may yet be under way; what the log says last holds.
             None => {
-                return propose_delete(id, proposals, Some(Waits::QueueDropped { queue: id, messages: 0 }));
+                return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
             }
             Some(queue) if if_unused && queue.ring.len() > 0 => Err(DropRefused::InUse),
             Some(queue) if if_empty && queue.ready() > 0 => Err(DropRefused::NotEmpty),
             Some(queue) => {
                 queue.dropping = true;
-                return propose_delete(id, proposals, Some(Waits::QueueDropped { queue: id, messages: 0 }));
+                return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
             }
         };
         fx.meta.push(MetaEvent::QueueDropped { queue: id, result });
-    }
-
-    /// The proposal to drop the queue came to nothing.
-    pub fn keep_queue(&mut self, id: QueueId) {
-        if let Some(at) = self.find(id)
-            && let Some(queue) = self.slots[at.slot as usize].as_deref_mut()
-        {
-            queue.dropping = false;
-            Queues::mark(&mut self.dirty, queue);
-        }
     }
 
     /// Proposes what it takes for exactly `specs` to exist.
@@ -62,14 +52,14 @@ impl Queues {
         let mut surplus = self.ids();
         for spec in specs {
             if !surplus.remove(&spec.queue) {
-                propose_create(spec, proposals, None);
+                propose_create(spec, proposals, Provisioned::Reconciled);
             }
         }
         for id in surplus {
             if let Some(queue) = self.find_queue(id) {
                 queue.dropping = true;
             }
-            propose_delete(id, proposals, None);
+            propose_delete(id, proposals, Provisioned::Reconciled);
         }
     }
 
@@ -177,14 +167,14 @@ impl Queues {
     }
 }
 
-fn propose_create(spec: &QueueSpec, proposals: &mut Proposals, waits: Option<Waits>) {
-    let mut records = Vec::new();
-    record::put_value(&mut records, Kind::QueueCreate, spec);
-    proposals.append(&records, 1, true, waits);
+fn propose_create(spec: &QueueSpec, proposals: &mut Proposals, answer: Provisioned) {
+    let mut record = Vec::new();
+    record::put_value(&mut record, Kind::QueueCreate, spec);
+    proposals.provision(record, answer);
 }
 
-fn propose_delete(id: QueueId, proposals: &mut Proposals, waits: Option<Waits>) {
-    let mut records = Vec::new();
-    record::put_value(&mut records, Kind::QueueDelete, &id);
-    proposals.append(&records, 1, true, waits);
+fn propose_delete(id: QueueId, proposals: &mut Proposals, answer: Provisioned) {
+    let mut record = Vec::new();
+    record::put_value(&mut record, Kind::QueueDelete, &id);
+    proposals.provision(record, answer);
 }
