@@ -7,6 +7,7 @@ use crate::queue::{QueueRef, Runs};
 use bowline_model::block::BLOCK_PAYLOAD_SOFT_MAX;
 use bowline_model::event::AppendResult;
 use bowline_model::{AlignedBuf, PartitionId, QueueId, SessionId, Token};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// What the open proposal wants of the caller.
@@ -53,9 +54,12 @@ pub(crate) enum Waits {
         /// Filled while the block is applied.
         results: Vec<AppendResult>,
     },
-    /// A volatile batch beyond the memory budget: answered already.
+    /// A volatile batch beyond the memory budget: answered already, so a block that the log refuses must not take it
+    /// along.
     Overflow {
         session: SessionId,
+        records: Bytes,
+        count: u32,
     },
     Purged {
         session: SessionId,
@@ -143,9 +147,28 @@ impl Proposals {
         }
     }
 
+    /// Batches of a refused block that must get in all the same: they are the next.
+    pub fn put_back(&mut self, batches: Vec<(Bytes, u32, Waits)>) {
+        let mut block = Open::default();
+        for (records, count, what) in batches {
+            let buf = block.buf.get_or_insert_with(|| AlignedBuf::with_payload_capacity(records.len()));
+            buf.extend_from_slice(&records);
+            block.n_records += count;
+            block.waiters.push(Waiter { after: block.n_records, what });
+        }
+        if block.buf.is_some() {
+            self.full.push_front(block);
+        }
+    }
+
     /// Adds a record that the topology wants.
     pub fn provision(&mut self, record: Vec<u8>, answer: Provisioned) {
-        self.append(&record.clone(), 1, true, Some(Waits::Provision(Box::new(Provisioning { record, answer }))));
+        self.append(
+            &record.clone(),
+            1,
+            true,
+            Some(Waits::Provision(Box::new(Provisioning { record, answer }))),
+        );
     }
 
     /// The same, for one that the log has refused.

@@ -213,9 +213,16 @@ impl Shard {
     /// A sealed proposal will never be committed: answers `Failed`. Settles and horizons in it go into a later one,
     /// unless the log is [`Failure::Stopping`] and there will be none.
     pub fn abandon(&mut self, waiters: Vec<Waiter>, failure: Failure, fx: &mut Effects) {
+        let mut confirmed = Vec::new();
         for waiter in waiters {
-            self.refuse(waiter.what, failure, fx);
+            match waiter.what {
+                Waits::Overflow { session, records, count } if failure != Failure::Stopping => {
+                    confirmed.push((records.clone(), count, Waits::Overflow { session, records, count }));
+                }
+                what => self.refuse(what, failure, fx),
+            }
         }
+        self.proposals.put_back(confirmed);
         self.streams.flush(&mut self.proposals, fx);
     }
 
@@ -437,7 +444,7 @@ impl Shard {
                 fx.event(session, Event::Appended { token, results });
                 self.queues.landed(now, session, fx);
             }
-            Waits::Overflow { session } => self.queues.landed(now, session, fx),
+            Waits::Overflow { session, .. } => self.queues.landed(now, session, fx),
             Waits::Purged { session, token, messages, .. } => {
                 fx.event(session, Event::Purged { token, result: Ok(messages) });
             }
@@ -449,7 +456,9 @@ impl Shard {
                 Provisioned::QueueDropped { queue, messages } => {
                     fx.meta.push(MetaEvent::QueueDropped { queue, result: Ok(messages) });
                 }
-                Provisioned::PartitionReady(partition) => fx.meta.push(MetaEvent::PartitionReady { partition }),
+                Provisioned::PartitionReady(partition) => {
+                    fx.meta.push(MetaEvent::PartitionReady { partition })
+                }
                 Provisioned::PartitionDropped(partition) => {
                     fx.meta.push(MetaEvent::PartitionDropped { partition });
                 }
@@ -468,7 +477,7 @@ impl Shard {
                 fx.event(session, Event::Failed { token, reason });
                 self.queues.landed(0, session, fx);
             }
-            Waits::Overflow { session } => self.queues.landed(0, session, fx),
+            Waits::Overflow { session, .. } => self.queues.landed(0, session, fx),
             Waits::Purged { session, token, queue, runs, .. } => {
                 if reason != Failure::Stopping {
                     self.queues.requeue_settles(queue, SettleReason::Purged, runs);

@@ -573,3 +573,17 @@ fn what_the_topology_wants_is_tried_until_it_is_in() {
     assert!(matches!(world.meta[..], [MetaEvent::QueueDropped { result: Ok(0), .. }]));
     assert_eq!(world.shard.queue_stats().count(), 0);
 }
+
+#[test]
+fn a_volatile_batch_that_was_confirmed_and_logged_outlives_a_refused_block() {
+    let mut world = World::with(Options { volatile_bytes: 100, ..Options::new(SHARD) });
+    world.declare(queue(7));
+    for body in [b"0", b"1", b"2", b"3"] {
+        world.publish_volatile(A, &[7], &[body]);
+    }
+    world.seal();
+    world.publish_volatile(A, &[7], &[b"4"]);
+    world.abandon(Failure::DiskFull);
+    world.subscribe(B, 1, 7, 0);
+    assert_eq!(bodies(&delivered(&mut world)), ["0", "1", "2", "3", "4"]);
+}

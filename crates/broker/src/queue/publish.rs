@@ -88,7 +88,8 @@ impl Queues {
         let cost = volatile::cost(&batch.records, batch.count);
         if !self.volatile.has_room(cost) {
             self.sessions.proposed(slot);
-            proposals.append(&batch.records, batch.count, true, Some(Waits::Overflow { session }));
+            let waits = Waits::Overflow { session, records: batch.records.clone(), count: batch.count };
+            proposals.append(&batch.records, batch.count, true, Some(waits));
             fx.event(session, Event::Done { token: batch.token });
         } else if self.sessions[slot].may_overtake() {
             self.enqueue_volatile(now, batch.records, cost);
