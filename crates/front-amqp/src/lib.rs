@@ -1,11 +1,13 @@
 //! AMQP 0-9-1 for clients that were written for RabbitMQ.
 //!
-//! [`Session`] is the protocol: a state machine without I/O. [`serve`] runs one on a socket. In the order of a
-//! connection's life: [`handshake`](Session), channels and their methods, publishing ([`publisher`]), deliveries,
-//! settling; streams are apart, because a session reads a topic by itself.
+//! [`Session`] is the protocol: a state machine without I/O. [`serve`] runs sessions on sockets. In the order of a
+//! connection's life: `handshake`, `methods` (channels, and who waits for what), `publish` and `publisher`,
+//! `queues` and `exchanges`, `consume`, `deliver`, `settle`; `answers` takes what shards say. Streams are apart
+//! (`stream`, `convert`), because a session reads a topic by itself.
 //!
 //! What it deliberately does not know: storage, other sessions, other protocols. It sees the topology to route by,
-//! and shards to ask ([`Broker`]).
+//! and shards to ask ([`Broker`]). Not served yet, and refused by name: transactions (tx), direct reply-to, message
+//! expiration, consumer timeouts, stream filters.
 
 mod answers;
 mod broker;

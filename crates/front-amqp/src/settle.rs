@@ -65,7 +65,7 @@ impl Session {
             unacked.take_all(|slot| run.add(slot));
         } else if multiple && unacked.contains(tag) {
             unacked.take_upto(tag, |slot| run.add(slot));
-        } else if let Some(slot) = unacked.take(tag).filter(|_| !multiple) {
+        } else if let (false, Some(slot)) = (multiple, unacked.take(tag)) {
             run.add(slot);
         } else {
             return Err(Refusal::precondition(format!("unknown delivery tag {tag}")));
