@@ -17,7 +17,7 @@ pub trait Broker {
     /// Moves whenever the topology has changed.
     fn topology_version(&self) -> u64;
 
-    /// Runs `read` once, under the topology's lock: it must be short. Use [`look_up`].
+    /// Runs `read` once, under the topology's lock: it must be short. Callers use `look_up`.
     fn read_topology(&self, read: &mut dyn FnMut(&Topology));
 
     /// Adds a request for a data shard to the batch that goes out after this round of input or events.
