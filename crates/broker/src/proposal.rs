@@ -47,10 +47,13 @@ pub(crate) enum Waits {
     Done {
         session: SessionId,
         token: Token,
+        /// Which of the session's logged batches it is.
+        batch: u64,
     },
     Appended {
         session: SessionId,
         token: Token,
+        batch: u64,
         /// Filled while the block is applied.
         results: Vec<AppendResult>,
     },
@@ -58,6 +61,7 @@ pub(crate) enum Waits {
     /// along.
     Overflow {
         session: SessionId,
+        batch: u64,
         records: Bytes,
         count: u32,
     },
@@ -148,11 +152,12 @@ impl Proposals {
     }
 
     /// Batches of a refused block that must get in all the same: they are the next.
-    pub fn put_back(&mut self, batches: Vec<(Bytes, u32, Waits)>) {
+    pub fn put_back(&mut self, batches: Vec<Waits>) {
         let mut block = Open::default();
-        for (records, count, what) in batches {
+        for what in batches {
+            let Waits::Overflow { records, count, .. } = &what else { continue };
             let buf = block.buf.get_or_insert_with(|| AlignedBuf::with_payload_capacity(records.len()));
-            buf.extend_from_slice(&records);
+            buf.extend_from_slice(records);
             block.n_records += count;
             block.waiters.push(Waiter { after: block.n_records, what });
         }

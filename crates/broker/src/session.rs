@@ -28,9 +28,11 @@ pub(crate) struct Session {
     channels: BTreeSet<(u16, ConsumerId)>,
     /// The consumer that was asked for last.
     last: Option<(ConsumerId, ConsumerRef)>,
-    /// Logged batches of this session: handed to the open proposal, and landed (applied or abandoned).
+    /// Logged batches of this session, numbered from 1: the last handed to the open proposal, and the last up to which
+    /// all have landed (been applied, or refused for good). Refused ones may land `early`, before blocks under way.
     proposed: u64,
     landed: u64,
+    early: BTreeSet<u64>,
     /// Volatile batches, each with the number of logged batches that must land before it.
     held: VecDeque<(u64, Volatile)>,
     /// Consumers that were passed over because of the window: those whose queue delivered nothing to this session
@@ -79,16 +81,25 @@ impl Sessions {
         self.by_id.len()
     }
 
-    /// A logged batch goes into the open proposal.
-    pub fn proposed(&mut self, slot: SessionSlot) {
+    /// A logged batch goes into the open proposal: its number.
+    pub fn proposed(&mut self, slot: SessionSlot) -> u64 {
         self[slot].proposed += 1;
+        self[slot].proposed
     }
 
-    /// A logged batch of session `id` has been applied, or never will be: the volatile batches that waited for it
-    /// may go. None if the session is gone.
-    pub fn landed(&mut self, id: SessionId) -> Option<SessionSlot> {
+    /// Logged batch `number` of session `id` has been applied, or never will be: the volatile batches that waited for
+    /// it, and for all before it, may go. None if the session is gone.
+    pub fn landed(&mut self, id: SessionId, number: u64) -> Option<SessionSlot> {
         let slot = self.find(id)?;
-        self[slot].landed += 1;
+        let session = &mut self[slot];
+        if number == session.landed + 1 {
+            session.landed = number;
+            while session.early.remove(&(session.landed + 1)) {
+                session.landed += 1;
+            }
+        } else {
+            session.early.insert(number);
+        }
         Some(slot)
     }
 
@@ -175,6 +186,7 @@ impl Session {
             last: None,
             proposed: 0,
             landed: 0,
+            early: BTreeSet::new(),
             held: VecDeque::new(),
             starved: VecDeque::new(),
             stalled: VecDeque::new(),

@@ -216,9 +216,7 @@ impl Shard {
         let mut confirmed = Vec::new();
         for waiter in waiters {
             match waiter.what {
-                Waits::Overflow { session, records, count } if failure != Failure::Stopping => {
-                    confirmed.push((records.clone(), count, Waits::Overflow { session, records, count }));
-                }
+                what @ Waits::Overflow { .. } if failure != Failure::Stopping => confirmed.push(what),
                 what => self.refuse(what, failure, fx),
             }
         }
@@ -436,15 +434,15 @@ impl Shard {
     /// What somebody waited for has been applied.
     fn complete(&mut self, now: Millis, waits: Waits, fx: &mut Effects) {
         match waits {
-            Waits::Done { session, token } => {
+            Waits::Done { session, token, batch } => {
                 fx.event(session, Event::Done { token });
-                self.queues.landed(now, session, fx);
+                self.queues.landed(now, session, batch, fx);
             }
-            Waits::Appended { session, token, results } => {
+            Waits::Appended { session, token, batch, results } => {
                 fx.event(session, Event::Appended { token, results });
-                self.queues.landed(now, session, fx);
+                self.queues.landed(now, session, batch, fx);
             }
-            Waits::Overflow { session, .. } => self.queues.landed(now, session, fx),
+            Waits::Overflow { session, batch, .. } => self.queues.landed(now, session, batch, fx),
             Waits::Purged { session, token, messages, .. } => {
                 fx.event(session, Event::Purged { token, result: Ok(messages) });
             }
@@ -473,11 +471,11 @@ impl Shard {
     /// A log that stops takes no further block, so what the shard wanted to tell it is not kept.
     fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
         match waits {
-            Waits::Done { session, token } | Waits::Appended { session, token, .. } => {
+            Waits::Done { session, token, batch } | Waits::Appended { session, token, batch, .. } => {
                 fx.event(session, Event::Failed { token, reason });
-                self.queues.landed(0, session, fx);
+                self.queues.landed(0, session, batch, fx);
             }
-            Waits::Overflow { session, .. } => self.queues.landed(0, session, fx),
+            Waits::Overflow { session, batch, .. } => self.queues.landed(0, session, batch, fx),
             Waits::Purged { session, token, queue, runs, .. } => {
                 if reason != Failure::Stopping {
                     self.queues.requeue_settles(queue, SettleReason::Purged, runs);

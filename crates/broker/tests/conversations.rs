@@ -587,3 +587,21 @@ fn a_volatile_batch_that_was_confirmed_and_logged_outlives_a_refused_block() {
     world.subscribe(B, 1, 7, 0);
     assert_eq!(bodies(&delivered(&mut world)), ["0", "1", "2", "3", "4"]);
 }
+
+#[test]
+fn a_refused_batch_does_not_let_transient_messages_overtake_those_under_way() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    world.subscribe(B, 1, 7, 0);
+    world.settle_down();
+    world.publish(A, &[7], &[b"1"]);
+    world.seal();
+    world.publish(A, &[7], &[b"refused"]);
+    world.publish_volatile(A, &[7], &[b"2"]);
+    world.publish(A, &[7], &[b"refused"]);
+    world.seal();
+    world.abandon(Failure::DiskFull);
+    world.dispatch();
+    assert_eq!(bodies(&deliveries(&world.take_events())), [""; 0]);
+    assert_eq!(bodies(&delivered(&mut world)), ["1", "2"]);
+}

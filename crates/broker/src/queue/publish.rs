@@ -66,10 +66,10 @@ impl Queues {
             );
         }
         let slot = self.sessions.open(session);
-        self.sessions.proposed(slot);
+        let batch = self.sessions.proposed(slot);
         let waits = match want {
-            Want::Done => Waits::Done { session, token },
-            Want::Appended => Waits::Appended { session, token, results: Vec::new() },
+            Want::Done => Waits::Done { session, token, batch },
+            Want::Appended => Waits::Appended { session, token, batch, results: Vec::new() },
         };
         proposals.append(&records, count, true, Some(waits));
     }
@@ -87,8 +87,9 @@ impl Queues {
         let slot = self.sessions.open(session);
         let cost = volatile::cost(&batch.records, batch.count);
         if !self.volatile.has_room(cost) {
-            self.sessions.proposed(slot);
-            let waits = Waits::Overflow { session, records: batch.records.clone(), count: batch.count };
+            let number = self.sessions.proposed(slot);
+            let (records, count) = (batch.records.clone(), batch.count);
+            let waits = Waits::Overflow { session, batch: number, records, count };
             proposals.append(&batch.records, batch.count, true, Some(waits));
             fx.event(session, Event::Done { token: batch.token });
         } else if self.sessions[slot].may_overtake() {
@@ -100,9 +101,9 @@ impl Queues {
         }
     }
 
-    /// A logged batch of `session` was applied, or never will be: what waited behind it is enqueued.
-    pub fn landed(&mut self, now: Millis, session: SessionId, fx: &mut Effects) {
-        if let Some(slot) = self.sessions.landed(session) {
+    /// Logged batch `batch` of `session` was applied, or never will be: what waited behind it is enqueued.
+    pub fn landed(&mut self, now: Millis, session: SessionId, batch: u64, fx: &mut Effects) {
+        if let Some(slot) = self.sessions.landed(session, batch) {
             self.release_held(now, slot, fx);
         }
     }

@@ -72,7 +72,7 @@ impl Clients {
             }
             Event::Purged { token, result } => {
                 let Asked::Purge { queue, gone, ready } = self.answer(session, token) else { return };
-                note!(self.trace, "purged q{} {} messages", queue, gone.len());
+                note!(self.trace, "purged q{} {} messages, {} known", queue, result.unwrap_or(0), gone.len());
                 if let (Ok(messages), Some(model)) = (result, self.queues.get_mut(&queue)) {
                     assert!(
                         ready.is_none_or(|ready| ready == messages),

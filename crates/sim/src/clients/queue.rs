@@ -217,7 +217,7 @@ impl Queue {
     pub fn purged(&mut self, overflows: bool) -> (Vec<Id>, Option<u64>) {
         let mut gone = Vec::new();
         let mut certain = self.doubtful;
-        for (id, entry) in &mut self.entries {
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.left) {
             match entry.presence {
                 Presence::There if entry.is_ready() => {
                     if overflows && !entry.logged && !entry.delivered {
