@@ -205,5 +205,9 @@ fn name(kind: Kind) -> &'static str {
         Kind::NodeStarted => "node-started",
         Kind::Truncate => "truncate",
         Kind::Noop => "noop",
+        Kind::QueueSettings => "queue-settings",
+        Kind::Failures => "failures",
+        Kind::Delays => "delays",
+        Kind::Transferred => "transferred",
     }
 }

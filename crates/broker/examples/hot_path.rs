@@ -60,6 +60,7 @@ impl Bench {
                 auto_delete: false,
                 exclusive: false,
                 arguments: Vec::new(),
+                settings: Default::default(),
             };
             bench.shard.handle(0, PUBLISHER, Request::Provision(Provision::Queue(spec)), &mut bench.fx);
         }
@@ -77,6 +78,7 @@ impl Bench {
             no_ack: false,
             exclusive: false,
             priority: 0,
+            timeout_ms: None,
         };
         self.shard.handle(0, CONSUMER, Request::Subscribe(subscribe), &mut self.fx);
     }
@@ -177,9 +179,9 @@ fn flow(what: &str, messages: u64, size: usize, queues: u32, batches: usize, log
         for _ in 0..batches {
             let (token, records, count) = (Token(0), records.clone(), BATCH as u32);
             let request = if logged {
-                Request::Propose(Propose { token, records, count, want: Want::Done })
+                Request::Propose(Propose { token, records, count, want: Want::Done, checked: false })
             } else {
-                Request::Volatile(Volatile { token, records, count })
+                Request::Volatile(Volatile { token, records, count, checked: false })
             };
             bench.shard.handle(0, PUBLISHER, request, &mut bench.fx);
         }
@@ -199,8 +201,13 @@ fn backlog(what: &str, messages: u64, size: usize, queues: u32) {
     let messages = messages.min((60 << 20) / (size as u64 + 30)) / BATCH as u64 * BATCH as u64;
     for _ in 0..messages / BATCH as u64 {
         let start = Instant::now();
-        let propose =
-            Propose { token: Token(0), records: records.clone(), count: BATCH as u32, want: Want::Done };
+        let propose = Propose {
+            token: Token(0),
+            records: records.clone(),
+            count: BATCH as u32,
+            want: Want::Done,
+            checked: false,
+        };
         bench.shard.handle(0, PUBLISHER, Request::Propose(propose), &mut bench.fx);
         bench.cost.handle += start.elapsed();
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format)
 //! queue      := len | QueueSpec as postcard (len bytes)
-//!               next number | horizon | suspect below | acked | rejected | purged | bytes of records (from version 2 on)
+//!               next number | horizon | suspect below | settled, by reason (6; 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
@@ -14,11 +14,12 @@
 use crate::queue::{Extent, Horizon, Index, Queues};
 use crate::segments::Segments;
 use crate::shard::RestoreError;
+use bowline_model::record::SETTLE_REASONS;
 use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -59,10 +60,14 @@ pub(crate) fn read(
         let len = take(input)?;
         let len = usize::try_from(len).ok().filter(|len| *len <= input.len());
         let spec = input.split_off(..len.ok_or(RestoreError::Malformed)?).ok_or(RestoreError::Malformed)?;
-        let spec: QueueSpec = postcard::from_bytes(spec).map_err(|_| RestoreError::Malformed)?;
+        let spec = QueueSpec::from_stored(spec).ok_or(RestoreError::Malformed)?;
         let next_seq = take(input)?;
         let horizon = Horizon::new(take(input)?, take(input)?, queues.horizon_margin);
-        let settled = [take(input)?, take(input)?, take(input)?];
+        let mut settled = [0; SETTLE_REASONS];
+        let reasons = if version >= 3 { SETTLE_REASONS } else { 3 };
+        for count in &mut settled[..reasons] {
+            *count = take(input)?;
+        }
         let bytes = if version >= 2 { take(input)? } else { 0 };
         let index = read_extents(input, next_seq, &mut queues.segments)?;
         if queues.queue(spec.queue).is_some() {

@@ -370,6 +370,8 @@ impl Shard {
         let Shard { queues, streams, proposals, .. } = self;
         match provision {
             Provision::Queue(spec) => queues.provision(&spec, proposals, fx),
+            Provision::Settings { queue, settings } => queues.configure(queue, &settings, proposals),
+            Provision::Touched { .. } => {}
             Provision::DropQueue { queue, if_unused, if_empty } => {
                 queues.drop_queue(queue, if_unused, if_empty, proposals, fx);
             }
@@ -417,6 +419,7 @@ impl Shard {
                     *messages = n;
                 }
             }
+            Kind::QueueSettings => queues.apply_settings(record),
             Kind::NodeStarted => queues.apply_node_started(fx),
             Kind::PartitionCreate
             | Kind::PartitionDelete
@@ -427,6 +430,7 @@ impl Shard {
             }
             // The meta shard's, and the log's own.
             Kind::Meta | Kind::Truncate | Kind::Noop => {}
+            Kind::Failures | Kind::Delays | Kind::Transferred => {}
         }
         false
     }

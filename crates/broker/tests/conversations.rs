@@ -74,6 +74,7 @@ fn round_robin_goes_by_message_and_priority_comes_first() {
     world.declare(queue(7));
     for (consumer, priority) in [(1, 0), (2, 0), (3, 9)] {
         let subscribe = Subscribe {
+            timeout_ms: None,
             token: Token(0),
             queue: QueueId(7),
             channel: 1,
@@ -108,6 +109,7 @@ fn exclusive_consumers_are_alone() {
             no_ack: false,
             exclusive,
             priority: 0,
+            timeout_ms: None,
         };
         world.handle(session, Request::Subscribe(subscribe));
         match world.take_events().pop() {

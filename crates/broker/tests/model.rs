@@ -270,6 +270,7 @@ impl Test {
             no_ack: self.random.chance(20),
             exclusive: self.random.chance(5),
             priority: self.random.below(2) as i32,
+            timeout_ms: None,
         };
         let model = ModelConsumer {
             queue,
@@ -324,7 +325,7 @@ impl Test {
             let Some(queue) = self.queues.get_mut(&queue) else { continue };
             queue.unacked -= 1;
             match outcome {
-                Outcome::Returned => drop(queue.ready.insert(queue.place[&id], id)),
+                Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => drop(queue.ready.insert(queue.place[&id], id)),
                 Outcome::Acked | Outcome::Rejected => drop(queue.left.insert(id, Left::Yes)),
             }
         }
@@ -739,6 +740,7 @@ impl Test {
                 no_ack: true,
                 exclusive: false,
                 priority: 0,
+                timeout_ms: None,
             };
             self.world.handle(u64::MAX, Request::Subscribe(subscribe));
             assert!(matches!(self.world.events.last(), Some((_, Event::Subscribed { result: Ok(()), .. }))));

@@ -205,7 +205,8 @@ fn partitions_hold_what_they_should_wherever_it_lies() {
                         model.end += count as u64;
                     }
                     let (token, want) = (Token(9), Want::Done);
-                    let propose = Propose { token, records: records.into(), count: n as u32, want };
+                    let propose =
+                        Propose { token, records: records.into(), count: n as u32, want, checked: false };
                     world.handle(A, Request::Propose(propose));
                     world.settle_down();
                 }

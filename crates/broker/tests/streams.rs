@@ -41,7 +41,8 @@ fn append(world: &mut World, token: u64, partitions: &[PartitionId]) {
     let mut records = Vec::new();
     partitions.iter().for_each(|p| Append::encode(&mut records, p.0, 0, &batch(3)));
     let count = partitions.len() as u32;
-    let propose = Propose { token: Token(token), records: records.into(), count, want: Want::Appended };
+    let propose =
+        Propose { token: Token(token), records: records.into(), count, want: Want::Appended, checked: false };
     world.handle(A, Request::Propose(propose));
 }
 

@@ -75,6 +75,7 @@ impl Session {
                 let id = self.add_consumer(number, tag, method.no_ack, Source::Queue(shard));
                 let operation = self.new_operation();
                 let subscribe = Subscribe {
+                    timeout_ms: None,
                     token: Asker::Channel { channel: number, operation }.token(),
                     queue,
                     channel: number,

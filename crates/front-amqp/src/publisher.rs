@@ -324,13 +324,13 @@ impl Publisher {
         self.unanswered_bytes += records.len();
         let request = if logged {
             let records = self.spares.lend(records, &mut self.open.lent);
-            Request::Propose(Propose { token, records, count, want: Want::Done })
+            Request::Propose(Propose { token, records, count, want: Want::Done, checked: false })
         } else {
             // The shard keeps these octets as they are while the messages live, so they should not keep much more.
             if records.capacity() > records.len() + records.len() / 4 {
                 records.shrink_to_fit();
             }
-            Request::Volatile(Volatile { token, records: Bytes::from(records), count })
+            Request::Volatile(Volatile { token, records: Bytes::from(records), count, checked: false })
         };
         broker.send(shard, request);
     }

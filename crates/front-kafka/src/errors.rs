@@ -21,14 +21,15 @@ pub fn append(error: AppendError) -> ErrorCode {
 pub fn failure(reason: Failure) -> ErrorCode {
     match reason {
         Failure::DiskFull => ErrorCode::KafkaStorageError,
-        Failure::Stopping => ErrorCode::NotLeaderOrFollower,
+        // Partitions are never full in this sense.
+        Failure::Stopping | Failure::QueueFull => ErrorCode::NotLeaderOrFollower,
     }
 }
 
 /// The same for requests to a group coordinator, whose clients look for coordinator errors.
 pub fn coordinator_failure(reason: Failure) -> ErrorCode {
     match reason {
-        Failure::DiskFull | Failure::Stopping => ErrorCode::CoordinatorNotAvailable,
+        Failure::DiskFull | Failure::Stopping | Failure::QueueFull => ErrorCode::CoordinatorNotAvailable,
     }
 }
 

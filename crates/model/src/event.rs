@@ -81,6 +81,8 @@ pub enum Event {
 pub enum Failure {
     DiskFull,
     Stopping,
+    /// A queue of a checked batch is full and refuses (`settings::Overflow::RejectPublish`).
+    QueueFull,
 }
 
 /// Deliveries for one session, in order. Bodies are slices of the blocks.
@@ -96,6 +98,9 @@ pub struct Delivery {
     /// Dense per consumer; names the delivery in `Settle`.
     pub number: u64,
     pub redelivered: bool,
+    /// Times it was handed out before, and times it failed: for queues that count (`counts_deliveries`), else 0.
+    pub acquired: u32,
+    pub failures: u32,
     /// Index into [`Deliveries::blocks`].
     pub block: u32,
     /// Where the Publish record begins in the block's payload (frame included).
@@ -219,6 +224,10 @@ pub enum MetaEvent {
     },
     /// The last consumer of an auto-delete queue has gone.
     AutoDelete {
+        queue: QueueId,
+    },
+    /// Nobody has used the queue for as long as its `expires_ms` says.
+    Expired {
         queue: QueueId,
     },
     PartitionReady {

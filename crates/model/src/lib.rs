@@ -4,17 +4,20 @@
 //! * [`id`], [`lsn`]: names for things.
 //! * [`block`]: the unit of writing, replication and caching; [`record`]: what a block holds.
 //! * [`request`] / [`event`]: session → shard and shard → session.
+//! * [`extras`], [`settings`]: what a queue knows of a message, and what it enforces.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
 //! * [`group`]: consumer-group requests and replies.
 
 pub mod block;
 pub mod event;
+pub mod extras;
 pub mod group;
 pub mod id;
 pub mod lsn;
 pub mod meta;
 pub mod record;
 pub mod request;
+pub mod settings;
 pub mod varint;
 
 pub use block::{AlignedBuf, Block, BlockRef};

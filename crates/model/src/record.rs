@@ -9,12 +9,13 @@
 //!
 //! | kind | body |
 //! |---|---|
-//! | 1 Publish | flags u8, n varint, n × queue id varint, exchange (u8 len), routing key (u8 len), properties (varint len), message body (rest) |
+//! | 1 Publish | flags u8, n varint, n × queue id varint, exchange (u8 len), routing key (u8 len), properties (varint len), with [`PUBLISH_EXTRAS`] extras (u8 len, see [`crate::extras`]), message body (rest) |
 //! | 2 Append | partition id varint, flags u8, one Kafka record batch v2 (rest) |
 //! | 3 Settle | queue id varint, reason u8, n varint, n × (gap from the end of the previous run varint, length varint) |
 //! | 4 Horizon | queue id varint, up to (exclusive) varint |
 //! | others | a postcard value, see the constants |
 
+pub use crate::extras::Extras;
 use crate::varint;
 
 /// Bytes in front of the kind.
@@ -54,6 +55,15 @@ pub enum Kind {
     Truncate = 14,
     /// Storage: no content; makes a block that carries the durable position when the log goes idle.
     Noop = 15,
+    /// `(QueueId, settings::QueueSettings)`: replaces what a queue enforces.
+    QueueSettings = 16,
+    /// Messages of a queue came back: how often each has failed, a postcard value.
+    Failures = 17,
+    /// Messages of a queue are not to be delivered before a time, a postcard value.
+    Delays = 18,
+    /// Up to which number the messages of another shard's queue are settled there, so that what is known of those
+    /// that were moved from it ([`Extras::from`]) may be forgotten.
+    Transferred = 19,
 }
 
 impl Kind {
@@ -75,6 +85,10 @@ impl Kind {
             13 => Kind::NodeStarted,
             14 => Kind::Truncate,
             15 => Kind::Noop,
+            16 => Kind::QueueSettings,
+            17 => Kind::Failures,
+            18 => Kind::Delays,
+            19 => Kind::Transferred,
             _ => return None,
         })
     }
@@ -202,6 +216,8 @@ impl<'a> Iterator for Iter<'a> {
 
 /// Flag of a publish: the publisher asked for persistence (`delivery_mode` 2).
 pub const PUBLISH_PERSISTENT: u8 = 1;
+/// Flag of a publish: it has [`Extras`].
+pub const PUBLISH_EXTRAS: u8 = 2;
 
 /// A message as it lies in the log.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +229,8 @@ pub struct Publish<'a> {
     pub routing_key: &'a [u8],
     /// AMQP property flags and list exactly as the publisher sent them.
     pub properties: &'a [u8],
+    /// What the queue has to know of it; default for most messages.
+    pub extras: Extras,
     pub body: &'a [u8],
 }
 
@@ -228,6 +246,24 @@ impl<'a> Publish<'a> {
         properties: &[u8],
         body: impl Iterator<Item = &'b [u8]>,
     ) {
+        let plain = &Extras::default();
+        Publish::encode_with(out, flags, queues, exchange, routing_key, properties, plain, body);
+    }
+
+    /// As [`Publish::encode`], for a message that has extras; sets [`PUBLISH_EXTRAS`] if so.
+    #[allow(clippy::too_many_arguments)]
+    pub fn encode_with<'b>(
+        out: &mut Vec<u8>,
+        flags: u8,
+        queues: impl ExactSizeIterator<Item = u32>,
+        exchange: &[u8],
+        routing_key: &[u8],
+        properties: &[u8],
+        extras: &Extras,
+        body: impl Iterator<Item = &'b [u8]>,
+    ) {
+        let with_extras = *extras != Extras::default();
+        let flags = if with_extras { flags | PUBLISH_EXTRAS } else { flags & !PUBLISH_EXTRAS };
         let mark = begin(out, Kind::Publish);
         out.push(flags);
         varint::put(out, queues.len() as u64);
@@ -241,6 +277,9 @@ impl<'a> Publish<'a> {
         out.extend_from_slice(routing_key);
         varint::put(out, properties.len() as u64);
         out.extend_from_slice(properties);
+        if with_extras {
+            extras.put(out);
+        }
         for piece in body {
             out.extend_from_slice(piece);
         }
@@ -263,8 +302,9 @@ impl<'a> Publish<'a> {
         if n > body.len() {
             return None;
         }
-        let (properties, body) = body.split_at(n);
-        Some(Publish { flags, queue_ids, exchange, routing_key, properties, body })
+        let (properties, mut body) = body.split_at(n);
+        let extras = if flags & PUBLISH_EXTRAS != 0 { Extras::take(&mut body)? } else { Extras::default() };
+        Some(Publish { flags, queue_ids, exchange, routing_key, properties, extras, body })
     }
 
     /// The queues of this shard that get the message.
@@ -324,14 +364,31 @@ pub enum SettleReason {
     /// Rejected without requeue.
     Rejected = 1,
     Purged = 2,
+    /// Its time to live was over.
+    Expired = 3,
+    /// The queue was longer than it may be.
+    MaxLength = 4,
+    /// It came back too often.
+    DeliveryLimit = 5,
 }
+
+/// How many [`SettleReason`]s there are.
+pub const SETTLE_REASONS: usize = 6;
 
 impl SettleReason {
     pub fn from_u8(value: u8) -> Option<SettleReason> {
-        [SettleReason::Acked, SettleReason::Rejected, SettleReason::Purged]
-            .into_iter()
-            .find(|r| *r as u8 == value)
+        SettleReason::ALL.into_iter().find(|r| *r as u8 == value)
     }
+
+    /// In the order of their numbers.
+    pub const ALL: [SettleReason; SETTLE_REASONS] = [
+        SettleReason::Acked,
+        SettleReason::Rejected,
+        SettleReason::Purged,
+        SettleReason::Expired,
+        SettleReason::MaxLength,
+        SettleReason::DeliveryLimit,
+    ];
 }
 
 /// Appends a Settle record. `runs` are `(first sequence number, count)`, ascending and disjoint.

@@ -4,6 +4,7 @@
 //! handled in order. Each answer is an [`crate::event::Event`].
 
 use crate::meta::Table;
+use crate::settings::QueueSettings;
 use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,9 @@ pub struct Propose {
     pub records: Bytes,
     pub count: u32,
     pub want: Want,
+    /// Ask the queues first whether they have room: for queues that refuse what is too much. The batch holds one
+    /// message then, and is answered `Failed` with `Failure::QueueFull` if a queue has none.
+    pub checked: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +114,8 @@ pub struct Volatile {
     pub token: Token,
     pub records: Bytes,
     pub count: u32,
+    /// As in [`Propose`].
+    pub checked: bool,
 }
 
 /// What became of `count` deliveries of one consumer from number `first` on. Deliveries of a consumer
@@ -128,8 +134,14 @@ pub enum Outcome {
     Acked,
     /// Back to its place; the next delivery says redelivered.
     Returned,
-    /// Out of the queue without having been processed (dead-lettering will hook in here).
+    /// Out of the queue without having been processed: dead-lettered where the queue says so.
     Rejected,
+    /// As `Returned`, and it counts as a failure of the message (`basic.reject` with requeue, a lost consumer).
+    Failed,
+    /// As `Failed`, to be delivered again after this long instead of what the queue's retry policy says, ms.
+    FailedFor {
+        delay_ms: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -145,6 +157,8 @@ pub struct Subscribe {
     pub exclusive: bool,
     /// Higher first.
     pub priority: i32,
+    /// The consumer's own bound on how long it may hold a message, ms; overrides the queue's.
+    pub timeout_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -176,6 +190,15 @@ pub enum OffsetQuery {
 pub enum Provision {
     /// Create the queue if it is not there. Answered by `MetaEvent::QueueReady`.
     Queue(QueueSpec),
+    /// A policy changed: what the queue enforces from now on. Logged; not answered.
+    Settings {
+        queue: QueueId,
+        settings: Box<QueueSettings>,
+    },
+    /// Somebody declared the queue again: its lease (`expires_ms`) begins anew. Not logged, not answered.
+    Touched {
+        queue: QueueId,
+    },
     /// Check and drop. Answered by `MetaEvent::QueueDropped`.
     DropQueue {
         queue: QueueId,
@@ -208,8 +231,31 @@ pub struct QueueSpec {
     pub durable: bool,
     pub auto_delete: bool,
     pub exclusive: bool,
-    /// Arguments that change behaviour live here; none is honoured unless the declaration allowed it.
     pub arguments: Table,
+    /// What the arguments and policies amount to.
+    pub settings: Box<QueueSettings>,
+}
+
+impl QueueSpec {
+    /// Reads what was stored, also by versions that knew no settings.
+    pub fn from_stored(bytes: &[u8]) -> Option<QueueSpec> {
+        #[derive(Deserialize)]
+        struct Bare {
+            queue: QueueId,
+            vhost: String,
+            name: String,
+            durable: bool,
+            auto_delete: bool,
+            exclusive: bool,
+            arguments: Table,
+        }
+        postcard::from_bytes(bytes).ok().or_else(|| {
+            let Bare { queue, vhost, name, durable, auto_delete, exclusive, arguments } =
+                postcard::from_bytes(bytes).ok()?;
+            let settings = Box::default();
+            Some(QueueSpec { queue, vhost, name, durable, auto_delete, exclusive, arguments, settings })
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

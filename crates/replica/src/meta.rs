@@ -256,7 +256,9 @@ impl<R: Replication> MetaShard<R> {
                 }
             }
             MetaEvent::QueueDropped { queue, result } => self.dropped(queue, result, fx),
-            MetaEvent::AutoDelete { queue } => self.drop_queue(queue, None, (true, false), fx),
+            MetaEvent::Expired { queue } | MetaEvent::AutoDelete { queue } => {
+                self.drop_queue(queue, None, (true, false), fx)
+            }
             MetaEvent::PartitionReady { partition } => self.partition_ready(partition, fx),
             MetaEvent::PartitionDropped { .. } => {}
         }
@@ -346,7 +348,7 @@ impl<R: Replication> MetaShard<R> {
                 }
             }
             Applied::ExistingQueue { queue, .. } => {
-                let spec = self.shared.topology.read().queue_by_id(queue).map(spec);
+                let spec = self.shared.topology.read().queue_by_id(queue).map(Queue::spec);
                 match spec {
                     Some(spec) => self.provision_queue(spec, asker, fx),
                     None => answer(asker, Err(unavailable()), fx),
@@ -540,19 +542,6 @@ fn answer(asker: Option<Asker>, result: Result<Outcome, Rejection>, fx: &mut Met
 
 fn unavailable() -> Rejection {
     Rejection { reason: Reason::Unavailable, text: "the queue is being deleted".to_owned() }
-}
-
-fn spec(queue: &Queue) -> QueueSpec {
-    let declared = &queue.declared;
-    QueueSpec {
-        queue: queue.id,
-        vhost: declared.vhost.clone(),
-        name: declared.name.clone(),
-        durable: declared.durable,
-        auto_delete: declared.auto_delete,
-        exclusive: declared.exclusive.is_some(),
-        arguments: declared.arguments.clone(),
-    }
 }
 
 pub(crate) struct MetaThread {

@@ -88,8 +88,8 @@ impl Session {
         self.link.send(
             shard,
             match logged {
-                true => Request::Propose(Propose { token, records, count, want: Want::Done }),
-                false => Request::Volatile(Volatile { token, records, count }),
+                true => Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }),
+                false => Request::Volatile(Volatile { token, records, count, checked: false }),
             },
         );
         self.link.flush();
@@ -107,6 +107,7 @@ impl Session {
             no_ack: false,
             exclusive: false,
             priority: 0,
+            timeout_ms: None,
         };
         let shard = self.shard(queue);
         self.link.send(shard, Request::Subscribe(subscribe));

@@ -88,6 +88,7 @@ impl Node {
             auto_delete: false,
             exclusive: false,
             arguments: Vec::new(),
+            settings: Default::default(),
         };
         let config = PartitionConfig { retention_ms: None, retention_bytes: None };
         let topic = TopicId([7; 16]);
@@ -135,7 +136,10 @@ impl Node {
     fn propose(&mut self, records: Vec<u8>) {
         let count = record::iter(&records).count() as u32;
         let records = records.into();
-        self.send(A, Request::Propose(Propose { token: Token(1), records, count, want: Want::Done }));
+        self.send(
+            A,
+            Request::Propose(Propose { token: Token(1), records, count, want: Want::Done, checked: false }),
+        );
         let done = |e: &Event| matches!(e, Event::Done { token: Token(1) });
         assert!(std::mem::take(&mut self.events).iter().any(done), "it is confirmed");
     }
@@ -181,6 +185,7 @@ impl Node {
             no_ack: false,
             exclusive: false,
             priority: 0,
+            timeout_ms: None,
         };
         self.send(A, Request::Subscribe(subscribe));
         let mut got = Vec::new();

@@ -173,9 +173,9 @@ impl World {
         );
         let records = records.into();
         let request = if logged {
-            Request::Propose(Propose { token, records, count, want: Want::Done })
+            Request::Propose(Propose { token, records, count, want: Want::Done, checked: false })
         } else {
-            Request::Volatile(Volatile { token, records, count })
+            Request::Volatile(Volatile { token, records, count, checked: false })
         };
         self.send(shard, session, request, Note::Publish(token));
     }
@@ -237,6 +237,7 @@ impl World {
             no_ack,
             exclusive,
             priority,
+            timeout_ms: None,
         };
         self.send(shard, session, Request::Subscribe(request), Note::Consumer(id));
     }

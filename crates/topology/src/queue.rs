@@ -5,6 +5,7 @@ use crate::refusal::Resource;
 use crate::{equivalence, refusal};
 use bowline_model::meta::{QueueDeclaration, Rejection, Table};
 use bowline_model::request::QueueSpec;
+use bowline_model::settings::QueueSettings;
 use bowline_model::{Millis, QueueId, SessionId, ShardId};
 
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Queue {
     /// As declared; an exclusive queue is never durable here, whatever was asked for (as in RabbitMQ).
     pub declared: QueueDeclaration,
     pub created: Millis,
+    /// What arguments and policies amount to.
+    pub settings: Box<QueueSettings>,
 }
 
 /// Argument `x-queue-type`. Absent is classic. `stream` makes a topic instead.
@@ -63,7 +66,7 @@ impl Queue {
         equivalence::check_queue_arguments(&resource, kind, &declared.arguments, arguments)
     }
 
-    pub(crate) fn spec(&self) -> QueueSpec {
+    pub fn spec(&self) -> QueueSpec {
         let declared = &self.declared;
         QueueSpec {
             queue: self.id,
@@ -73,6 +76,7 @@ impl Queue {
             auto_delete: declared.auto_delete,
             exclusive: declared.exclusive.is_some(),
             arguments: declared.arguments.clone(),
+            settings: self.settings.clone(),
         }
     }
 }

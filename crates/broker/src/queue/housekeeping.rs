@@ -4,7 +4,7 @@
 use super::{Queue, QueueRef, Queues};
 use crate::proposal::{Housekept, Urgency};
 use bowline_model::block::BLOCK_PAYLOAD_SOFT_MAX;
-use bowline_model::record::{self, SettleReason};
+use bowline_model::record::{self, SETTLE_REASONS, SettleReason};
 
 /// `(first number, count)`.
 pub(crate) type Runs = Vec<(u64, u64)>;
@@ -16,13 +16,11 @@ const RUNS_URGENT: usize = 64 * 1024;
 /// Housekeeping in one block, bytes; what is beyond goes into the next one.
 const BYTES_MAX: usize = BLOCK_PAYLOAD_SOFT_MAX;
 
-const REASONS: [SettleReason; 3] = [SettleReason::Acked, SettleReason::Rejected, SettleReason::Purged];
-
 /// A queue's settles that are in no block yet.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     /// By reason; neither sorted nor merged.
-    runs: [Runs; 3],
+    runs: [Runs; SETTLE_REASONS],
     listed: bool,
     horizon_listed: bool,
 }
@@ -145,7 +143,7 @@ impl Queues {
             };
             queue.pending.listed = false;
             let mut written = 0;
-            for reason in REASONS {
+            for reason in SettleReason::ALL {
                 let pending = &mut queue.pending.runs[reason as usize];
                 while !pending.is_empty() && out.len() < BYTES_MAX {
                     let runs = take_sorted(pending, &mut written);

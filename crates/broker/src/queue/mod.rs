@@ -45,7 +45,7 @@ pub(crate) use index::{Extent, Index};
 use crate::segments::Segments;
 use crate::session::Sessions;
 use bowline_model::event::QueueInfo;
-use bowline_model::record::SettleReason;
+use bowline_model::record::{SETTLE_REASONS, SettleReason};
 use bowline_model::request::QueueSpec;
 use bowline_model::{QueueId, ShardId, Token};
 use consumers::{Consumers, Ring};
@@ -73,7 +73,7 @@ pub(crate) struct Queue {
     pub index: Index,
     pub horizon: Horizon,
     /// Messages that left, by [`SettleReason`].
-    pub settled: [u64; 3],
+    pub settled: [u64; SETTLE_REASONS],
     /// Bytes of the records of all messages that ever came in.
     pub bytes: u64,
     // The leader's volatile state.
@@ -134,7 +134,7 @@ impl Queue {
             fresh: Fresh::rebuilt(&index),
             index,
             horizon,
-            settled: [0; 3],
+            settled: [0; SETTLE_REASONS],
             bytes: 0,
             survives: spec.durable && !spec.exclusive,
             spec,

@@ -9,6 +9,7 @@ use crate::proposal::{Proposals, Provisioned, Waits};
 use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo};
 use bowline_model::record::{self, Kind, Record, SettleReason};
 use bowline_model::request::QueueSpec;
+use bowline_model::settings::QueueSettings;
 use bowline_model::{QueueId, SessionId, Token};
 
 /// Runs of a purge in one Settle record.
@@ -20,6 +21,24 @@ impl Queues {
         match self.queue(spec.queue).filter(|q| !q.dropping) {
             Some(queue) => fx.meta.push(MetaEvent::QueueReady { queue: spec.queue, info: queue.info() }),
             None => propose_create(spec, proposals, Provisioned::QueueReady(spec.queue)),
+        }
+    }
+
+    /// Proposes what the queue enforces from now on.
+    pub fn configure(&mut self, id: QueueId, settings: &QueueSettings, proposals: &mut Proposals) {
+        if self.queue(id).is_some_and(|queue| *queue.spec.settings != *settings) {
+            let mut record = Vec::new();
+            record::put_value(&mut record, Kind::QueueSettings, &(id, settings));
+            proposals.provision(record, Provisioned::Reconciled);
+        }
+    }
+
+    /// Applies a QueueSettings record.
+    pub fn apply_settings(&mut self, record: &Record<'_>) {
+        if let Ok((id, settings)) = postcard::from_bytes::<(QueueId, QueueSettings)>(record.body)
+            && let Some(queue) = self.find_queue(id)
+        {
+            *queue.spec.settings = settings;
         }
     }
 
@@ -51,7 +70,9 @@ impl Queues {
     pub fn reconcile(&mut self, specs: &[QueueSpec], proposals: &mut Proposals) {
         let mut surplus = self.ids();
         for spec in specs {
-            if !surplus.remove(&spec.queue) {
+            if surplus.remove(&spec.queue) {
+                self.configure(spec.queue, &spec.settings, proposals);
+            } else {
                 propose_create(spec, proposals, Provisioned::Reconciled);
             }
         }
@@ -65,7 +86,7 @@ impl Queues {
 
     /// Applies a QueueCreate record.
     pub fn apply_create(&mut self, record: &Record<'_>) {
-        if let Ok(spec) = postcard::from_bytes::<QueueSpec>(record.body)
+        if let Some(spec) = QueueSpec::from_stored(record.body)
             && self.find(spec.queue).is_none()
         {
             self.insert(spec, Index::default(), Horizon::new(0, 0, self.horizon_margin));

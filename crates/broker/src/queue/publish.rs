@@ -49,7 +49,7 @@ impl Queues {
         proposals: &mut Proposals,
         fx: &mut Effects,
     ) {
-        let Propose { token, records, count, want } = propose;
+        let Propose { token, records, count, want, checked: _ } = propose;
         debug_assert_eq!(record::iter(&records).filter(|r| r.is_ok()).count(), count as usize);
         if records.len() > BATCH_BYTES_MAX {
             // Sessions bound what they send; whoever forgot to must not stop the shard.

@@ -94,7 +94,7 @@ impl Settling<'_> {
             Outcome::Rejected => {
                 leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping)
             }
-            Outcome::Returned => {
+            Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 queue.returned.push(self.volatile.place(&message), message);
                 if queue.is_wanted() {
                     Queues::mark(self.dirty, queue);

@@ -287,14 +287,17 @@ impl World {
     pub fn publish(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
         let token = self.token();
         let (records, count) = messages(queues, bodies);
-        self.handle(session, Request::Propose(Propose { token, records, count, want: Want::Done }));
+        self.handle(
+            session,
+            Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }),
+        );
         token
     }
 
     pub fn publish_volatile(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
         let token = self.token();
         let (records, count) = messages(queues, bodies);
-        self.handle(session, Request::Volatile(Volatile { token, records, count }));
+        self.handle(session, Request::Volatile(Volatile { token, records, count, checked: false }));
         token
     }
 
@@ -309,6 +312,7 @@ impl World {
             no_ack: false,
             exclusive: false,
             priority: 0,
+            timeout_ms: None,
         };
         self.handle(session, Request::Subscribe(subscribe));
     }
@@ -382,5 +386,6 @@ pub fn queue(id: u32) -> QueueSpec {
         auto_delete: false,
         exclusive: false,
         arguments: Vec::new(),
+        settings: Default::default(),
     }
 }

@@ -187,8 +187,13 @@ fn collect(accepted: Accepted, place: (u32, u32), open: &mut Vec<Run>, cx: &Cont
 
 fn send(run: Run, sent: &mut Vec<Vec<(u32, u32)>>, cx: &mut Context<'_>) {
     let token = cx.token(sent.len() as u32);
-    let propose =
-        Propose { token, count: run.places.len() as u32, records: run.records.into(), want: Want::Appended };
+    let propose = Propose {
+        token,
+        count: run.places.len() as u32,
+        records: run.records.into(),
+        want: Want::Appended,
+        checked: false,
+    };
     cx.send(run.shard, Request::Propose(propose));
     sent.push(run.places);
 }

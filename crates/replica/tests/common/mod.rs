@@ -96,7 +96,8 @@ impl Session {
     pub fn log(&mut self, id: u32, records: Vec<u8>) {
         let shard = self.shard(id);
         let count = record::iter(&records).count() as u32;
-        let propose = Propose { token: Token(7), records: records.into(), count, want: Want::Done };
+        let propose =
+            Propose { token: Token(7), records: records.into(), count, want: Want::Done, checked: false };
         self.link.send(shard, Request::Propose(propose));
         self.link.flush();
         self.wait("done", |e| matches!(e, Event::Done { token: Token(7) }).then_some(()));
@@ -112,6 +113,7 @@ impl Session {
             no_ack,
             exclusive: false,
             priority: 0,
+            timeout_ms: None,
         };
         let shard = self.shard(queue.0);
         self.link.send(shard, Request::Subscribe(subscribe));

@@ -97,7 +97,7 @@ impl Clients {
                     self.queues.entry(queue.0).and_modify(Queue::drop_messages);
                 }
             }
-            MetaEvent::AutoDelete { queue } => {
+            MetaEvent::AutoDelete { queue } | MetaEvent::Expired { queue } => {
                 if let Some(queue) = self.queues.get_mut(&queue.0) {
                     queue.may_vanish = true;
                 }
