@@ -267,7 +267,7 @@ impl World {
                     self.tell(session, Event::Meta { token, result });
                 }
             }
-            MetaEvent::AutoDelete { queue } => {
+            MetaEvent::Expired { queue } | MetaEvent::AutoDelete { queue } => {
                 let shard = ShardId::of(queue.0, self.shards.len() as u16);
                 self.provision(shard, Provision::DropQueue { queue, if_unused: true, if_empty: false });
             }
