@@ -325,7 +325,9 @@ impl Test {
             let Some(queue) = self.queues.get_mut(&queue) else { continue };
             queue.unacked -= 1;
             match outcome {
-                Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => drop(queue.ready.insert(queue.place[&id], id)),
+                Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
+                    drop(queue.ready.insert(queue.place[&id], id))
+                }
                 Outcome::Acked | Outcome::Rejected => drop(queue.left.insert(id, Left::Yes)),
             }
         }

@@ -102,6 +102,8 @@ fn measure(size: usize, messages: usize) {
             Delivery {
                 consumer: ConsumerId(1),
                 number: number - 1,
+                acquired: 0,
+                failures: 0,
                 redelivered: false,
                 block: 0,
                 offset,
