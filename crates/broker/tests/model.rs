@@ -326,7 +326,7 @@ impl Test {
             queue.unacked -= 1;
             match outcome {
                 Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
-                    drop(queue.ready.insert(queue.place[&id], id))
+                    queue.ready.insert(queue.place[&id], id);
                 }
                 Outcome::Acked | Outcome::Rejected => drop(queue.left.insert(id, Left::Yes)),
             }
