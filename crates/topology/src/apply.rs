@@ -94,7 +94,7 @@ impl Topology {
             self.exclusive.entry(session).or_default().insert(id);
         }
         let shard = self.shard_of_id(id.0);
-        self.queues.insert(id, Queue { id, shard, kind, declared, created, settings: Box::default() });
+        self.queues.insert(id, Queue::new(id, shard, kind, declared, created));
     }
 
     pub(crate) fn add_topic(&mut self, topic: Topic) -> Slot {

@@ -11,6 +11,13 @@ use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, 
 
 pub const QUEUE_TYPE: &str = "x-queue-type";
 pub const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+/// Bowline's own: what a message must share with an earlier one to be dropped (message-id or a header), and for how
+/// long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
+pub const DEDUPLICATION: &str = "x-deduplication";
+/// Bowline's own: a header's name, or `routing-key`. Messages with one value of it stay in order.
+pub const ORDER_KEY: &str = "x-order-key";
+/// Bowline's own: a header's name, `routing-key` or `user-id`. Its values take turns.
+pub const FAIR_KEY: &str = "x-fair-key";
 
 /// What argument `x-queue-type` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,12 +58,15 @@ static ARGUMENTS: &[Argument] = &[
     // Messages of quorum queues are on disk here as there: nothing to do.
     Argument { name: "x-max-in-memory-length", types: QUORUM, check: check_size, honoured: always },
     Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size, honoured: always },
-    Argument { name: "x-max-priority", types: CLASSIC, check: check_priority, honoured: never },
+    // RabbitMQ refuses it for quorum queues, which always have 32; here it says how many, as on classic ones.
+    Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: never },
     Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: is_drop_head },
     Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
     Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: is_false },
-    Argument { name: "x-consumer-timeout", types: QUORUM, check: check_size, honoured: never },
-    Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size, honoured: never },
+    // RabbitMQ refuses it for classic queues since 4.3.2.
+    Argument { name: "x-consumer-timeout", types: QUEUES, check: check_size, honoured: never },
+    // About consumers on other nodes; a consumer of ours is lost at once, and its messages return.
+    Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size, honoured: always },
     Argument { name: QUEUE_TYPE, types: ALL, check: check_nothing, honoured: always },
     Argument { name: "x-quorum-initial-group-size", types: QUORUM, check: check_positive, honoured: always },
     Argument { name: "x-max-age", types: STREAM, check: check_age, honoured: always },
@@ -65,12 +75,23 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-initial-cluster-size", types: STREAM, check: check_positive, honoured: always },
     Argument { name: "x-queue-leader-locator", types: ALL, check: check_locator, honoured: always },
     Argument { name: "x-member-placement-tag", types: QUORUM, check: check_tag, honoured: always },
-    Argument { name: "x-delivery-limit", types: QUORUM, check: check_nothing, honoured: is_negative },
-    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_nothing, honoured: never },
-    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_nothing, honoured: never },
-    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_nothing, honoured: never },
+    Argument { name: "x-delivery-limit", types: QUORUM, check: check_integer, honoured: is_negative },
+    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type, honoured: never },
+    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive, honoured: never },
+    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max, honoured: never },
     Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
     Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing, honoured: always },
+    // Bowline's own.
+    Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive, honoured: never },
+    Argument { name: "x-retry-delays", types: QUEUES, check: check_delays, honoured: never },
+    Argument { name: "x-retry-min", types: QUEUES, check: check_ttl, honoured: never },
+    Argument { name: "x-retry-max", types: QUEUES, check: check_ttl, honoured: never },
+    Argument { name: "x-retry-factor", types: QUEUES, check: check_factor, honoured: never },
+    Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: never },
+    Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: never },
+    Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: is_false },
+    Argument { name: ORDER_KEY, types: QUEUES, check: check_key, honoured: never },
+    Argument { name: FAIR_KEY, types: QUEUES, check: check_key, honoured: never },
 ];
 
 impl DeclaredType {
@@ -283,6 +304,90 @@ fn check_size(value: &Value, _: &Table) -> Result<(), String> {
     match integer_or(value)? {
         n if n < 0 => Err(format!("{{value_negative,{n}}}")),
         _ => Ok(()),
+    }
+}
+
+fn check_integer(value: &Value, _: &Table) -> Result<(), String> {
+    integer_or(value).map(|_| ())
+}
+
+fn check_retry_type(value: &Value, _: &Table) -> Result<(), String> {
+    check_one_of(value, &["disabled", "all", "failed", "returned"], "invalid_delayed_retry_type")
+}
+
+fn check_retry_max(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_positive(value, arguments)?;
+    let min = get(arguments, "x-delayed-retry-min").and_then(integer);
+    match integer_or(value)? {
+        n if min.is_some_and(|min| n < min) => Err(format!("{{less_than_delayed_retry_min,{n}}}")),
+        _ => Ok(()),
+    }
+}
+
+/// A delay for each attempt; more than this many say nothing that a backoff would not.
+const DELAYS_MAX: usize = 100;
+
+fn check_delays(value: &Value, arguments: &Table) -> Result<(), String> {
+    match value {
+        Value::Array(delays) if (1..=DELAYS_MAX).contains(&delays.len()) => {
+            delays.iter().try_for_each(|delay| check_ttl(delay, arguments))
+        }
+        Value::Array(_) => Err(format!("\"expected 1 to {DELAYS_MAX} delays\"")),
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_factor(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Float(_) | Value::Double(_) | Value::Int { .. } => {
+            match crate::settings::factor_percent(value) {
+                Some(_) => Ok(()),
+                None => Err("\"expected a factor of 1 to 1000\"".to_owned()),
+            }
+        }
+        other => Err(unacceptable(other)),
+    }
+}
+
+fn check_percent(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_size(value, arguments)?;
+    match integer_or(value)? {
+        n if n > 100 => Err(format!("{{max_value_exceeded,{n}}}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_retry_on(value: &Value, _: &Table) -> Result<(), String> {
+    check_one_of(value, &["all", "failed", "returned"], "invalid_retry_on")
+}
+
+fn check_deduplication(value: &Value, arguments: &Table) -> Result<(), String> {
+    match value {
+        Value::Bool(_) => Ok(()),
+        Value::Table(table) => table.iter().try_for_each(|(name, value)| match name.as_str() {
+            "window" => check_expires(value, arguments),
+            "count" => match integer_or(value)? {
+                n if !(1..=DEDUP_COUNT_MAX).contains(&n) => {
+                    Err(format!("\"expected a count of 1 to {DEDUP_COUNT_MAX}, got {n}\""))
+                }
+                _ => Ok(()),
+            },
+            "header" => check_key(value, arguments),
+            other => Err(format!("\"unknown key '{other}'\"")),
+        }),
+        other => Err(unacceptable(other)),
+    }
+}
+
+/// Ids that a queue remembers at most: each costs memory.
+const DEDUP_COUNT_MAX: i128 = 100_000_000;
+
+/// A header's name, or a property's.
+fn check_key(value: &Value, _: &Table) -> Result<(), String> {
+    match value {
+        Value::Str(name) if (1..=255).contains(&name.len()) && std::str::from_utf8(name).is_ok() => Ok(()),
+        Value::Str(_) => Err("\"expected a name of 1 to 255 octets\"".to_owned()),
+        other => Err(unacceptable(other)),
     }
 }
 

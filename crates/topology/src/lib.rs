@@ -26,6 +26,7 @@ pub mod names;
 mod queue;
 pub mod refusal;
 mod route;
+pub mod settings;
 mod slab;
 mod state;
 mod targets;

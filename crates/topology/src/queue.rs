@@ -2,6 +2,7 @@
 
 use crate::arguments;
 use crate::refusal::Resource;
+use crate::settings::{Reads, Said};
 use crate::{equivalence, refusal};
 use bowline_model::meta::{QueueDeclaration, Rejection, Table};
 use bowline_model::request::QueueSpec;
@@ -19,6 +20,8 @@ pub struct Queue {
     pub created: Millis,
     /// What arguments and policies amount to.
     pub settings: Box<QueueSettings>,
+    /// What sessions have to read out of messages for it; `None` for nearly all queues.
+    pub reads: Option<Box<Reads>>,
 }
 
 /// Argument `x-queue-type`. Absent is classic. `stream` makes a topic instead.
@@ -38,6 +41,28 @@ impl QueueType {
 }
 
 impl Queue {
+    pub(crate) fn new(
+        id: QueueId,
+        shard: ShardId,
+        kind: QueueType,
+        declared: QueueDeclaration,
+        created: Millis,
+    ) -> Queue {
+        let mut queue = Queue { id, shard, kind, declared, created, settings: Box::default(), reads: None };
+        queue.resolve(&Table::new());
+        queue
+    }
+
+    /// Settles what its arguments and the policy in force amount to. True if it enforces something else now.
+    pub(crate) fn resolve(&mut self, policy: &Table) -> bool {
+        let said = Said { kind: self.kind, arguments: &self.declared.arguments, policy };
+        let settings = said.settings();
+        self.reads = Reads::of(&said);
+        let changed = *self.settings != settings;
+        *self.settings = settings;
+        changed
+    }
+
     /// Whether session `by` may use it: exclusive queues belong to one connection.
     pub fn open_to(&self, by: SessionId) -> bool {
         self.declared.exclusive.is_none_or(|owner| owner == by)
