@@ -6,12 +6,13 @@
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (6; 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
+//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty for plain ones)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
 //! ```
 
-use crate::queue::{Extent, Horizon, Index, Queues};
+use crate::queue::{Extent, Horizon, Index, Kept, Queues, Special};
 use crate::segments::Segments;
 use crate::shard::RestoreError;
 use bowline_model::record::SETTLE_REASONS;
@@ -19,7 +20,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -40,6 +41,10 @@ pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, str
             varint::put(out, value);
         }
         write_extents(out, &queue.index);
+        let kept = queue.special.as_ref().map(|special| postcard::to_stdvec(&special.kept));
+        let kept = kept.transpose().expect("our plain data always serialises").unwrap_or_default();
+        varint::put(out, kept.len() as u64);
+        out.extend_from_slice(&kept);
     }
     stream.checkpoint(out);
 }
@@ -70,11 +75,14 @@ pub(crate) fn read(
         }
         let bytes = if version >= 2 { take(input)? } else { 0 };
         let index = read_extents(input, next_seq, &mut queues.segments)?;
+        let kept = if version >= 4 { take_kept(input)? } else { None };
+        let special = kept.map(|kept| Box::new(Special::restored(kept, &index)));
         if queues.queue(spec.queue).is_some() {
             return Err(RestoreError::Malformed);
         }
         let queue = queues.insert(spec, index, horizon);
         (queue.settled, queue.bytes) = (settled, bytes);
+        queue.special = special.or(queue.special.take());
     }
     stream.restore(input).map_err(|_| RestoreError::Malformed)?;
     Ok(applied)
@@ -126,6 +134,15 @@ fn read_extents(input: &mut &[u8], next_seq: u64, segments: &mut Segments) -> Re
         index.settle(first, count, segments);
     }
     Ok(index)
+}
+
+fn take_kept(input: &mut &[u8]) -> Result<Option<Kept>, RestoreError> {
+    let len = usize::try_from(take(input)?).map_err(|_| RestoreError::Malformed)?;
+    let bytes = input.split_off(..len).ok_or(RestoreError::Malformed)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    postcard::from_bytes(bytes).map(Some).map_err(|_| RestoreError::Malformed)
 }
 
 fn take(input: &mut &[u8]) -> Result<u64, RestoreError> {

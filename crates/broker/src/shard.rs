@@ -237,8 +237,8 @@ impl Shard {
     }
 
     /// Makes deliveries for all queues where something changed.
-    pub fn dispatch(&mut self, _now: Millis, fx: &mut Effects) {
-        self.queues.dispatch(&mut self.cache, fx);
+    pub fn dispatch(&mut self, now: Millis, fx: &mut Effects) {
+        self.queues.dispatch(now, &mut self.cache, fx);
     }
 
     /// Timers that are due.
@@ -246,6 +246,7 @@ impl Shard {
         if self.cache.tick(now) {
             self.queues.retry_unreadable();
         }
+        self.queues.tick(now);
         if self.streams.stream.next_deadline().is_some_and(|at| at <= now) {
             self.streams.stream.tick(now, &mut self.streams.out);
             self.streams.flush(&mut self.proposals, fx);
@@ -254,7 +255,10 @@ impl Shard {
 
     /// When to call [`Shard::tick`] at the latest.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.cache.next_deadline(), self.streams.stream.next_deadline()].into_iter().flatten().min()
+        [self.cache.next_deadline(), self.streams.stream.next_deadline(), self.queues.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The durable state as of [`Shard::applied`]: same state, same bytes. See [`crate::checkpoint`].

@@ -8,6 +8,7 @@
 use super::consumers::Consumers;
 use super::housekeeping::Listed;
 use super::settle::leave;
+use super::timers::Timers;
 use super::unacked::Unsettled;
 use super::volatile::VolatileStore;
 use super::window::{MessageRef, Peek};
@@ -17,7 +18,7 @@ use crate::effects::Effects;
 use crate::session::Sessions;
 use bowline_model::event::{Delivery, Event, Got};
 use bowline_model::record::SettleReason;
-use bowline_model::{BlockRef, Lsn};
+use bowline_model::{BlockRef, Lsn, Millis};
 
 /// One read brings at most this much of the log for a queue, bytes.
 const READ_AHEAD: u64 = 1024 * 1024;
@@ -25,17 +26,24 @@ const READ_AHEAD: u64 = 1024 * 1024;
 const READ_AHEAD_EXTENTS: usize = 256;
 /// A queue that works off a backlog keeps this many extents resident ahead of its window.
 const RESIDENT_AHEAD: usize = 16;
+/// Messages removed in one round by what queues enforce: others have to be served, too. What is left is for the next
+/// round, at once.
+const REMOVALS_MAX: u32 = 4096;
 
 impl Queues {
     /// Makes deliveries: one event per session.
-    pub fn dispatch(&mut self, cache: &mut Cache, fx: &mut Effects) {
+    pub fn dispatch(&mut self, now: Millis, cache: &mut Cache, fx: &mut Effects) {
         let mut round = std::mem::take(&mut self.dirty);
+        let mut removals_left = REMOVALS_MAX;
         for at in round.drain(..) {
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) else {
                 continue;
             };
             queue.dirty = false;
             let mut dispatch = Dispatch {
+                now,
+                removals_left,
+                timers: &mut self.timers,
                 sessions: &mut self.sessions,
                 consumers: &mut self.consumers,
                 volatile: &mut self.volatile,
@@ -44,7 +52,10 @@ impl Queues {
                 cache: &mut *cache,
                 fx: &mut *fx,
             };
-            if !queue.dropping {
+            if queue.special.is_some() && !queue.dropping {
+                dispatch.serve_special(queue);
+                removals_left = dispatch.removals_left;
+            } else if !queue.dropping {
                 dispatch.serve(queue);
             }
         }
@@ -76,6 +87,10 @@ impl Queues {
 
 /// All that dispatch touches besides the queue.
 struct Dispatch<'a> {
+    now: Millis,
+    /// So many messages may yet be removed in this round by what queues enforce.
+    removals_left: u32,
+    timers: &'a mut Timers,
     sessions: &'a mut Sessions,
     consumers: &'a mut Consumers,
     volatile: &'a mut VolatileStore,
@@ -106,6 +121,11 @@ enum Source {
 }
 
 impl Dispatch<'_> {
+    /// A queue that enforces something.
+    fn serve_special(&mut self, queue: &mut Queue) {
+        self.serve(queue);
+    }
+
     fn serve(&mut self, queue: &mut Queue) {
         let before = queue.fresh.dispatched();
         if self.serve_gets(queue) {

@@ -13,6 +13,8 @@
 //! | `dispatch` | ready messages meet consumers |
 //! | `housekeeping` | settles and horizons on their way into a block |
 //! | `relocation` | messages move to cold files |
+//! | `special` (`lifetime`, `sizes`) | what queues keep that enforce something |
+//! | `timers` | when a queue wants to be looked at |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
 //! Handing out follows the order of places ([`returned::Place`]), so at any time everything that was handed out
@@ -27,12 +29,16 @@ mod dispatch;
 mod horizon;
 mod housekeeping;
 mod index;
+mod lifetime;
 mod provision;
 mod publish;
 mod relocation;
 mod returned;
 mod settle;
+mod sizes;
+mod special;
 mod subscribe;
+mod timers;
 mod unacked;
 mod volatile;
 mod window;
@@ -41,6 +47,7 @@ pub(crate) use consumers::ConsumerRef;
 pub(crate) use horizon::Horizon;
 pub(crate) use housekeeping::Runs;
 pub(crate) use index::{Extent, Index};
+pub(crate) use special::{Kept, Special};
 
 use crate::segments::Segments;
 use crate::session::Sessions;
@@ -72,6 +79,8 @@ pub(crate) struct Queue {
     // Durable state.
     pub index: Index,
     pub horizon: Horizon,
+    /// For queues that enforce something; see the module.
+    pub special: Option<Box<Special>>,
     /// Messages that left, by [`SettleReason`].
     pub settled: [u64; SETTLE_REASONS],
     /// Bytes of the records of all messages that ever came in.
@@ -123,6 +132,7 @@ pub(crate) struct Queues {
     dirty: Vec<QueueRef>,
     housekeeping: housekeeping::Listed,
     unreadable: Vec<QueueRef>,
+    timers: timers::Timers,
 }
 
 const NO_QUEUE: QueueRef = QueueRef { slot: u32::MAX, id: QueueId(u32::MAX) };
@@ -134,6 +144,7 @@ impl Queue {
             fresh: Fresh::rebuilt(&index),
             index,
             horizon,
+            special: Special::is_needed(&spec.settings).then(Box::default),
             settled: [0; SETTLE_REASONS],
             bytes: 0,
             survives: spec.durable && !spec.exclusive,
@@ -186,6 +197,7 @@ impl Queues {
             dirty: Vec::new(),
             housekeeping: housekeeping::Listed::default(),
             unreadable: Vec::new(),
+            timers: timers::Timers::default(),
         }
     }
 
@@ -240,7 +252,11 @@ impl Queues {
         });
         self.by_id.insert(id.0, slot);
         let queue = Queue::new(QueueRef { slot, id }, spec, index, horizon);
-        self.slots[slot as usize].insert(Box::new(queue))
+        let queue = self.slots[slot as usize].insert(Box::new(queue));
+        if queue.special.is_some() {
+            Queues::mark(&mut self.dirty, queue);
+        }
+        queue
     }
 
     /// Takes a queue out, with what refers to it here.

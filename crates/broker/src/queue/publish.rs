@@ -1,5 +1,6 @@
 //! Messages come in: from committed blocks, or from volatile batches.
 
+use super::special::has_extras;
 use super::window::{MessageRef, WINDOW_BUSY_MAX, WINDOW_MAX};
 use super::{Queue, Queues, volatile};
 use crate::effects::Effects;
@@ -20,6 +21,7 @@ impl Queues {
     #[inline]
     pub fn apply_publish(&mut self, block: &Block, record: &Record<'_>) -> bool {
         let mut kept = false;
+        let extras = has_extras(record.body);
         for id in record::publish_queues(record.body).into_iter().flatten() {
             let Some(at) = self.find(QueueId(id)) else { continue };
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
@@ -33,7 +35,10 @@ impl Queues {
             };
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, room);
-            if wanted {
+            if extras || queue.special.is_some() {
+                Queues::apply_special(queue, block, record, seq);
+            }
+            if wanted || queue.special.is_some() {
                 Queues::mark(&mut self.dirty, queue);
             }
             kept = true;

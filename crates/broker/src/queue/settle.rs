@@ -49,6 +49,10 @@ impl Queues {
         for (first, count) in runs {
             queue.fresh.settling(first, first.saturating_add(count), &queue.index);
             queue.settled[reason as usize] += queue.index.settle(first, count, &mut self.segments);
+            if let Some(special) = &mut queue.special {
+                let head = queue.index.first_live(0).unwrap_or(queue.index.next_seq());
+                special.settled(first, count, head);
+            }
         }
     }
 

@@ -33,9 +33,9 @@ pub(super) fn copy_messages(
         if publish.queues().eq([queue.0]) {
             out.extend_from_slice(&block.payload[offset as usize..(offset + len) as usize]);
         } else {
-            let Publish { flags, exchange, routing_key, properties, body, .. } = publish;
+            let Publish { flags, exchange, routing_key, properties, extras, body, .. } = publish;
             let (queues, body) = ([queue.0].into_iter(), [body].into_iter());
-            Publish::encode(out, flags, queues, exchange, routing_key, properties, body);
+            Publish::encode_with(out, flags, queues, exchange, routing_key, properties, &extras, body);
         }
     }
     true

@@ -1,0 +1,126 @@
+//! What a queue keeps beyond a plain one: there only for queues that enforce something ([`QueueSettings`]), or that
+//! hold a message with a life of its own ([`Extras`]). A plain queue pays one branch.
+//!
+//! [`Kept`] is durable: it changes by applied records alone and is in the checkpoint. The rest is the leader's.
+//! Whoever changes what a queue holds calls the hook of that name here: [`Special::arrived`], [`Special::took`],
+//! [`Special::returned`], [`Special::settled`].
+
+use super::lifetime::Lifetimes;
+use super::sizes::Sizes;
+use super::window::MessageRef;
+use super::{Index, Queue, Queues};
+use bowline_model::record::{Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
+use bowline_model::settings::QueueSettings;
+use bowline_model::{Block, Millis};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// The durable part. Fields are only ever appended.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub lifetimes: Lifetimes,
+    pub sizes: Sizes,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Special {
+    pub kept: Kept,
+    /// Body bytes of ready messages; kept only if the queue has a bound on it.
+    pub ready_bytes: u64,
+    /// Messages that are out of the queue but for what the dead-letter exchange makes of them: neither ready nor
+    /// unacked, and live in the index. In the order in which they died.
+    pub dying: VecDeque<(MessageRef, SettleReason)>,
+    /// Everything below has been offered to consumers: a message with a time to live of 0 had its chance.
+    pub offered: u64,
+    /// As `offered`, for volatile messages: so many at the front.
+    pub offered_volatile: usize,
+    /// Checked messages on their way through the log.
+    pub arriving: u64,
+    /// Since when nobody has used it; `None`: not known yet.
+    pub idle_since: Option<Millis>,
+    /// Somebody has just used it.
+    pub touched: bool,
+    /// The earliest entry of this queue in [`super::timers::Timers`].
+    pub timer: Option<Millis>,
+}
+
+/// What a message says of itself, read when it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub seq: u64,
+    pub stamp: Millis,
+    pub extras: Extras,
+    pub body_bytes: u32,
+}
+
+impl Special {
+    /// Whether a queue with these settings has one from the start.
+    pub fn is_needed(settings: &QueueSettings) -> bool {
+        *settings != QueueSettings::default()
+    }
+
+    /// As of a checkpoint.
+    pub fn restored(kept: Kept, index: &Index) -> Special {
+        let ready_bytes = kept.sizes.live(index);
+        Special { kept, ready_bytes, ..Special::default() }
+    }
+
+    /// Durable: a logged message came in.
+    pub fn arrived(&mut self, settings: &QueueSettings, arrival: &Arrival) {
+        let Arrival { seq, stamp, extras, body_bytes } = *arrival;
+        self.kept.lifetimes.arrived(seq, stamp, settings.message_ttl_ms, extras.ttl_ms);
+        if settings.max_length_bytes.is_some() {
+            self.kept.sizes.arrived(seq, body_bytes);
+            self.ready_bytes += u64::from(body_bytes);
+        }
+        self.arriving = self.arriving.saturating_sub(1);
+    }
+
+    /// Durable: the log says that messages `first..first + count` are settled. `head`: the first that is not.
+    pub fn settled(&mut self, first: u64, count: u64, head: u64) {
+        self.kept.lifetimes.settled(first, count, head);
+        self.kept.sizes.settled(head);
+    }
+
+    /// A ready message of that many body bytes was handed out, or left.
+    #[inline]
+    pub fn took(&mut self, bytes: u64) {
+        self.ready_bytes = self.ready_bytes.saturating_sub(bytes);
+    }
+
+    /// A message came back.
+    #[inline]
+    pub fn returned(&mut self, bytes: u64) {
+        self.ready_bytes += bytes;
+    }
+}
+
+impl Queue {
+    /// Has the optional state, making it if need be.
+    pub(super) fn special(&mut self) -> &mut Special {
+        self.special.get_or_insert_default()
+    }
+}
+
+impl Queues {
+    /// The part of applying a Publish record that plain messages of plain queues do without. `queue` has just
+    /// numbered the message `seq`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn apply_special(queue: &mut Queue, block: &Block, record: &Record<'_>, seq: u64) {
+        let Some(publish) = Publish::decode(record.body) else { return };
+        if queue.special.is_none() && publish.extras.ttl_ms.is_none() {
+            return;
+        }
+        let body_bytes = publish.body.len() as u32;
+        let arrival = Arrival { seq, stamp: block.stamp, extras: publish.extras, body_bytes };
+        let special = queue.special.get_or_insert_default();
+        special.arrived(&queue.spec.settings, &arrival);
+    }
+}
+
+/// Whether a Publish record's body has extras.
+#[inline]
+pub(super) fn has_extras(body: &[u8]) -> bool {
+    body.first().is_some_and(|flags| flags & PUBLISH_EXTRAS != 0)
+}
