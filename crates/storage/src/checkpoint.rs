@@ -6,7 +6,9 @@
 //! damaged, the one before still works.
 
 use crate::disk::{Disk, DiskFile, DiskResult};
+use crate::error::DiskError;
 use crate::header::{get32, get64, put32, put64};
+use crate::segments::QUARANTINE_DIR;
 use crate::types::{Checkpoint, ShardCheckpoint};
 use bowline_model::record::crc32c;
 use bowline_model::{AlignedBuf, Lsn, ShardId};
@@ -59,6 +61,12 @@ pub(crate) struct Found {
     pub needs: Needs,
 }
 
+/// Why a checkpoint cannot be used.
+enum Unusable {
+    Damaged(String),
+    Unread(DiskError),
+}
+
 struct Manifest {
     sequence: u64,
     durable_upto: Lsn,
@@ -75,7 +83,15 @@ struct Section {
 
 impl Checkpoints {
     /// Reads both files; takes the newest that is whole. Damage is put into `notes`.
-    pub fn open(disk: &dyn Disk, notes: &mut Vec<String>) -> DiskResult<(Checkpoints, Option<Found>)> {
+    ///
+    /// One that cannot be read now may be readable at the next start, and be the newest then: what is written until
+    /// then may lie where it wants nothing replayed. So there is no start without it, unless the operator accepts that
+    /// it is set aside for good (`accept_loss`).
+    pub fn open(
+        disk: &dyn Disk,
+        accept_loss: bool,
+        notes: &mut Vec<String>,
+    ) -> DiskResult<(Checkpoints, Option<Found>)> {
         let mut manifests = Vec::new();
         for (slot, path) in FILES.iter().enumerate() {
             let file = match disk.open(path) {
@@ -85,7 +101,7 @@ impl Checkpoints {
             };
             match read_manifest(&*file) {
                 Ok(manifest) => manifests.push((slot, file, manifest)),
-                Err(reason) => notes.push(format!("{path}: {reason}; not used")),
+                Err(reason) => reason.note(disk, path, accept_loss, notes)?,
             }
         }
         manifests.sort_by_key(|(_, _, m)| std::cmp::Reverse(m.sequence));
@@ -108,7 +124,7 @@ impl Checkpoints {
                         Some(Found { checkpoint, durable_upto: manifest.durable_upto, needs }),
                     ));
                 }
-                Err(reason) => notes.push(format!("{}: {reason}; not used", FILES[slot])),
+                Err(reason) => reason.note(disk, FILES[slot], accept_loss, notes)?,
             }
         }
         Ok((Checkpoints { slot: 0, sequence, newest: None, previous: None }, None))
@@ -184,6 +200,47 @@ impl Checkpoints {
     }
 }
 
+impl Unusable {
+    fn note(self, disk: &dyn Disk, path: &str, accept_loss: bool, notes: &mut Vec<String>) -> DiskResult<()> {
+        match self {
+            Unusable::Unread(error) if !accept_loss => return Err(error),
+            Unusable::Unread(_) => set_aside(disk, path)?,
+            Unusable::Damaged(_) => {}
+        }
+        notes.push(format!("{path}: {self}; not used"));
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unusable::Damaged(reason) => f.write_str(reason),
+            Unusable::Unread(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Unusable {
+        Unusable::Damaged(reason)
+    }
+}
+
+impl From<&str> for Unusable {
+    fn from(reason: &str) -> Unusable {
+        Unusable::Damaged(reason.to_string())
+    }
+}
+
+/// Moves a checkpoint to where no start looks for one.
+fn set_aside(disk: &dyn Disk, path: &str) -> DiskResult<()> {
+    disk.create_dir(QUARANTINE_DIR)?;
+    disk.rename(path, &format!("{QUARANTINE_DIR}/{path}.bad"))?;
+    disk.sync_dir(QUARANTINE_DIR)?;
+    disk.sync_dir("")
+}
+
 /// Recovery scans from the oldest block that some shard wants replayed, but never from behind the last
 /// durable one: that one is the anchor of the chain.
 fn scan_from(shards: &[ShardCheckpoint], durable_upto: Lsn) -> Lsn {
@@ -234,25 +291,25 @@ fn write_section(file: &dyn DiskFile, mut position: u64, data: &[u8]) -> DiskRes
     Ok(())
 }
 
-fn read_manifest(file: &dyn DiskFile) -> Result<Manifest, String> {
+fn read_manifest(file: &dyn DiskFile) -> Result<Manifest, Unusable> {
     let head = read_exact(file, 0, SECTION_ALIGN)?;
     let b = &head[..HEADER_USED];
     if b[0..8] != MAGIC {
-        return Err("no checkpoint".to_string());
+        return Err("no checkpoint".into());
     }
     if get32(b, 8) != crc32c(&b[12..]) {
-        return Err("the header is damaged".to_string());
+        return Err("the header is damaged".into());
     }
     if get32(b, 12) != VERSION {
-        return Err(format!("version {} is not known", get32(b, 12)));
+        return Err(format!("version {} is not known", get32(b, 12)).into());
     }
     let (sequence, durable_upto, len) = (get64(b, 16), Lsn(get64(b, 24)), get64(b, 32));
     if len > MANIFEST_BYTES_MAX {
-        return Err("the manifest is too long".to_string());
+        return Err("the manifest is too long".into());
     }
     let manifest = read_exact(file, SECTION_ALIGN, len)?;
     if crc32c(&manifest) != get32(b, 40) {
-        return Err("the manifest is damaged, or a newer checkpoint was being written over it".to_string());
+        return Err("the manifest is damaged, or a newer checkpoint was being written over it".into());
     }
     let n = get32(b, 44) as usize;
     let rest = manifest.get(n.saturating_mul(SHARD_BYTES)..).ok_or("the manifest is too short")?;
@@ -285,23 +342,23 @@ fn decode_list(b: &[u8]) -> Option<(BTreeSet<u32>, &[u8])> {
     Some((body.chunks(4).map(|c| get32(c, 0)).collect(), &b[4 + n * 4..]))
 }
 
-fn read_states(file: &dyn DiskFile, manifest: &Manifest) -> Result<Vec<ShardCheckpoint>, String> {
+fn read_states(file: &dyn DiskFile, manifest: &Manifest) -> Result<Vec<ShardCheckpoint>, Unusable> {
     let mut shards = Vec::with_capacity(manifest.shards.len());
     for section in &manifest.shards {
         let state = read_exact(file, section.position, section.len)?;
         let shard = section.checkpoint.shard;
         if crc32c(&state) != section.crc {
-            return Err(format!("the state of shard {shard} at byte {} is damaged", section.position));
+            return Err(format!("the state of shard {shard} at byte {} is damaged", section.position).into());
         }
         shards.push(ShardCheckpoint { state, ..section.checkpoint.clone() });
     }
     Ok(shards)
 }
 
-fn read_exact(file: &dyn DiskFile, position: u64, len: u64) -> Result<Vec<u8>, String> {
-    let file_len = file.len().map_err(|e| e.to_string())?;
+fn read_exact(file: &dyn DiskFile, position: u64, len: u64) -> Result<Vec<u8>, Unusable> {
+    let file_len = file.len().map_err(Unusable::Unread)?;
     if position.checked_add(len).is_none_or(|end| end > file_len) {
-        return Err(format!("the file ends before byte {}", position.saturating_add(len)));
+        return Err(format!("the file ends before byte {}", position.saturating_add(len)).into());
     }
     let mut out = Vec::with_capacity(len as usize);
     let mut buf =
@@ -311,9 +368,9 @@ fn read_exact(file: &dyn DiskFile, position: u64, len: u64) -> Result<Vec<u8>, S
         let aligned = want.next_multiple_of(SECTION_ALIGN as usize);
         let n = file
             .read_at(position + out.len() as u64, &mut buf.as_mut_slice()[..aligned])
-            .map_err(|e| e.to_string())?;
+            .map_err(Unusable::Unread)?;
         if n < want {
-            return Err("the file is shorter than its length".to_string());
+            return Err("the file is shorter than its length".into());
         }
         out.extend_from_slice(&buf.as_slice()[..want]);
     }
@@ -342,7 +399,7 @@ pub(crate) fn describe(disk: &dyn Disk) -> DiskResult<Vec<(String, Result<String
                 m.needs.live_cold.len()
             ))
         });
-        lines.push((path.to_string(), result));
+        lines.push((path.to_string(), result.map_err(|reason: Unusable| reason.to_string())));
     }
     Ok(lines)
 }

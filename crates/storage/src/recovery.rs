@@ -168,7 +168,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>
     };
 
     let mut notes = Vec::new();
-    let (checkpoints, found) = Checkpoints::open(&*disk, &mut notes)?;
+    let (checkpoints, found) = Checkpoints::open(&*disk, options.accept_loss, &mut notes)?;
     let table = Table::default();
     for entry in disk.list(LOG_DIR)? {
         if let Some(number) = number_of(&entry.name, ".seg") {

@@ -145,6 +145,52 @@ fn of_two_checkpoints_a_damaged_newest_leaves_the_other() {
     corrupt(open(&disk, small()));
 }
 
+/// The one before would do for this start, but not the newest for the next one: it wants nothing replayed that lies
+/// below where the log ended when it was made, and that is where this start would have gone on.
+#[test]
+fn no_start_passes_over_a_checkpoint_that_it_cannot_read() {
+    let disk = FakeDisk::new(2, 512);
+    let mut manual = open(&disk, small()).unwrap();
+    let checkpoint = |manual: &Manual| {
+        let (applied_term, applied_index) = manual.log.last(ShardId(1)).unwrap();
+        let replay_from = manual.log.position();
+        let state = vec![1; 30];
+        let shard = ShardCheckpoint { shard: ShardId(1), applied_term, applied_index, replay_from, state };
+        Checkpoint { shards: vec![shard], ..Checkpoint::default() }
+    };
+    manual.write(1, 3, 100);
+    manual.log.write_checkpoint(&checkpoint(&manual)).unwrap();
+    manual.write(1, 3, 100);
+    // Shard 2 has a block under way when the newest checkpoint is made, and it does not land.
+    let newest = {
+        let payload = payload(2, 1, 50_000);
+        manual.log.append(support::append(2, 1, &payload)).unwrap();
+        checkpoint(&manual)
+    };
+    manual.log.write_checkpoint(&newest).unwrap();
+    drop(manual);
+    disk.kill();
+    for after in 0..8 {
+        disk.fail(Operation::Read, "checkpoint", after, io::ErrorKind::Other);
+        match open(&disk, Options { epoch_seed: 10 + after, ..small() }) {
+            Ok(manual) => assert_eq!(manual.checkpoint.as_ref(), Some(&newest), "read {after} fails"),
+            Err(Failed::Open(OpenError::Disk(_))) => {}
+            Err(e) => panic!("{e:?}"),
+        }
+        disk.forget_faults();
+    }
+    // With the operator's consent it goes, and does not come back.
+    disk.fail(Operation::Read, "checkpoint.1", 0, io::ErrorKind::Other);
+    let mut manual = open(&disk, Options { epoch_seed: 20, accept_loss: true, ..small() }).unwrap();
+    assert_ne!(manual.checkpoint.as_ref(), Some(&newest));
+    let lsns = manual.write(1, 3, 100);
+    drop(manual);
+    disk.kill();
+    let manual = open(&disk, Options { epoch_seed: 21, ..small() }).unwrap();
+    let came: Vec<Lsn> = manual.replayed.iter().map(|b| b.lsn).collect();
+    assert!(came.ends_with(&lsns), "{came:?} {lsns:?}");
+}
+
 #[test]
 fn inspection_tells_damage_from_cuts() {
     use bowline_storage::header::SegmentKind;
