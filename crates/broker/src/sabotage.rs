@@ -4,3 +4,5 @@ use std::sync::atomic::AtomicBool;
 
 /// What comes back goes behind all else that came back.
 pub static REQUEUE_AT_THE_END: AtomicBool = AtomicBool::new(false);
+/// A block that is applied already is applied again.
+pub static BLOCK_APPLIED_TWICE: AtomicBool = AtomicBool::new(false);

@@ -80,7 +80,7 @@ impl Node {
         let (log, found) =
             Log::open(disk::under(disk, sabotage), plan.storage(life)).map_err(|e| e.to_string())?;
         let data_shards = log.format().identity.data_shards;
-        let states =
+        let mut states =
             recover(found, data_shards, plan.topology(), |id| plan.shard(id)).map_err(|e| e.to_string())?;
         let completions = Arc::new(Completions::default());
         let theirs = completions.clone();
@@ -89,6 +89,9 @@ impl Node {
             .map_err(|e| e.to_string())?;
         // A fault that was to meet the start and did not is not to meet the model.
         disk.forget_faults();
+        if sabotage == Some(Sabotage::BlockAppliedTwice) {
+            repeat_last_blocks(&log, &mut states);
+        }
         recovered(&log, &states);
         let proposer = |shard: ShardId, applied: (u64, u64)| {
             let (term, index) = log.last(shard).unwrap_or(applied).max(applied);
@@ -363,6 +366,17 @@ impl Node {
         match shard.0 {
             0 => self.meta.replication.last(),
             i => self.data[usize::from(i) - 1].shard.replication.last(),
+        }
+    }
+}
+
+/// Gives each data shard the last block that it applied once more. What keeps it from taking it is switched off.
+fn repeat_last_blocks(log: &Log, states: &mut States) {
+    for (id, shard) in &mut states.shards {
+        if let Some(lsn) = log.locate(*id, shard.applied().1)
+            && let Ok(block) = log.read(lsn)
+        {
+            shard.apply(&block, Vec::new(), &mut Effects::default());
         }
     }
 }

@@ -72,6 +72,7 @@ impl Sabotage {
         for (sabotage, switch) in [
             (Sabotage::ChecksumUnread, &bowline_storage::sabotage::CHECKSUM_UNREAD),
             (Sabotage::TailNotCut, &bowline_storage::sabotage::TAIL_NOT_CUT),
+            (Sabotage::BlockAppliedTwice, &bowline_broker::sabotage::BLOCK_APPLIED_TWICE),
             (Sabotage::RequeueAtTheEnd, &bowline_broker::sabotage::REQUEUE_AT_THE_END),
             (Sabotage::RetryAppended, &bowline_stream::sabotage::RETRY_APPENDED),
         ] {
@@ -87,6 +88,7 @@ impl Sabotage {
             self,
             Sabotage::ChecksumUnread
                 | Sabotage::TailNotCut
+                | Sabotage::BlockAppliedTwice
                 | Sabotage::RequeueAtTheEnd
                 | Sabotage::RetryAppended
         )

@@ -55,10 +55,17 @@ fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         }
     }
+    if let Some(sabotage) = options.sabotage.iter().find(|s| s.is_within() && !cfg!(feature = "sabotage")) {
+        bail!("{} needs a build with the feature sabotage, as cargo xtask sim makes", sabotage.name());
+    }
     let mut missed = Vec::new();
     println!("{:<22} {:>6}  caught by", "sabotage", "seeds");
     for sabotage in &options.sabotage {
         match many(&options, Some(*sabotage), false) {
+            Some(failure) if seeds::run(plan(&options, failure.seed, None), false).is_err() => {
+                println!("{:<22} {:>6}  seed {} fails without it too", sabotage.name(), "-", failure.seed);
+                missed.push(sabotage.name());
+            }
             Some(failure) => {
                 let seeds = failure.seed - options.from + 1;
                 println!("{:<22} {seeds:>6}  {}", sabotage.name(), failure.message);
