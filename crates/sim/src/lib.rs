@@ -22,6 +22,7 @@ mod replication;
 pub mod sabotage;
 pub mod seeds;
 mod shadows;
+pub mod topics;
 pub mod trace;
 pub mod workload;
 pub mod world;

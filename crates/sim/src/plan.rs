@@ -65,6 +65,9 @@ pub struct Plan {
     pub queues_max: usize,
     pub sessions_max: usize,
     pub body_bytes_max: u64,
+    /// Of what clients do, how much is about topics; and of the rest, about groups.
+    pub stream_percent: u64,
+    pub group_percent: u64,
     /// Chance of a crash, in thousandths of a step.
     pub crash_permille: u64,
     /// The same of a write that is going to fail.
@@ -101,6 +104,8 @@ impl Plan {
             queues_max: c.within(1..=5) as usize,
             sessions_max: c.within(1..=5) as usize,
             body_bytes_max: c.choose([16, 200, 1500]),
+            stream_percent: c.choose([0, 10, 30, 70]),
+            group_percent: c.choose([0, 5, 30]),
             crash_permille: c.choose([0, 4, 8, 20]),
             disk_error_permille: c.choose([0, 0, 0, 5]),
             full_disk_permille: c.choose([0, 0, 0, 20]),

@@ -3,7 +3,7 @@
 use crate::clients::message::{self, Message};
 use crate::clients::{Asked, Batch, Clients, Consumer, Note};
 use crate::note;
-use crate::plan::{Class, Plan};
+use crate::plan::Class;
 use crate::world::World;
 use bowline_model::meta::{Command, MetaRequest, QueueDeclaration};
 use bowline_model::request::{Outcome, Propose, Request, Settle, Subscribe, Volatile, Want};
@@ -16,6 +16,12 @@ const CONSUMERS_MAX: usize = 6;
 impl World {
     /// One request, or a few that belong together.
     pub fn client_action(&mut self) {
+        if self.plan.has(Class::Streams) && self.chance.percent(self.plan.stream_percent) {
+            return self.stream_action();
+        }
+        if self.plan.has(Class::Groups) && self.chance.percent(self.plan.group_percent) {
+            return self.group_action();
+        }
         if self.clients.names.len() < self.plan.queues_max && self.chance.percent(30) {
             return self.declare();
         }
@@ -36,17 +42,17 @@ impl World {
         }
     }
 
-    fn shard_of(&self, queue: u32) -> ShardId {
+    pub(crate) fn shard_of(&self, queue: u32) -> ShardId {
         ShardId::of(queue, self.plan.data_shards)
     }
 
-    fn send(&mut self, shard: ShardId, session: u64, request: Request, note: Note) {
+    pub(crate) fn send(&mut self, shard: ShardId, session: u64, request: Request, note: Note) {
         if let Some(node) = &mut self.node {
             node.send(shard, session, request, note);
         }
     }
 
-    fn some_session(&mut self) -> Option<u64> {
+    pub(crate) fn some_session(&mut self) -> Option<u64> {
         if self.clients.sessions.is_empty() {
             self.open_session();
         }
@@ -158,9 +164,17 @@ impl World {
         for (id, queues) in &messages {
             message::encode(&mut records, *id, &self.clients.messages[*id as usize], queues);
         }
-        let count = messages.len() as u32;
+        let mut count = messages.len() as u32;
         let first = messages[0].0;
-        let token = self.clients.ask(session, shard.0, Asked::Publish(Batch { session, logged, messages }));
+        let mut batches = Vec::new();
+        if logged && self.plan.has(Class::Streams) && self.chance.percent(self.plan.stream_percent / 4) {
+            batches.extend(self.riding_batch(shard));
+            let (more, n) = self.encode_appends(&batches);
+            records.extend(more);
+            count += n;
+        }
+        let batch = Batch { session, logged, messages, records: batches };
+        let token = self.clients.ask(session, shard.0, Asked::Publish(batch));
         note!(
             self.clients.trace,
             "publish s{} t{} shard {} m{}.. ({}) logged={}",
@@ -308,6 +322,7 @@ impl World {
 
     pub(crate) fn close_session_now(&mut self, session: u64) {
         self.clients.sessions.remove(&session);
+        self.clients.groups.closed(session);
         for queue in self.clients.queues.values_mut().filter(|q| q.exclusive_to == Some(session)) {
             queue.may_vanish = true;
         }
@@ -390,20 +405,18 @@ impl World {
     }
 }
 
-fn unanswered_bytes(clients: &Clients) -> usize {
-    let batches = clients.waiting.values().filter_map(|w| match &w.asked {
-        Asked::Publish(batch) => Some(batch),
-        _ => None,
-    });
-    batches
-        .flat_map(|batch| &batch.messages)
-        .map(|(id, _)| clients.messages[*id as usize].body_len as usize + 64)
-        .sum()
-}
-
-impl Plan {
-    /// Names that queues may have.
-    pub fn queue_names(&self) -> impl Iterator<Item = String> + '_ {
-        (0..self.queues_max).map(|i| format!("queue.{i}"))
-    }
+pub(crate) fn unanswered_bytes(clients: &Clients) -> usize {
+    let batches = |ids: &[u64]| -> usize {
+        ids.iter().map(|id| clients.streams.batches[*id as usize].body_len as usize + 100).sum()
+    };
+    let bytes = |asked: &Asked| match asked {
+        Asked::Publish(batch) => {
+            let messages =
+                batch.messages.iter().map(|(id, _)| clients.messages[*id as usize].body_len as usize + 64);
+            messages.sum::<usize>() + batches(&batch.records)
+        }
+        Asked::Append(appends) => batches(&appends.batches),
+        _ => 0,
+    };
+    clients.waiting.values().map(|w| bytes(&w.asked)).sum()
 }

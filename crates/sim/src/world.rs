@@ -408,11 +408,16 @@ impl World {
         moved
     }
 
-    /// When a shard that is not idle wants to be called; `None` when all are idle.
+    /// When somebody is waited for, be it a shard that is not idle or a group that gathers: when to call again.
     fn next_deadline(&self) -> Option<Millis> {
         let node = self.node.as_ref()?;
         let busy = node.data.iter().filter(|d| !d.shard.is_idle());
-        busy.filter_map(|d| d.shard.next_deadline()).chain(node.meta.next_deadline()).min()
+        let due = busy.filter_map(|d| d.shard.next_deadline()).chain(node.meta.next_deadline()).min();
+        if due.is_some() || !self.clients.somebody_joins() {
+            return due;
+        }
+        // Whoever waits for the other members of a group waits for time to pass.
+        node.data.iter().filter_map(|d| d.shard.next_deadline()).min()
     }
 
     fn check_rest(&mut self) {
@@ -438,6 +443,7 @@ impl World {
         self.end(end);
         self.rest();
         self.drain();
+        self.read_everything();
         let end = self.chance.choose([End::Crash, End::Kill, End::Stop]);
         self.end(end);
         self.rest();

@@ -34,9 +34,13 @@ impl Clients {
     /// Every request has had its answer.
     pub fn check_nobody_waits(&mut self) {
         // Whoever has gone does not listen, and need not be told.
-        self.waiting
-            .retain(|_, w| self.sessions.contains_key(&w.session) || !matches!(w.asked, Asked::Publish(_)));
-        if let Some((token, waiting)) = self.waiting.iter().next() {
+        self.waiting.retain(|_, w| {
+            self.sessions.contains_key(&w.session)
+                || !matches!(w.asked, Asked::Publish(_) | Asked::Append(_) | Asked::Group(_))
+        });
+        self.check_watches();
+        let mut waiting = self.waiting.iter().filter(|(_, w)| !matches!(w.asked, Asked::Watch(_)));
+        if let Some((token, waiting)) = waiting.next() {
             panic!(
                 "promise: request {token} of session {} is answered: {:?}",
                 waiting.session, waiting.asked

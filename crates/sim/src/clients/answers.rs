@@ -2,9 +2,10 @@
 
 use super::message::identify;
 use super::queue::{ConsumerKey, Queue};
+use super::streams::Appends;
 use super::{Asked, Batch, Clients, Waiting};
 use crate::note;
-use bowline_model::event::{Delivery, Event, MetaEvent, QueueInfo};
+use bowline_model::event::{Delivery, Event, FetchError, MetaEvent, QueueInfo};
 use bowline_model::meta::{Outcome, Reason, Rejection};
 use bowline_model::{Block, SessionId, ShardId, Token};
 
@@ -22,10 +23,21 @@ impl Clients {
             Event::Done { token } => {
                 if let Asked::Publish(batch) = self.answer(session, token) {
                     self.confirmed(token, &batch);
+                    for id in &batch.records {
+                        let partition = self.streams.batches[*id as usize].partition;
+                        self.streams.partitions.entry(partition).and_modify(|p| p.confirmed(*id));
+                    }
                 }
             }
             Event::Failed { token, .. } => match self.answer(session, token) {
-                Asked::Publish(batch) => self.refused(token, &batch),
+                Asked::Publish(batch) => {
+                    self.refused(token, &batch);
+                    self.appends_refused(&Appends { batches: batch.records });
+                }
+                Asked::Append(appends) => {
+                    note!(self.trace, "appends refused t{}", token.0);
+                    self.appends_refused(&appends);
+                }
                 // Nothing is lost: what was purged is gone from memory, and the log hears of it later.
                 Asked::Purge { .. } | Asked::Forgotten => {}
                 asked => panic!("Failed is no answer to {asked:?}"),
@@ -79,6 +91,42 @@ impl Clients {
                         "promise: a purge of queue {queue} says {messages} messages where {ready:?} were ready"
                     );
                     model.departed_ids(&gone);
+                }
+            }
+            Event::Appended { token, results } => {
+                if let Asked::Append(appends) = self.answer(session, token) {
+                    self.appended(token, &appends, &results);
+                }
+            }
+            Event::Fetched { token, partitions } => {
+                if let Asked::Fetch(asked) = self.answer(session, token) {
+                    self.fetched(&asked, &partitions);
+                }
+            }
+            Event::Moved { token } => {
+                note!(self.trace, "moved t{}", token.0);
+                self.answer(session, token);
+            }
+            Event::Offsets { token, results } => {
+                if let Asked::Offsets(asked) = self.answer(session, token) {
+                    self.offsets_found(&asked, &results);
+                }
+            }
+            Event::Trimmed { token, result } => {
+                let Asked::Trim { partition, offset } = self.answer(session, token) else { return };
+                let Some(model) = self.streams.partitions.get_mut(&partition) else { return };
+                match result {
+                    Ok(start) => model.trimmed(offset, start),
+                    // The log had no room for it.
+                    Err(FetchError::Storage) => {}
+                    Err(error) => {
+                        assert!(model.going, "promise: partition {partition} is trimmed: {error:?}")
+                    }
+                }
+            }
+            Event::Group { token, reply } => {
+                if let Asked::Group(question) = self.answer(session, token) {
+                    self.group_answer(question, reply);
                 }
             }
             Event::Meta { token, result } => self.meta_answer(session, token, result),
@@ -220,6 +268,24 @@ impl Clients {
             (Asked::DeclareQueue { .. }, Err(rejection)) => {
                 note!(self.trace, "declaration refused {}", rejection.reason as u32);
             }
+            (Asked::CreateTopic { name, retains_bytes }, Ok(Outcome::Topic { partitions, .. })) => {
+                note!(self.trace, "topic with {} partitions", partitions.len());
+                self.streams.topic_is_there(&name, &partitions, retains_bytes);
+            }
+            (Asked::CreateTopic { .. }, Err(rejection)) => {
+                note!(self.trace, "topic refused {}", rejection.reason as u32);
+            }
+            (Asked::DeleteTopic { name }, Ok(_)) => {
+                note!(self.trace, "topic deleted");
+                self.streams.forget_topic(&name);
+            }
+            (Asked::DeleteTopic { .. }, Err(_)) => {}
+            (Asked::ProducerId { partition }, Ok(Outcome::ProducerId(id))) => {
+                note!(self.trace, "producer {}", id);
+                assert!(self.streams.producer_ids.insert(id), "promise: producer id {id} is given out once");
+                self.streams.new_producer(id, partition, session);
+            }
+            (Asked::ProducerId { .. }, Err(_)) => {}
             (Asked::DeleteQueue { name, queue }, result) => self.deleted(&name, queue, result),
             (asked, result) => panic!("{result:?} is no answer to {asked:?}"),
         }

@@ -5,9 +5,12 @@
 
 pub mod accounts;
 pub mod answers;
+pub mod groups;
 pub mod message;
+pub mod partition;
 pub mod queue;
 pub mod restart;
+pub mod streams;
 
 use crate::note;
 use crate::shadows::Shadows;
@@ -53,6 +56,8 @@ pub struct Batch {
     pub logged: bool,
     /// The messages, each with the queues of this shard that it goes to.
     pub messages: Vec<(Id, Vec<u32>)>,
+    /// What goes to topics in the same batch.
+    pub records: Vec<partition::BatchId>,
 }
 
 /// What an unanswered request was.
@@ -86,6 +91,27 @@ pub enum Asked {
         name: String,
         queue: u32,
     },
+    Append(streams::Appends),
+    /// Partition, offset, and the bounds known when it was asked.
+    Fetch(Vec<(u32, u64, (u64, u64))>),
+    /// Partition, whether the end is asked for, and the bounds known.
+    Offsets(Vec<(u32, bool, (u64, u64))>),
+    Watch(Vec<(u32, u64)>),
+    Trim {
+        partition: u32,
+        offset: u64,
+    },
+    CreateTopic {
+        name: String,
+        retains_bytes: bool,
+    },
+    DeleteTopic {
+        name: String,
+    },
+    ProducerId {
+        partition: u32,
+    },
+    Group(groups::Question),
 }
 
 #[derive(Debug)]
@@ -129,6 +155,8 @@ pub struct Clients {
     pub sessions: BTreeMap<u64, Session>,
     pub consumers: BTreeMap<ConsumerKey, Consumer>,
     pub waiting: BTreeMap<u64, Waiting>,
+    pub streams: streams::Streams,
+    pub groups: groups::Groups,
     next_token: u64,
     next_session: u64,
     /// Queues with deliveries in the round under way.
@@ -166,6 +194,8 @@ impl Clients {
             sessions: BTreeMap::new(),
             consumers: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            streams: streams::Streams::default(),
+            groups: groups::Groups::default(),
             next_token: 1,
             next_session: 1,
             in_round: BTreeSet::new(),
@@ -217,7 +247,9 @@ impl Clients {
                 self.close(shard, session, None);
                 // What it published is carried out, though nobody listens.
                 self.waiting.retain(|_, w| {
-                    w.session != session || w.shard != shard.0 || matches!(w.asked, Asked::Publish(_))
+                    w.session != session
+                        || w.shard != shard.0
+                        || matches!(w.asked, Asked::Publish(_) | Asked::Append(_) | Asked::Group(_))
                 });
             }
         }

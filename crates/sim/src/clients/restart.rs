@@ -11,6 +11,8 @@ impl Clients {
         self.counts.crashes += 1;
         self.life += 1;
         self.in_round.clear();
+        self.streams.crashed();
+        self.groups.crashed();
         self.dropped.clear();
         self.leaving.clear();
         self.sessions.clear();
@@ -73,6 +75,7 @@ impl Clients {
             self.queues.remove(&id);
             self.names.retain(|_, queue| *queue != id);
         }
+        self.streams.started(topology);
         note!(self.trace, "started life {} with {} queues", self.life, self.queues.len());
     }
 }
