@@ -18,7 +18,7 @@ use bowline_replica::data::DataShard;
 use bowline_replica::meta::{MetaEffects, MetaShard};
 use bowline_replica::{META_SESSION, ShardSnapshot, States, recover};
 use bowline_storage::{Checkpoint, CheckpointError, Driver, FakeDisk, Log, Ticket};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What lies in a data shard's inbox.
@@ -80,6 +80,8 @@ impl Node {
         let (log, found) =
             Log::open(disk::under(disk, sabotage), plan.storage(life)).map_err(|e| e.to_string())?;
         let data_shards = log.format().identity.data_shards;
+        let saved: BTreeMap<ShardId, u64> =
+            found.checkpoint.iter().flat_map(|c| &c.shards).map(|s| (s.shard, s.applied_index)).collect();
         let mut states =
             recover(found, data_shards, plan.topology(), |id| plan.shard(id)).map_err(|e| e.to_string())?;
         let completions = Arc::new(Completions::default());
@@ -89,6 +91,7 @@ impl Node {
             .map_err(|e| e.to_string())?;
         // A fault that was to meet the start and did not is not to meet the model.
         disk.forget_faults();
+        check_no_gaps(&log, data_shards, &saved);
         if sabotage == Some(Sabotage::BlockAppliedTwice) {
             repeat_last_blocks(&log, &mut states);
         }
@@ -367,6 +370,21 @@ impl Node {
             0 => self.meta.replication.last(),
             i => self.data[usize::from(i) - 1].shard.replication.last(),
         }
+    }
+}
+
+/// What recovery found of a shard begins at the latest where its checkpoint ends. Behind a gap the log counts anew, so a
+/// block that was taken although one before it is missing shows here.
+fn check_no_gaps(log: &Log, data_shards: u16, saved: &BTreeMap<ShardId, u64>) {
+    for shard in (0..=data_shards).map(ShardId) {
+        let saved = saved.get(&shard).copied().unwrap_or(0);
+        let before = log.purged(shard).map_or(0, |(_, index)| index);
+        assert!(
+            before <= saved,
+            "promise: nothing behind a hole in the log is taken; of shard {shard}, {saved} blocks are in the checkpoint, \
+             and the next one found is {}",
+            before + 1
+        );
     }
 }
 

@@ -204,7 +204,7 @@ impl World {
         let first = batches[0];
         let token = self.clients.ask(session, shard.0, Asked::Append(Appends { batches }));
         note!(self.clients.trace, "append s{} t{} p{} b{} ({})", session, token.0, partition, first, count);
-        let propose = Propose { token, records: records.into(), count, want };
+        let propose = Propose { token, records: records.into(), count, want, checked: false };
         self.send(shard, session, Request::Propose(propose), Note::Nothing);
     }
 
