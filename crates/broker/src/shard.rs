@@ -251,6 +251,7 @@ impl Shard {
             self.queues.retry_unreadable();
         }
         self.queues.tick(now);
+        self.queues.expire_holds(now, fx);
         if self.streams.stream.next_deadline().is_some_and(|at| at <= now) {
             self.streams.stream.tick(now, &mut self.streams.out);
             self.streams.flush(&mut self.proposals, fx);
@@ -427,7 +428,7 @@ impl Shard {
                     *messages = n;
                 }
             }
-            Kind::QueueSettings => queues.apply_settings(record),
+            Kind::QueueSettings => queues.apply_settings(block.stamp, record),
             Kind::NodeStarted => queues.apply_node_started(fx),
             Kind::PartitionCreate
             | Kind::PartitionDelete

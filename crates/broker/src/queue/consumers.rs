@@ -5,6 +5,7 @@
 //! Within a priority level the ring goes round message by message; a lower level gets what no higher one can take.
 
 use super::QueueRef;
+use super::deadlines::Held;
 use super::unacked::Unacked;
 use crate::session::SessionSlot;
 use bowline_model::ConsumerId;
@@ -36,6 +37,14 @@ pub(crate) struct Consumer {
     pub in_ring: bool,
     /// Waits for its session's delivery window.
     pub stalled: bool,
+    /// Waits until it is the single active consumer.
+    pub passive: bool,
+    /// Numbers consumers in order of arrival.
+    pub arrival: u64,
+    /// Its own bound on how long it may hold a message, ms; goes before the queue's.
+    pub own_bound_ms: Option<u64>,
+    /// How long it has held what, if there is a bound.
+    pub held: Option<Box<Held>>,
     pub unacked: Unacked,
 }
 
@@ -48,7 +57,7 @@ impl Consumer {
     /// Belongs into the ring and is not in it.
     #[inline]
     pub fn may_enter(&self) -> bool {
-        self.active && !self.in_ring && !self.stalled && self.has_credit()
+        self.active && !self.in_ring && !self.stalled && !self.passive && self.has_credit()
     }
 }
 
@@ -57,10 +66,13 @@ impl Consumer {
 pub(crate) struct Consumers {
     slots: Vec<(u32, Option<Consumer>)>,
     free: Vec<u32>,
+    arrivals: u64,
 }
 
 impl Consumers {
-    pub fn insert(&mut self, consumer: Consumer) -> ConsumerRef {
+    pub fn insert(&mut self, mut consumer: Consumer) -> ConsumerRef {
+        self.arrivals += 1;
+        consumer.arrival = self.arrivals;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             self.slots.len() as u32 - 1
@@ -100,6 +112,8 @@ pub(crate) struct Ring {
     first: usize,
     members: BTreeSet<ConsumerRef>,
     pub exclusive: bool,
+    /// The single active consumer, where there is to be one.
+    pub chosen: Option<ConsumerRef>,
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! or a block that was read all mark it dirty.
 
 use super::consumers::Consumers;
+use super::deadlines::Deadlines;
 use super::housekeeping::Listed;
 use super::settle::leave;
 use super::timers::Timers;
@@ -44,6 +45,7 @@ impl Queues {
                 now,
                 removals_left,
                 timers: &mut self.timers,
+                deadlines: &mut self.deadlines,
                 sessions: &mut self.sessions,
                 consumers: &mut self.consumers,
                 volatile: &mut self.volatile,
@@ -91,6 +93,7 @@ struct Dispatch<'a> {
     /// So many messages may yet be removed in this round by what queues enforce.
     removals_left: u32,
     timers: &'a mut Timers,
+    deadlines: &'a mut Deadlines,
     sessions: &'a mut Sessions,
     consumers: &'a mut Consumers,
     volatile: &'a mut VolatileStore,
@@ -146,7 +149,7 @@ impl Dispatch<'_> {
                 continue;
             };
             debug_assert!(consumer.in_ring);
-            if !consumer.has_credit() {
+            if !consumer.has_credit() || consumer.passive {
                 consumer.in_ring = false;
                 queue.ring.pop_front();
                 continue;
@@ -182,6 +185,9 @@ impl Dispatch<'_> {
                 consumer.unacked.push_settled(entry);
                 leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping);
             } else {
+                if let Some(held) = &mut consumer.held {
+                    held.delivered(at, consumer.unacked.next_number(), self.now, self.deadlines);
+                }
                 consumer.unacked.push(entry);
                 queue.unacked += 1;
             }

@@ -8,7 +8,9 @@
 //! | `returned` | messages that came back |
 //! | `volatile` | messages in memory only |
 //! | `consumers` | consumers, their credit, the round robin |
+//! | `turns` | single active consumer |
 //! | `unacked` | what a consumer holds |
+//! | `deadlines` | how long it may hold it |
 //! | `publish`, `subscribe`, `settle`, `provision` | requests and records, by what they do |
 //! | `dispatch` | ready messages meet consumers |
 //! | `housekeeping` | settles and horizons on their way into a block |
@@ -25,6 +27,7 @@
 
 mod bits;
 mod consumers;
+mod deadlines;
 mod dispatch;
 mod horizon;
 mod housekeeping;
@@ -39,6 +42,7 @@ mod sizes;
 mod special;
 mod subscribe;
 mod timers;
+mod turns;
 mod unacked;
 mod volatile;
 mod window;
@@ -56,6 +60,7 @@ use bowline_model::record::{SETTLE_REASONS, SettleReason};
 use bowline_model::request::QueueSpec;
 use bowline_model::{QueueId, ShardId, Token};
 use consumers::{Consumers, Ring};
+use deadlines::Deadlines;
 use hashbrown::HashMap;
 use housekeeping::Pending;
 use returned::Returned;
@@ -127,6 +132,7 @@ pub(crate) struct Queues {
     pub segments: Segments,
     pub sessions: Sessions,
     consumers: Consumers,
+    deadlines: Deadlines,
     volatile: VolatileStore,
     /// Queues in which something changed that dispatch should look at.
     dirty: Vec<QueueRef>,
@@ -193,6 +199,7 @@ impl Queues {
             segments: Segments::default(),
             sessions: Sessions::default(),
             consumers: Consumers::default(),
+            deadlines: Deadlines::default(),
             volatile: VolatileStore::new(volatile_bytes_max),
             dirty: Vec::new(),
             housekeeping: housekeeping::Listed::default(),

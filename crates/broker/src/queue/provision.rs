@@ -10,7 +10,7 @@ use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo
 use bowline_model::record::{self, Kind, Record, SettleReason};
 use bowline_model::request::QueueSpec;
 use bowline_model::settings::QueueSettings;
-use bowline_model::{QueueId, SessionId, Token};
+use bowline_model::{Millis, QueueId, SessionId, Token};
 
 /// Runs of a purge in one Settle record.
 const PURGE_RUNS_MAX: usize = 16 * 1024;
@@ -34,11 +34,14 @@ impl Queues {
     }
 
     /// Applies a QueueSettings record.
-    pub fn apply_settings(&mut self, record: &Record<'_>) {
+    pub fn apply_settings(&mut self, now: Millis, record: &Record<'_>) {
         if let Ok((id, settings)) = postcard::from_bytes::<(QueueId, QueueSettings)>(record.body)
-            && let Some(queue) = self.find_queue(id)
+            && let Some(at) = self.find(id)
+            && let Some(queue) = self.slots[at.slot as usize].as_deref_mut()
         {
             *queue.spec.settings = settings;
+            Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
+            self.bound_consumers(at, now);
         }
     }
 

@@ -29,14 +29,14 @@ impl Queues {
         }
     }
 
-    /// All that `consumer` holds goes back to where it was.
-    pub(super) fn return_all(&mut self, consumer: &mut Consumer) {
+    /// All that `consumer` holds goes back to where it was. `outcome`: whether that is a failure.
+    pub(super) fn return_all(&mut self, consumer: &mut Consumer, outcome: Outcome) {
         let mut settling = Settling {
             slots: &mut self.slots,
             volatile: &mut self.volatile,
             housekeeping: &mut self.housekeeping,
             dirty: &mut self.dirty,
-            outcome: Outcome::Returned,
+            outcome,
         };
         consumer.unacked.settle_all(|entry| settling.one(entry));
     }
@@ -68,6 +68,19 @@ impl Queues {
             Queues::mark(&mut self.dirty, queue);
         } else if !consumer.active && consumer.queue.is_some() && consumer.unacked.len() == 0 {
             self.forget_consumer(at);
+        } else if consumer.passive && consumer.unacked.len() == 0 {
+            self.has_drained(at);
+        }
+    }
+
+    /// A consumer that has to make place for one of higher priority holds nothing any more.
+    #[cold]
+    fn has_drained(&mut self, at: ConsumerRef) {
+        let queue = self.consumers.get(at).and_then(|consumer| consumer.queue);
+        if let Some(queue) = queue
+            && let Some(queue) = self.slots[queue.slot as usize].as_deref_mut().filter(|q| q.at == queue)
+        {
+            Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Consumers come and go.
 
 use super::consumers::{Consumer, ConsumerRef};
+use super::deadlines::Held;
 use super::unacked::Unacked;
 use super::{Get, Queue, Queues};
 use crate::effects::Effects;
 use crate::session::SessionSlot;
 use bowline_model::event::{Event, MetaEvent, NoSuchQueue, SubscribeError};
-use bowline_model::request::Subscribe;
+use bowline_model::request::{Outcome, Subscribe};
 use bowline_model::{ConsumerId, QueueId, SessionId, Token};
 
 impl Queues {
@@ -17,7 +18,9 @@ impl Queues {
     }
 
     fn try_subscribe(&mut self, session: SessionId, subscribe: Subscribe) -> Result<(), SubscribeError> {
-        let Subscribe { queue: id, channel, consumer, prefetch, no_ack, exclusive, priority, .. } = subscribe;
+        let Subscribe {
+            queue: id, channel, consumer, prefetch, no_ack, exclusive, priority, timeout_ms, ..
+        } = subscribe;
         let at = self.find(id).ok_or(SubscribeError::NoSuchQueue)?;
         let slot = self.sessions.open(session);
         // A session never uses a number twice.
@@ -29,9 +32,11 @@ impl Queues {
         if queue.dropping {
             return Err(SubscribeError::NoSuchQueue);
         }
-        if queue.ring.exclusive || (exclusive && queue.ring.len() > 0) {
+        let single = queue.spec.settings.single_active_consumer;
+        if queue.ring.exclusive || (exclusive && (single || queue.ring.len() > 0)) {
             return Err(SubscribeError::Exclusive);
         }
+        let bound = timeout_ms.or(queue.spec.settings.consumer_timeout_ms).filter(|_| !no_ack);
         let new = Consumer {
             session: slot,
             channel,
@@ -42,14 +47,22 @@ impl Queues {
             no_ack,
             exclusive,
             active: true,
-            in_ring: true,
+            in_ring: !single,
             stalled: false,
+            passive: single,
+            arrival: 0,
+            own_bound_ms: timeout_ms,
+            held: bound.map(|bound| Box::new(Held::new(bound))),
             unacked: Unacked::default(),
         };
         let consumer_at = self.consumers.insert(new);
         queue.ring.exclusive = exclusive;
         queue.ring.join(consumer_at, priority);
-        queue.ring.enter(consumer_at, priority);
+        if single {
+            Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
+        } else {
+            queue.ring.enter(consumer_at, priority);
+        }
         let next = queue.next_fresh();
         self.housekeeping.reserve(queue, next, true);
         Queues::mark(&mut self.dirty, queue);
@@ -149,6 +162,9 @@ impl Queues {
 
     pub(super) fn forget_consumer(&mut self, at: ConsumerRef) -> Option<Consumer> {
         let consumer = self.consumers.remove(at)?;
+        if let Some(held) = &consumer.held {
+            self.deadlines.forget(at, held);
+        }
         self.sessions[consumer.session].remove_consumer(consumer.id, consumer.channel);
         Some(consumer)
     }
@@ -166,6 +182,10 @@ impl Queues {
             active: false,
             in_ring: false,
             stalled: false,
+            passive: false,
+            arrival: 0,
+            own_bound_ms: None,
+            held: None,
             unacked: Unacked::default(),
         });
         self.sessions[slot].add_consumer(id, channel, at);
@@ -173,16 +193,20 @@ impl Queues {
     }
 
     /// Stops deliveries to a consumer. Tells meta if an auto-delete queue lost its last.
-    fn deactivate(&mut self, at: ConsumerRef, fx: &mut Effects) {
+    pub(super) fn deactivate(&mut self, at: ConsumerRef, fx: &mut Effects) {
         let Some(consumer) = self.consumers.get_mut(at) else { return };
         if !std::mem::take(&mut consumer.active) {
             return;
         }
         let (priority, exclusive) = (consumer.priority, consumer.exclusive);
         let Some(queue_at) = consumer.queue else { return };
-        let Some(queue) = self.at(queue_at) else { return };
+        let queue = self.slots.get_mut(queue_at.slot as usize).and_then(Option::as_deref_mut);
+        let Some(queue) = queue.filter(|q| q.at == queue_at) else { return };
         queue.ring.leave(at, priority);
         queue.ring.exclusive &= !exclusive;
+        if queue.ring.chosen.is_some() {
+            Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
+        }
         if queue.spec.auto_delete && queue.ring.len() == 0 {
             fx.meta.push(MetaEvent::AutoDelete { queue: queue_at.id });
         }
@@ -198,7 +222,7 @@ impl Queues {
         }
         for at in ats {
             if let Some(mut consumer) = self.forget_consumer(at) {
-                self.return_all(&mut consumer);
+                self.return_all(&mut consumer, Outcome::Failed);
             }
         }
     }

@@ -54,6 +54,6 @@ impl Queues {
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timers.next()
+        [self.timers.next(), self.deadlines.next()].into_iter().flatten().min()
     }
 }

@@ -40,6 +40,12 @@ impl Unacked {
         self.len
     }
 
+    /// The number of the oldest delivery that is not settled.
+    pub fn oldest(&self) -> Option<u64> {
+        let straggler = self.stragglers.keys().next().copied();
+        straggler.or((!self.dense.is_empty()).then_some(self.base))
+    }
+
     /// The number that the next delivery gets.
     #[inline]
     pub fn next_number(&self) -> u64 {
