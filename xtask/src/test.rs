@@ -35,27 +35,35 @@ const PARTS: &[Part] = &[
     Part { name: "verify", run: verify },
 ];
 
+/// Runs only when it is asked for by name: it starts a real RabbitMQ and waits a lot.
+const ON_DEMAND: &[Part] = &[Part { name: "differential", run: differential }];
+
+/// The exit status with which a suite says that what it needs is not on this machine.
+const SKIPPED_STATUS: i32 = 77;
+
 /// Runs the parts named, or all.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lives in the workspace")?.to_owned();
-    if let Some(unknown) = args.iter().find(|a| !PARTS.iter().any(|p| p.name == a.as_str())) {
-        let names: Vec<_> = PARTS.iter().map(|p| p.name).collect();
+    let parts = || PARTS.iter().chain(ON_DEMAND);
+    if let Some(unknown) = args.iter().find(|a| !parts().any(|p| p.name == a.as_str())) {
+        let names: Vec<_> = parts().map(|p| p.name).collect();
         bail!("no part `{unknown}`; there are {}", names.join(", "));
     }
     let mut summary = Vec::new();
     let mut failed = 0;
-    for part in PARTS.iter().filter(|p| args.is_empty() || args.iter().any(|a| a == p.name)) {
+    let on_demand = if args.is_empty() { &[] } else { ON_DEMAND };
+    for part in PARTS.iter().chain(on_demand).filter(|p| args.is_empty() || args.iter().any(|a| a == p.name)) {
         println!("\n=== {} ===", part.name);
         let began = Instant::now();
         let result = (part.run)(&root);
         let seconds = began.elapsed().as_secs();
         summary.push(match result {
-            Ok(Outcome::Passed) => format!("{:<8} passed   {seconds} s", part.name),
-            Ok(Outcome::Skipped(why)) => format!("{:<8} skipped  {why}", part.name),
+            Ok(Outcome::Passed) => format!("{:<12} passed   {seconds} s", part.name),
+            Ok(Outcome::Skipped(why)) => format!("{:<12} skipped  {why}", part.name),
             Err(error) => {
                 failed += 1;
-                format!("{:<8} FAILED   {seconds} s: {error:#}", part.name)
+                format!("{:<12} FAILED   {seconds} s: {error:#}", part.name)
             }
         });
     }
@@ -142,6 +150,21 @@ fn lapin(root: &Path) -> anyhow::Result<Outcome> {
 fn verify(root: &Path) -> anyhow::Result<Outcome> {
     let seconds = ["verify", "--kills", "10", "--seed", "1"];
     passed(Command::new(root.join("target/release/bowline")).args(seconds))
+}
+
+/// The same conversations with RabbitMQ and with Bowline: `tests/differential`.
+fn differential(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("python3") {
+        return Ok(Outcome::Skipped("no python3".into()));
+    }
+    let mut run = Command::new("python3");
+    run.arg("run.py").arg("--program").arg(root.join("target/release/bowline"));
+    let status = run.current_dir(root.join("tests/differential")).status().context("starting python3")?;
+    match status.code() {
+        Some(0) => Ok(Outcome::Passed),
+        Some(SKIPPED_STATUS) => Ok(Outcome::Skipped("no rabbitmq-server".into())),
+        _ => bail!("Bowline answers what RabbitMQ does not, and no rule knows why: {status}"),
+    }
 }
 
 /// Package managers write beside what they install; give them a copy below `target`.
