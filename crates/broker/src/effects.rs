@@ -1,7 +1,9 @@
 //! What a call into the shard asks of the outside. The caller performs it; on replay it is thrown away.
 
 use bowline_model::event::{Event, MetaEvent};
-use bowline_model::{Lsn, SessionId};
+use bowline_model::record::SettleReason;
+use bowline_model::request::QueueSpec;
+use bowline_model::{BlockRef, Lsn, QueueId, SessionId};
 
 /// Gathered over one or many calls; the caller drains it when it likes.
 #[derive(Debug, Default)]
@@ -13,11 +15,13 @@ pub struct Effects {
     pub meta: Vec<MetaEvent>,
     /// Each is answered by one [`crate::Shard::loaded`].
     pub reads: Vec<Read>,
+    /// For the dead-letter router, which answers each letter with [`crate::Shard::reborn`].
+    pub dead: Vec<DeadLetters>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.meta.is_empty() && self.reads.is_empty()
+        self.events.is_empty() && self.meta.is_empty() && self.reads.is_empty() && self.dead.is_empty()
     }
 
     pub(crate) fn event(&mut self, session: SessionId, event: Event) {
@@ -33,4 +37,64 @@ pub struct Read {
     pub lsn: Lsn,
     pub max_bytes: u32,
     pub max_blocks: u32,
+}
+
+/// Messages of one queue that have died, for its dead-letter exchange.
+#[derive(Debug)]
+pub struct DeadLetters {
+    pub queue: QueueId,
+    pub vhost: String,
+    /// Of the queue.
+    pub name: String,
+    pub exchange: String,
+    /// Instead of the message's own.
+    pub routing_key: Option<String>,
+    pub letters: Vec<DeadLetter>,
+}
+
+#[derive(Debug)]
+pub struct DeadLetter {
+    /// To be given back.
+    pub remains: Remains,
+    /// Its Publish record begins at `offset` of the block's payload and is `len` bytes long, with its frame.
+    pub block: BlockRef,
+    pub offset: u32,
+    pub len: u32,
+    pub reason: SettleReason,
+}
+
+/// Where a dead letter is still there, until the router has said what becomes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remains {
+    /// In the log: its number in the queue.
+    Log(u64),
+    /// In memory only.
+    Memory(Lsn),
+    /// It was refused and never came in.
+    Nowhere,
+}
+
+/// What becomes of a dead letter.
+#[derive(Debug)]
+pub struct Reborn {
+    pub remains: Remains,
+    pub reason: SettleReason,
+    /// Framed Publish and Append records for this shard; none if it goes nowhere.
+    pub records: Vec<u8>,
+    pub count: u32,
+    /// They are for the log. Else, for memory.
+    pub logged: bool,
+}
+
+impl DeadLetters {
+    pub(crate) fn of(spec: &QueueSpec, letters: Vec<DeadLetter>) -> DeadLetters {
+        DeadLetters {
+            queue: spec.queue,
+            vhost: spec.vhost.clone(),
+            name: spec.name.clone(),
+            exchange: spec.settings.dead_letter_exchange.clone().unwrap_or_default(),
+            routing_key: spec.settings.dead_letter_routing_key.clone(),
+            letters,
+        }
+    }
 }

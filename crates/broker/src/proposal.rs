@@ -82,8 +82,9 @@ pub(crate) enum Waits {
 /// log refuses the block, the record goes into a later one.
 #[derive(Debug)]
 pub(crate) struct Provisioning {
-    /// Framed.
-    pub record: Vec<u8>,
+    /// Framed, and how many there are.
+    pub records: Vec<u8>,
+    pub count: u32,
     pub answer: Provisioned,
 }
 
@@ -168,17 +169,23 @@ impl Proposals {
 
     /// Adds a record that the topology wants.
     pub fn provision(&mut self, record: Vec<u8>, answer: Provisioned) {
-        self.append(
-            &record.clone(),
-            1,
-            true,
-            Some(Waits::Provision(Box::new(Provisioning { record, answer }))),
-        );
+        self.insist(record, 1, answer);
+    }
+
+    /// Adds records that belong together and must get in, sooner or later.
+    pub fn insist(&mut self, records: Vec<u8>, count: u32, answer: Provisioned) {
+        let provisioning = Provisioning { records: records.clone(), count, answer };
+        self.append(&records, count, true, Some(Waits::Provision(Box::new(provisioning))));
     }
 
     /// The same, for one that the log has refused.
     pub fn provision_again(&mut self, provisioning: Box<Provisioning>) {
-        self.append(&provisioning.record.clone(), 1, false, Some(Waits::Provision(provisioning)));
+        self.append(
+            &provisioning.records.clone(),
+            provisioning.count,
+            false,
+            Some(Waits::Provision(provisioning)),
+        );
     }
 
     pub fn urgency(&self) -> Urgency {

@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
-use crate::effects::Effects;
+use crate::effects::{Effects, Reborn};
 use crate::proposal::{Proposal, Proposals, Provisioned, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues};
 use crate::relocation::{Moved, Relocation, Run, Survey};
@@ -124,7 +124,7 @@ impl Shard {
     pub fn handle(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
         let Shard { queues, streams, cache, proposals, .. } = self;
         match request {
-            Request::Propose(propose) => queues.propose(session, propose, proposals, fx),
+            Request::Propose(propose) => queues.propose(now, session, propose, proposals, fx),
             Request::Volatile(batch) => queues.publish_volatile(now, session, batch, proposals, fx),
             Request::Settle(settles) => queues.settle(session, &settles),
             Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),
@@ -225,6 +225,7 @@ impl Shard {
             }
         }
         self.proposals.put_back(confirmed);
+        self.queues.recount_arriving();
         self.streams.flush(&mut self.proposals, fx);
     }
 
@@ -243,6 +244,12 @@ impl Shard {
     /// Makes deliveries for all queues where something changed.
     pub fn dispatch(&mut self, now: Millis, fx: &mut Effects) {
         self.queues.dispatch(now, &mut self.cache, fx);
+    }
+
+    /// What becomes of a dead letter of queue `from` ([`Effects::dead`]). New messages and the end of the old one are
+    /// in one block.
+    pub fn reborn(&mut self, now: Millis, from: QueueId, reborn: Reborn) {
+        self.queues.reborn(now, from, reborn, &mut self.proposals);
     }
 
     /// Timers that are due.
@@ -380,7 +387,7 @@ impl Shard {
         match provision {
             Provision::Queue(spec) => queues.provision(&spec, proposals, fx),
             Provision::Settings { queue, settings } => queues.configure(queue, &settings, proposals),
-            Provision::Touched { .. } => {}
+            Provision::Touched { queue } => queues.touch(queue),
             Provision::DropQueue { queue, if_unused, if_empty } => {
                 queues.drop_queue(queue, if_unused, if_empty, proposals, fx);
             }

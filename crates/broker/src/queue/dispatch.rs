@@ -7,6 +7,7 @@
 
 use super::consumers::Consumers;
 use super::deadlines::Deadlines;
+use super::death::{block_of, body_bytes};
 use super::housekeeping::Listed;
 use super::settle::leave;
 use super::timers::Timers;
@@ -19,7 +20,7 @@ use crate::effects::Effects;
 use crate::session::Sessions;
 use bowline_model::event::{Delivery, Event, Got};
 use bowline_model::record::SettleReason;
-use bowline_model::{BlockRef, Lsn, Millis};
+use bowline_model::{Lsn, Millis};
 
 /// One read brings at most this much of the log for a queue, bytes.
 const READ_AHEAD: u64 = 1024 * 1024;
@@ -46,6 +47,7 @@ impl Queues {
                 removals_left,
                 timers: &mut self.timers,
                 deadlines: &mut self.deadlines,
+                blocked: false,
                 sessions: &mut self.sessions,
                 consumers: &mut self.consumers,
                 volatile: &mut self.volatile,
@@ -88,24 +90,26 @@ impl Queues {
 }
 
 /// All that dispatch touches besides the queue.
-struct Dispatch<'a> {
-    now: Millis,
+pub(super) struct Dispatch<'a> {
+    pub(super) now: Millis,
     /// So many messages may yet be removed in this round by what queues enforce.
-    removals_left: u32,
-    timers: &'a mut Timers,
-    deadlines: &'a mut Deadlines,
-    sessions: &'a mut Sessions,
-    consumers: &'a mut Consumers,
-    volatile: &'a mut VolatileStore,
-    housekeeping: &'a mut Listed,
-    unreadable: &'a mut Vec<QueueRef>,
-    cache: &'a mut Cache,
-    fx: &'a mut Effects,
+    pub(super) removals_left: u32,
+    pub(super) timers: &'a mut Timers,
+    pub(super) deadlines: &'a mut Deadlines,
+    /// The queue has a message that cannot be handed out yet. Kept for queues that enforce something.
+    pub(super) blocked: bool,
+    pub(super) sessions: &'a mut Sessions,
+    pub(super) consumers: &'a mut Consumers,
+    pub(super) volatile: &'a mut VolatileStore,
+    pub(super) housekeeping: &'a mut Listed,
+    pub(super) unreadable: &'a mut Vec<QueueRef>,
+    pub(super) cache: &'a mut Cache,
+    pub(super) fx: &'a mut Effects,
 }
 
 /// The message whose turn it is.
 #[derive(Clone, Copy)]
-enum Next {
+pub(super) enum Next {
     Message {
         message: MessageRef,
         source: Source,
@@ -117,19 +121,14 @@ enum Next {
 }
 
 #[derive(Clone, Copy)]
-enum Source {
+pub(super) enum Source {
     Returned,
     Volatile,
     Fresh,
 }
 
 impl Dispatch<'_> {
-    /// A queue that enforces something.
-    fn serve_special(&mut self, queue: &mut Queue) {
-        self.serve(queue);
-    }
-
-    fn serve(&mut self, queue: &mut Queue) {
+    pub(super) fn serve(&mut self, queue: &mut Queue) {
         let before = queue.fresh.dispatched();
         if self.serve_gets(queue) {
             self.serve_consumers(queue);
@@ -179,7 +178,7 @@ impl Dispatch<'_> {
                 return self.read(queue, message.lsn);
             }
             delivered = true;
-            take(queue, source);
+            take(queue, source, &message, self.volatile);
             let entry = Unsettled { message, queue: queue.at };
             if consumer.no_ack {
                 consumer.unacked.push_settled(entry);
@@ -213,7 +212,7 @@ impl Dispatch<'_> {
                         self.read(queue, message.lsn);
                         return false;
                     };
-                    take(queue, source);
+                    take(queue, source, &message, self.volatile);
                     let Some(consumer) = self.consumers.get_mut(at) else { return false };
                     let delivery = Delivery {
                         consumer: consumer.id,
@@ -252,6 +251,11 @@ impl Dispatch<'_> {
     /// The message with the lowest place.
     #[inline]
     fn next(&mut self, queue: &mut Queue) -> Next {
+        if queue.special.is_some() { self.next_alive(queue) } else { self.next_ready(queue) }
+    }
+
+    #[inline]
+    pub(super) fn next_ready(&mut self, queue: &mut Queue) -> Next {
         if let Some(&message) = queue.returned.peek() {
             return match self.whereabouts(queue, message) {
                 Some(message) => Next::Message { message, source: Source::Returned, redelivered: true },
@@ -279,8 +283,7 @@ impl Dispatch<'_> {
                 Next::Blocked
             }
             Peek::Inconsistent(lsn) => {
-                self.cache.set_unreadable(lsn);
-                self.give_up(queue);
+                self.lost(queue, lsn);
                 Next::Blocked
             }
         }
@@ -297,7 +300,20 @@ impl Dispatch<'_> {
     }
 
     #[cold]
-    fn relocated(&mut self, queue: &mut Queue, mut message: MessageRef) -> Option<MessageRef> {
+    fn relocated(&mut self, queue: &mut Queue, message: MessageRef) -> Option<MessageRef> {
+        let found = self.locate(queue, message)?;
+        if found.lsn != message.lsn {
+            queue.returned.correct(found);
+        }
+        Some(found)
+    }
+
+    /// A message that is out of the index' hands, as it can be had now. `None`: its block has to be read first, or
+    /// cannot be.
+    pub(super) fn locate(&mut self, queue: &mut Queue, message: MessageRef) -> Option<MessageRef> {
+        if !queue.relocated || message.lsn.is_volatile() {
+            return Some(message);
+        }
         let holds = |extent: &&Extent| extent.live > 0 && extent.first <= message.seq;
         let extent = queue.index.extent(queue.index.position(message.seq)).filter(holds);
         debug_assert!(extent.is_some(), "what came back is live");
@@ -309,18 +325,15 @@ impl Dispatch<'_> {
         };
         let entries = directory.of(queue.at.id);
         let Some(entry) = entries.len().checked_sub(count).map(|before| entries[before + nth]) else {
-            self.cache.set_unreadable(lsn);
-            self.give_up(queue);
+            self.lost(queue, lsn);
             return None;
         };
-        message = MessageRef { lsn, offset: entry.offset, len: entry.len, ..message };
-        queue.returned.correct(message);
-        Some(message)
+        Some(MessageRef { lsn, offset: entry.offset, len: entry.len, ..message })
     }
 
     /// Has the block at `lsn` read, and what the queue needs next behind it.
     #[cold]
-    fn read(&mut self, queue: &mut Queue, lsn: Lsn) {
+    pub(super) fn read(&mut self, queue: &mut Queue, lsn: Lsn) {
         if queue.reading {
             return;
         }
@@ -329,6 +342,13 @@ impl Dispatch<'_> {
         }
         queue.reading = true;
         self.cache.want(Reader::Queue(queue.at), lsn, useful_span(queue, lsn), self.fx);
+    }
+
+    /// The block does not hold what the index says.
+    #[cold]
+    pub(super) fn lost(&mut self, queue: &mut Queue, lsn: Lsn) {
+        self.cache.set_unreadable(lsn);
+        self.give_up(queue);
     }
 
     /// Leaves the queue alone for a while: its next message cannot be had.
@@ -369,16 +389,25 @@ fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
     last.map_or(1, |extent| (extent.lsn.0 - lsn.0) as u32 + 1)
 }
 
-#[inline]
-fn block_of<'a>(volatile: &'a VolatileStore, cache: &'a Cache, lsn: Lsn) -> Option<&'a BlockRef> {
-    if lsn.is_volatile() { volatile.block(lsn) } else { cache.get(lsn) }
+/// A queue that enforces something keeps count.
+#[cold]
+fn took(queue: &mut Queue, source: Source, message: &MessageRef, volatile: &VolatileStore) {
+    let bytes = body_bytes(queue, message, volatile);
+    let special = queue.special();
+    special.took(bytes);
+    if matches!(source, Source::Volatile) {
+        special.offered_volatile = special.offered_volatile.saturating_sub(1);
+    }
 }
 
 #[inline]
-fn take(queue: &mut Queue, source: Source) {
+pub(super) fn take(queue: &mut Queue, source: Source, message: &MessageRef, volatile: &VolatileStore) {
+    if queue.special.is_some() {
+        took(queue, source, message, volatile);
+    }
     match source {
         Source::Returned => queue.returned.take(),
         Source::Volatile => drop(queue.volatile.pop_front()),
-        Source::Fresh => queue.fresh.take(),
+        Source::Fresh => queue.fresh.pass(message.seq),
     }
 }

@@ -20,7 +20,8 @@ impl Lifetimes {
             self.stamps.push_back((seq, stamp));
         }
         if let Some(ttl) = own_ttl_ms {
-            self.own.insert(seq, stamp.saturating_add(ttl));
+            // 0: it may not wait at all.
+            self.own.insert(seq, if ttl == 0 { 0 } else { stamp.saturating_add(ttl) });
         }
     }
 
@@ -34,7 +35,7 @@ impl Lifetimes {
         }
     }
 
-    /// When message `seq` expires; `None`: never.
+    /// When message `seq` expires; `None`: never; 0: it may not wait.
     pub fn expiry(&self, seq: u64, queue_ttl_ms: Option<u64>) -> Option<Millis> {
         let own = if self.own.is_empty() { None } else { self.own.get(&seq).copied() };
         let of_queue = queue_ttl_ms.and_then(|ttl| Some(self.stamp(seq)?.saturating_add(ttl)));

@@ -16,6 +16,7 @@
 //! | `housekeeping` | settles and horizons on their way into a block |
 //! | `relocation` | messages move to cold files |
 //! | `special` (`lifetime`, `sizes`) | what queues keep that enforce something |
+//! | `enforce`, `death` | what expires, is too much, or is rejected |
 //! | `timers` | when a queue wants to be looked at |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
@@ -28,7 +29,9 @@
 mod bits;
 mod consumers;
 mod deadlines;
+mod death;
 mod dispatch;
+mod enforce;
 mod horizon;
 mod housekeeping;
 mod index;

@@ -3,7 +3,7 @@
 use super::horizon::Horizon;
 use super::housekeeping::sort_and_merge;
 use super::settle::leave;
-use super::{Index, Queue, Queues};
+use super::{Index, Queue, QueueRef, Queues, Special};
 use crate::effects::Effects;
 use crate::proposal::{Proposals, Provisioned, Waits};
 use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo};
@@ -34,14 +34,23 @@ impl Queues {
     }
 
     /// Applies a QueueSettings record.
-    pub fn apply_settings(&mut self, now: Millis, record: &Record<'_>) {
+    pub fn apply_settings(&mut self, stamp: Millis, record: &Record<'_>) {
         if let Ok((id, settings)) = postcard::from_bytes::<(QueueId, QueueSettings)>(record.body)
             && let Some(at) = self.find(id)
             && let Some(queue) = self.slots[at.slot as usize].as_deref_mut()
         {
-            *queue.spec.settings = settings;
+            queue.change(settings, stamp);
+            Queues::mark(&mut self.dirty, queue);
             Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
-            self.bound_consumers(at, now);
+            self.bound_consumers(at, stamp);
+        }
+    }
+
+    /// Somebody used it: the time that it may go unused begins anew.
+    pub fn touch(&mut self, id: QueueId) {
+        let Some(at) = self.find(id) else { return };
+        if let Some(queue) = self.slots[at.slot as usize].as_deref_mut() {
+            queue.touched(&mut self.dirty);
         }
     }
 
@@ -118,7 +127,13 @@ impl Queues {
     /// may have been delivered.
     pub fn apply_node_started(&mut self, fx: &mut Effects) {
         for id in self.ids() {
-            let Some(queue) = self.find_queue(id) else { continue };
+            let Some(at) = self.find(id) else { continue };
+            let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
+            if let Some(special) = &mut queue.special {
+                // What was offered in an earlier life is not known; it had its chance.
+                special.offered = queue.index.next_seq();
+                Queues::mark(&mut self.dirty, queue);
+            }
             if queue.survives {
                 queue.horizon.node_started(queue.index.next_seq());
             } else {
@@ -159,6 +174,9 @@ impl Queues {
             leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
         }
         let (first, fresh) = queue.fresh.skip_all(&queue.index);
+        if let Some(special) = &mut queue.special {
+            special.ready_bytes = 0;
+        }
         if fresh > 0 {
             runs.push((first, queue.index.next_seq() - first));
         }
@@ -182,12 +200,42 @@ impl Queues {
         let Some(mut queue) = self.remove(id) else { return 0 };
         let ready = queue.ready();
         self.cancel_all(&queue, fx);
-        let Queue { index, returned, volatile, .. } = &mut *queue;
+        let Queue { index, returned, volatile, special, .. } = &mut *queue;
         index.clear(&mut self.segments);
-        for message in volatile.drain(..).chain(returned.drain()).filter(|m| m.lsn.is_volatile()) {
+        let dying =
+            special.iter_mut().flat_map(|special| special.dying.drain(..)).map(|(message, _)| message);
+        for message in volatile.drain(..).chain(returned.drain()).chain(dying).filter(|m| m.lsn.is_volatile())
+        {
             self.volatile.release(message.lsn);
         }
         ready
+    }
+}
+
+impl Queue {
+    /// From time `stamp` on it enforces `settings`.
+    fn change(&mut self, settings: QueueSettings, stamp: Millis) {
+        let next_seq = self.index.next_seq();
+        let head = self.index.first_live(0).unwrap_or(next_seq);
+        let guess = self.record_bytes();
+        let ready = self.ready();
+        let old = std::mem::replace(&mut *self.spec.settings, settings);
+        if self.special.is_none() && !Special::is_needed(&self.spec.settings) {
+            return;
+        }
+        let special = self.special.get_or_insert_default();
+        special.changed((&old, &self.spec.settings), (head, next_seq), guess, stamp);
+        if self.spec.settings.max_length_bytes.is_some() && old.max_length_bytes.is_none() {
+            special.ready_bytes = ready.saturating_mul(guess);
+        }
+    }
+
+    /// Somebody used it.
+    pub(super) fn touched(&mut self, dirty: &mut Vec<QueueRef>) {
+        if let Some(special) = &mut self.special {
+            special.touched = true;
+            Queues::mark(dirty, self);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Messages come in: from committed blocks, or from volatile batches.
 
+use super::enforce::came_back;
 use super::special::has_extras;
+use super::volatile::VolatileStore;
 use super::window::{MessageRef, WINDOW_BUSY_MAX, WINDOW_MAX};
 use super::{Queue, Queues, volatile};
 use crate::effects::Effects;
@@ -49,12 +51,13 @@ impl Queues {
     /// A batch to be logged.
     pub fn propose(
         &mut self,
+        now: Millis,
         session: SessionId,
         propose: Propose,
         proposals: &mut Proposals,
         fx: &mut Effects,
     ) {
-        let Propose { token, records, count, want, checked: _ } = propose;
+        let Propose { token, records, count, want, checked } = propose;
         debug_assert_eq!(record::iter(&records).filter(|r| r.is_ok()).count(), count as usize);
         if records.len() > BATCH_BYTES_MAX {
             // Sessions bound what they send; whoever forgot to must not stop the shard.
@@ -69,6 +72,9 @@ impl Queues {
                     Want::Appended => Event::Appended { token, results: Vec::new() },
                 },
             );
+        }
+        if checked && !self.admits(now, &records, fx) {
+            return fx.event(session, Event::Failed { token, reason: Failure::QueueFull });
         }
         let slot = self.sessions.open(session);
         let batch = self.sessions.proposed(slot);
@@ -89,6 +95,9 @@ impl Queues {
         proposals: &mut Proposals,
         fx: &mut Effects,
     ) {
+        if batch.checked && !self.admits(now, &batch.records, fx) {
+            return fx.event(session, Event::Failed { token: batch.token, reason: Failure::QueueFull });
+        }
         let slot = self.sessions.open(session);
         let cost = volatile::cost(&batch.records, batch.count);
         if !self.volatile.has_room(cost) {
@@ -127,7 +136,7 @@ impl Queues {
         }
     }
 
-    fn enqueue_volatile(&mut self, now: Millis, records: Bytes, cost: usize) {
+    pub(super) fn enqueue_volatile(&mut self, now: Millis, records: Bytes, cost: usize) {
         let block = self.volatile.store(self.shard, now, records, cost);
         for record in record::iter(&block.payload) {
             let Ok(record) = record else { break };
@@ -138,15 +147,27 @@ impl Queues {
                 let Some(at) = self.find(QueueId(id)) else { continue };
                 let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
                 let (lsn, offset, len) = (block.lsn, record.offset, record.len);
-                queue.volatile.push_back(MessageRef { seq: queue.index.next_seq(), lsn, offset, len });
+                let message = MessageRef { seq: queue.index.next_seq(), lsn, offset, len };
+                queue.volatile.push_back(message);
                 self.volatile.hold(lsn);
-                if queue.is_wanted() {
+                if has_extras(record.body) || queue.special.is_some() {
+                    came_in(queue, &message, &self.volatile);
+                }
+                if queue.is_wanted() || queue.special.is_some() {
                     Queues::mark(&mut self.dirty, queue);
                 }
             }
         }
         self.volatile.release(block.lsn);
     }
+}
+
+/// A message in memory came into a queue that enforces something, or has a life of its own.
+#[cold]
+fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &VolatileStore) {
+    let special = queue.special();
+    special.arriving = special.arriving.saturating_sub(1);
+    came_back(queue, message, volatile);
 }
 
 impl Queue {

@@ -1,6 +1,8 @@
 //! Messages leave: consumers settle their deliveries, and the log confirms it.
 
 use super::consumers::{Consumer, ConsumerRef};
+use super::death::die;
+use super::enforce::came_back;
 use super::housekeeping::Listed;
 use super::unacked::Unsettled;
 use super::volatile::VolatileStore;
@@ -47,6 +49,13 @@ impl Queues {
         let Some(at) = self.find(QueueId(id)) else { return };
         let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
         for (first, count) in runs {
+            if let Some(special) = queue.special.as_deref_mut()
+                && queue.spec.settings.max_length_bytes.is_some()
+                && first.saturating_add(count) > queue.fresh.dispatched()
+            {
+                let (from, to) = (first.max(queue.fresh.dispatched()), first.saturating_add(count));
+                special.took(special.kept.sizes.live_between(from, to, &queue.index));
+            }
             queue.fresh.settling(first, first.saturating_add(count), &queue.index);
             queue.settled[reason as usize] += queue.index.settle(first, count, &mut self.segments);
             if let Some(special) = &mut queue.special {
@@ -108,12 +117,19 @@ impl Settling<'_> {
         queue.unacked -= 1;
         match self.outcome {
             Outcome::Acked => leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping),
+            Outcome::Rejected if queue.special.is_some() => {
+                die(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping);
+                Queues::mark(self.dirty, queue);
+            }
             Outcome::Rejected => {
                 leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping)
             }
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 queue.returned.push(self.volatile.place(&message), message);
-                if queue.is_wanted() {
+                if queue.special.is_some() {
+                    came_back(queue, &message, self.volatile);
+                }
+                if queue.is_wanted() || queue.special.is_some() {
                     Queues::mark(self.dirty, queue);
                 }
             }

@@ -49,7 +49,8 @@ impl Sizes {
     /// Of what is live in `index` from `from` to `to` (exclusive).
     pub fn live_between(&self, from: u64, to: u64, index: &Index) -> u64 {
         let mut sum = 0;
-        for extent in index.iter().filter(|e| e.live > 0 && e.end() > from && e.first < to) {
+        let extents = (index.position(from)..).map_while(|i| index.extent(i));
+        for extent in extents.take_while(|e| e.first < to).filter(|e| e.live > 0) {
             let settled = index.settled_in(extent);
             let seqs = extent.first.max(from)..extent.end().min(to);
             sum += seqs.filter(|seq| !settled.contains(*seq)).map(|seq| self.get(seq)).sum::<u64>();

@@ -9,7 +9,7 @@ use super::lifetime::Lifetimes;
 use super::sizes::Sizes;
 use super::window::MessageRef;
 use super::{Index, Queue, Queues};
-use bowline_model::record::{Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
+use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{Block, Millis};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,25 @@ impl Special {
     pub fn restored(kept: Kept, index: &Index) -> Special {
         let ready_bytes = kept.sizes.live(index);
         Special { kept, ready_bytes, ..Special::default() }
+    }
+
+    /// Durable: the queue enforces something else from time `stamp` on. `head` is the first message that is not settled,
+    /// `next_seq` the next; `guess` the usual size of a message.
+    pub fn changed(
+        &mut self,
+        (old, new): (&QueueSettings, &QueueSettings),
+        (head, next_seq): (u64, u64),
+        guess: u64,
+        stamp: Millis,
+    ) {
+        self.kept.lifetimes.bounded(new.message_ttl_ms.is_some(), old.message_ttl_ms.is_some(), head, stamp);
+        if new.max_length_bytes.is_none() {
+            self.kept.sizes = Sizes::default();
+            self.ready_bytes = 0;
+        } else if old.max_length_bytes.is_none() {
+            self.kept.sizes.begin(next_seq, guess);
+        }
+        self.touched = true;
     }
 
     /// Durable: a logged message came in.
@@ -123,4 +142,10 @@ impl Queues {
 #[inline]
 pub(super) fn has_extras(body: &[u8]) -> bool {
     body.first().is_some_and(|flags| flags & PUBLISH_EXTRAS != 0)
+}
+
+/// The time to live that the message at `offset` brought with it, ms.
+pub(super) fn lifetime_of(block: &Block, offset: u32) -> Option<u64> {
+    let found = record::at(&block.payload, offset).ok().filter(|found| has_extras(found.body))?;
+    Publish::decode(found.body)?.extras.ttl_ms
 }

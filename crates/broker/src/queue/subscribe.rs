@@ -117,6 +117,7 @@ impl Queues {
         };
         if let Some(queue) = self.slots[at.slot as usize].as_deref_mut() {
             queue.gets.push_back((consumer, get));
+            queue.touched(&mut self.dirty);
             let next = queue.next_fresh();
             self.housekeeping.reserve(queue, next, queue.ready() > 0);
             Queues::mark(&mut self.dirty, queue);
@@ -207,6 +208,7 @@ impl Queues {
         if queue.ring.chosen.is_some() {
             Queues::take_turns(queue, &mut self.consumers, &mut self.dirty);
         }
+        queue.touched(&mut self.dirty);
         if queue.spec.auto_delete && queue.ring.len() == 0 {
             fx.meta.push(MetaEvent::AutoDelete { queue: queue_at.id });
         }

@@ -103,7 +103,12 @@ impl VolatileStore {
 
 /// What a batch of `count` messages takes, bytes.
 pub(crate) fn cost(records: &Bytes, count: u32) -> usize {
-    records.len() + count as usize * size_of::<MessageRef>()
+    cost_of(records.len(), count)
+}
+
+/// The same, by length.
+pub(crate) fn cost_of(bytes: usize, count: u32) -> usize {
+    bytes + count as usize * size_of::<MessageRef>()
 }
 
 fn slot(lsn: Lsn) -> usize {

@@ -111,6 +111,18 @@ impl Fresh {
         }
     }
 
+    /// Passes over the next fresh message, `seq`, of which perhaps only that is known.
+    pub fn pass(&mut self, seq: u64) {
+        if self.window.is_empty() {
+            self.dispatched = seq + 1;
+            self.resolved = self.resolved.max(seq + 1);
+            self.ready -= 1;
+        } else {
+            debug_assert_eq!(self.window.front().map(|message| message.seq), Some(seq));
+            self.take();
+        }
+    }
+
     /// From which number on messages are known by the index only; `None` if none are.
     pub fn unresolved(&self) -> Option<u64> {
         (self.ready > self.window.len() as u64).then_some(self.resolved)

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use bowline_broker::{Draft, Effects, Moved, Options, Proposal, Read, Shard, Urgency, Waiter};
+use bowline_broker::{DeadLetters, Draft, Effects, Moved, Options, Proposal, Read, Shard, Urgency, Waiter};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
@@ -38,6 +38,7 @@ pub struct World {
     pub reads: Vec<Read>,
     pub events: Vec<(SessionId, Event)>,
     pub meta: Vec<MetaEvent>,
+    pub dead: Vec<DeadLetters>,
     fx: Effects,
     next_position: (u32, u32),
     next_token: u64,
@@ -62,6 +63,7 @@ impl World {
             reads: Vec::new(),
             events: Vec::new(),
             meta: Vec::new(),
+            dead: Vec::new(),
             fx: Effects::default(),
             next_position: (1, 4096),
             next_token: 0,
@@ -243,6 +245,7 @@ impl World {
         self.reads.clear();
         self.events.clear();
         self.meta.clear();
+        self.dead.clear();
         self.fx = Effects::default();
         self.start();
     }
@@ -274,6 +277,7 @@ impl World {
         self.events.append(&mut self.fx.events);
         self.meta.append(&mut self.fx.meta);
         self.reads.append(&mut self.fx.reads);
+        self.dead.append(&mut self.fx.dead);
     }
 
     // Shorthands for requests.

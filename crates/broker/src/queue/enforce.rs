@@ -1,0 +1,211 @@
+//! A queue that enforces something is served: what has expired or is too much leaves at the head, before and after
+//! its consumers had their turn; what died is handed to the dead-letter router; and the queue says when it wants to
+//! be looked at again.
+//!
+//! Messages expire at the head: one that waits behind others that live longer goes when they have gone, and never is
+//! delivered. The work of one round is bounded; what is left is for the next.
+
+use super::death::{Head, body_bytes, die};
+use super::dispatch::{Dispatch, Next, Source, take};
+use super::special::lifetime_of;
+use super::window::{MessageRef, Peek};
+use super::{Queue, death};
+use crate::effects::{DeadLetter, DeadLetters, Remains};
+use bowline_model::event::MetaEvent;
+use bowline_model::record::SettleReason;
+use bowline_model::settings::Overflow;
+use bowline_model::{Lsn, Millis};
+
+/// Dead letters of one queue in one round.
+const LETTERS_MAX: usize = 1024;
+
+impl Dispatch<'_> {
+    pub(super) fn serve_special(&mut self, queue: &mut Queue) {
+        self.blocked = false;
+        self.lease(queue);
+        self.prune(queue, false);
+        self.serve(queue);
+        if !self.blocked {
+            let (next_seq, volatile) = (queue.index.next_seq(), queue.volatile.len());
+            let special = queue.special();
+            (special.offered, special.offered_volatile) = (next_seq, volatile);
+        }
+        self.prune(queue, true);
+        self.bury(queue);
+        if let Some(at) = self.next_look(queue) {
+            self.timers.set(queue, at);
+        }
+    }
+
+    /// The message whose turn it is, after those that may not be delivered any more have left.
+    pub(super) fn next_alive(&mut self, queue: &mut Queue) -> Next {
+        loop {
+            let next = self.next_ready(queue);
+            match next {
+                Next::Message { message, source, .. } if self.has_expired(queue, message, source, false) => {
+                    if self.removals_left == 0 {
+                        self.blocked = true;
+                        return Next::Blocked;
+                    }
+                    self.remove(queue, message, source, SettleReason::Expired);
+                }
+                Next::Blocked => {
+                    self.blocked = true;
+                    return next;
+                }
+                _ => return next,
+            }
+        }
+    }
+
+    /// Takes away what has no right to be there, from the head on. `after`: consumers had their turn.
+    fn prune(&mut self, queue: &mut Queue, after: bool) {
+        while self.removals_left > 0 {
+            let Some(head) = Head::of(queue) else { return };
+            let reason = if self.has_expired(queue, head.message, head.source, after) {
+                SettleReason::Expired
+            } else if after && is_too_long(queue) {
+                SettleReason::MaxLength
+            } else {
+                return;
+            };
+            if head.is_resolved || queue.spec.settings.dead_letter_exchange.is_none() {
+                self.remove(queue, head.message, head.source, reason);
+                continue;
+            }
+            // Whoever routes it has to read it.
+            match queue.fresh.peek(queue.at.id, &queue.index, self.cache) {
+                Peek::Ready(message) => self.remove(queue, message, Source::Fresh, reason),
+                Peek::Missing(lsn) => return self.read(queue, lsn),
+                Peek::Inconsistent(lsn) => return self.lost(queue, lsn),
+                Peek::None => return,
+            }
+        }
+    }
+
+    fn remove(&mut self, queue: &mut Queue, message: MessageRef, source: Source, reason: SettleReason) {
+        self.removals_left -= 1;
+        take(queue, source, &message, self.volatile);
+        die(queue, message, reason, self.volatile, self.housekeeping);
+    }
+
+    /// Whether a ready message may not be delivered any more. One with a lifetime of 0 may until it was offered.
+    fn has_expired(&self, queue: &Queue, message: MessageRef, source: Source, after: bool) -> bool {
+        let Some(expiry) = expiry(queue, &message, self.volatile) else { return false };
+        let has_chance = expiry == 0 && !after && is_new(queue, &message, source);
+        expiry <= self.now && !has_chance && !(expiry == 0 && self.blocked && is_new(queue, &message, source))
+    }
+
+    /// Hands what died to the router, as far as its blocks are at hand.
+    fn bury(&mut self, queue: &mut Queue) {
+        let mut letters = Vec::new();
+        while letters.len() < LETTERS_MAX
+            && let Some(&(message, reason)) = queue.special().dying.front()
+        {
+            let Some(message) = self.locate(queue, message) else { break };
+            let Some(block) = death::block_of(self.volatile, self.cache, message.lsn).cloned() else {
+                self.read(queue, message.lsn);
+                break;
+            };
+            queue.special().dying.pop_front();
+            let MessageRef { seq, lsn, offset, len } = message;
+            let remains = if lsn.is_volatile() { Remains::Memory(lsn) } else { Remains::Log(seq) };
+            letters.push(DeadLetter { remains, block, offset, len, reason });
+        }
+        if !letters.is_empty() {
+            self.fx.dead.push(DeadLetters::of(&queue.spec, letters));
+        }
+    }
+
+    /// Begins, ends or checks the time that the queue may go unused.
+    fn lease(&mut self, queue: &mut Queue) {
+        let Some(expires_ms) = queue.spec.settings.expires_ms else { return };
+        let (now, is_used) = (self.now, queue.ring.len() > 0 || !queue.gets.is_empty());
+        let special = queue.special();
+        if std::mem::take(&mut special.touched) || is_used || special.idle_since.is_none() {
+            special.idle_since = Some(now);
+        } else if special.idle_since.is_some_and(|since| since.saturating_add(expires_ms) <= now) {
+            // Should meta refuse, it is asked again in time.
+            special.idle_since = Some(now);
+            self.fx.meta.push(MetaEvent::Expired { queue: queue.at.id });
+        }
+    }
+
+    /// When the queue has to be looked at again though nothing happens to it.
+    fn next_look(&self, queue: &Queue) -> Option<Millis> {
+        let waits = queue.reading || queue.unreadable;
+        let special = queue.special.as_deref()?;
+        let head = Head::of(queue).filter(|_| !waits);
+        let expiry = head.as_ref().and_then(|head| {
+            let expiry = expiry(queue, &head.message, self.volatile)?;
+            // It waits for something else: whatever that is brings the queue back.
+            let is_held = expiry == 0 && self.blocked && self.removals_left > 0;
+            (!is_held).then(|| expiry.max(self.now))
+        });
+        let more = (self.removals_left == 0 && head.is_some() && is_too_long(queue))
+            || (!special.dying.is_empty() && !waits);
+        let lease = queue.spec.settings.expires_ms.filter(|_| queue.ring.len() == 0);
+        let lease = lease.and_then(|ms| Some(special.idle_since?.saturating_add(ms)));
+        [expiry, more.then_some(self.now), lease].into_iter().flatten().min()
+    }
+}
+
+/// When a message expires; 0: it may not wait.
+fn expiry(queue: &Queue, message: &MessageRef, volatile: &super::volatile::VolatileStore) -> Option<Millis> {
+    let special = queue.special.as_deref()?;
+    let ttl = queue.spec.settings.message_ttl_ms;
+    if message.lsn.is_volatile() {
+        let block = volatile.block(message.lsn)?;
+        let ttl = lifetime_of(block, message.offset).into_iter().chain(ttl).min()?;
+        Some(if ttl == 0 { 0 } else { block.stamp.saturating_add(ttl) })
+    } else if ttl == Some(0) {
+        Some(0)
+    } else {
+        special.kept.lifetimes.expiry(message.seq, ttl)
+    }
+}
+
+/// Consumers have not been offered it yet.
+fn is_new(queue: &Queue, message: &MessageRef, source: Source) -> bool {
+    queue.special.as_deref().is_some_and(|special| match source {
+        Source::Fresh => message.seq >= special.offered,
+        Source::Volatile => special.offered_volatile == 0,
+        Source::Returned => false,
+    })
+}
+
+/// It holds more than it may, and the oldest have to go.
+fn is_too_long(queue: &Queue) -> bool {
+    let settings = &queue.spec.settings;
+    if settings.overflow != Overflow::DropHead {
+        return false;
+    }
+    settings.max_length.is_some_and(|max| queue.ready() > max)
+        || settings
+            .max_length_bytes
+            .is_some_and(|max| queue.special.as_deref().is_some_and(|special| special.ready_bytes > max))
+}
+
+impl Queue {
+    /// Whether one more message of so many body bytes is more than it takes.
+    pub(super) fn refuses(&self, bytes: u64) -> bool {
+        let settings = &self.spec.settings;
+        let Some(special) = self.special.as_deref().filter(|_| settings.overflow != Overflow::DropHead)
+        else {
+            return false;
+        };
+        settings.max_length.is_some_and(|max| self.ready() + special.arriving >= max)
+            || settings.max_length_bytes.is_some_and(|max| special.ready_bytes.saturating_add(bytes) > max)
+    }
+}
+
+/// A place in no block.
+pub(super) const NOWHERE: Lsn = Lsn(0);
+
+/// Counts a ready message of a queue that counts bytes as one that came back.
+pub(super) fn came_back(queue: &mut Queue, message: &MessageRef, volatile: &super::volatile::VolatileStore) {
+    let bytes = body_bytes(queue, message, volatile);
+    if let Some(special) = &mut queue.special {
+        special.returned(bytes);
+    }
+}
