@@ -368,13 +368,16 @@ fn read_pid(file: &mut File) -> String {
 }
 
 /// Finds the best way of writing that really works here, by writing.
+///
+/// The file stays, so that its blocks are there when the disk is full at the next start. Should even that fail for want
+/// of space, what works everywhere is taken: a node must start on a full disk, or nobody could make room in its queues.
 fn probe(root: &Path) -> Result<Way, DiskError> {
     let path = root.join(PROBE_FILE);
     let fail = |e: Errno| DiskError::new("probe", PROBE_FILE, None, e.into());
     let least = physical_sector(root);
     let buf = AlignedBuf::zeroed(4096);
-    let create = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let mut found = None;
+    let create = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let everywhere = Way { direct: false, dsync: false, relaxed: false, sector_bytes: least.max(4096) };
     for (direct, sector_bytes) in [(true, 512), (true, 4096), (false, 4096)] {
         if direct && sector_bytes < least {
             continue;
@@ -383,6 +386,7 @@ fn probe(root: &Path) -> Result<Way, DiskError> {
         let fd = match rustix::fs::open(&path, flags, Mode::from_raw_mode(0o640)) {
             Ok(fd) => fd,
             Err(Errno::INVAL | Errno::OPNOTSUPP) if direct => continue,
+            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(everywhere),
             Err(e) => return Err(fail(e)),
         };
         let data = [IoSlice::new(&buf.as_slice()[..sector_bytes as usize])];
@@ -392,16 +396,16 @@ fn probe(root: &Path) -> Result<Way, DiskError> {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => match retry(|| rustix::io::pwritev(&fd, &data, at)) {
                 Ok(_) => false,
                 Err(Errno::INVAL) if direct => continue,
+                Err(Errno::NOSPC | Errno::DQUOT) => return Ok(everywhere),
                 Err(e) => return Err(fail(e)),
             },
             Err(Errno::INVAL) if direct => continue,
+            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(everywhere),
             Err(e) => return Err(fail(e)),
         };
-        found = Some(Way { direct, dsync, relaxed: false, sector_bytes });
-        break;
+        return Ok(Way { direct, dsync, relaxed: false, sector_bytes });
     }
-    let _ = std::fs::remove_file(&path);
-    found.ok_or_else(|| fail(Errno::INVAL))
+    Err(fail(Errno::INVAL))
 }
 
 /// The physical sector of the device under `root`; 4096 when it is not known.
