@@ -3,13 +3,14 @@
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{EncodeMethod, ReplyCode, ShortStr};
 use bowline_model::Token;
-use bowline_model::event::{Event, Failure, SubscribeError};
+use bowline_model::event::{Event, Failure, Revoked, SubscribeError};
 use bowline_model::meta::{Outcome, Reason, Rejection};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Waiting};
 use crate::queues::{Target, clamp};
 use crate::refusal::{Refusal, Step};
+use crate::routes::VHOST;
 use crate::session::{Now, Phase, Session};
 use crate::token::Asker;
 
@@ -80,9 +81,28 @@ impl Session {
                     _ => self.phase = Phase::Over,
                 }
             }
+            Event::Revoked(revoked) => self.revoked(&revoked, broker),
             Event::Appended { .. } | Event::Trimmed { .. } | Event::Group { .. } => {
                 debug_assert!(false, "an answer to what no AMQP session asks");
             }
+        }
+    }
+
+    /// A vhost or user has been deleted: RabbitMQ closes the connections that use it.
+    fn revoked(&mut self, revoked: &Revoked, broker: &mut dyn Broker) {
+        let text = match revoked {
+            Revoked::Vhost(name) if **name == *VHOST => format!("vhost '{name}' is deleted"),
+            // Users of the node's configuration stay.
+            Revoked::User(name)
+                if *name == self.client.user && !look_up(broker, |topology| topology.has_user(name)) =>
+            {
+                format!("user '{name}' is deleted")
+            }
+            _ => return,
+        };
+        if self.phase == Phase::Running {
+            let text = ReplyCode::ConnectionForced.text(&text);
+            self.close_connection(ReplyCode::ConnectionForced, &text, 0, broker);
         }
     }
 

@@ -6,6 +6,7 @@ use bowline_codec_amqp::frame::PROTOCOL_HEADER;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, Frame, FrameKind, ProtocolHeader, ReplyCode, ShortStr, TableRef};
 use bowline_model::meta::MetaRequest;
+use bowline_topology::password;
 
 use crate::broker::{Broker, look_up};
 use crate::login::{MECHANISMS, Mechanism};
@@ -64,7 +65,7 @@ impl Session {
             return Err(Refusal::new(ReplyCode::UnexpectedFrame, "expected a method frame"));
         }
         match (self.phase, Method::decode(frame.payload)?) {
-            (Phase::Start, Method::ConnectionStartOk(method)) => self.start_ok(&method),
+            (Phase::Start, Method::ConnectionStartOk(method)) => self.start_ok(&method, broker),
             (Phase::Tune, Method::ConnectionTuneOk(method)) => self.tune_ok(&method),
             (Phase::Open, Method::ConnectionOpen(method)) => self.open(&method, broker),
             (Phase::Tune | Phase::Open, Method::ConnectionClose(_)) => {
@@ -79,7 +80,7 @@ impl Session {
         }
     }
 
-    fn start_ok(&mut self, method: &ConnectionStartOk<'_>) -> Step {
+    fn start_ok(&mut self, method: &ConnectionStartOk<'_>, broker: &mut dyn Broker) -> Step {
         self.client.capabilities = capabilities(method.client_properties);
         self.client.name = method
             .client_properties
@@ -94,7 +95,12 @@ impl Session {
         };
         let credentials = mechanism.read(method.response);
         let accepted = credentials.as_ref().is_some_and(|credentials| {
-            self.options.users.accepts(credentials.user, credentials.password, self.peer.is_loopback)
+            let (user, from_here) = (credentials.user, self.peer.is_loopback);
+            self.options.users.accepts(user, credentials.password, from_here).unwrap_or_else(|| {
+                // The hash is taken out of the topology first: checking it takes its time.
+                let hash = look_up(broker, |topology| topology.login(user, from_here));
+                hash.is_some_and(|hash| password::accepts(&hash, credentials.password))
+            })
         });
         let user = credentials.map_or("", |credentials| credentials.user);
         if !accepted {

@@ -6,7 +6,7 @@ use std::fmt;
 /// Settings of all AMQP sessions of a node.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Who may log in, besides guest from the loopback interface.
+    /// Who may log in besides the users of the topology; they may do everything.
     pub users: Users,
     /// Largest frame offered in connection.tune, octets, envelope included. At least 4096.
     pub frame_max: u32,
@@ -40,8 +40,8 @@ impl Default for Options {
     }
 }
 
-/// User names and passwords. Guest with password guest exists unless it is set to something else, and may log
-/// in from the loopback interface only, whatever its password (as in RabbitMQ).
+/// User names and passwords of the node's configuration. Guest may log in from the loopback interface only, whatever
+/// its password (as in RabbitMQ).
 #[derive(Clone, Default)]
 pub struct Users(HashMap<String, String>);
 
@@ -50,17 +50,11 @@ impl Users {
         Users(users.into_iter().collect())
     }
 
-    /// Whether that password opens that account for a client from there.
-    pub fn accepts(&self, user: &str, password: &[u8], from_loopback: bool) -> bool {
-        if user == "guest" && !from_loopback {
-            return false;
-        }
-        let expected = match self.0.get(user) {
-            Some(expected) => expected.as_bytes(),
-            None if user == "guest" => b"guest",
-            None => return false,
-        };
-        equal_in_constant_time(expected, password)
+    /// Whether that password opens that account for a client from there. `None`: the user is not of this list.
+    pub fn accepts(&self, user: &str, password: &[u8], from_loopback: bool) -> Option<bool> {
+        let expected = self.0.get(user)?;
+        let from_here = user != "guest" || from_loopback;
+        Some(equal_in_constant_time(expected.as_bytes(), password) && from_here)
     }
 }
 
@@ -127,15 +121,13 @@ mod tests {
 
     #[test]
     fn guest_stays_at_home() {
-        let users = Users::new([("ann".to_string(), "secret".to_string())]);
-        assert!(users.accepts("guest", b"guest", true));
-        assert!(!users.accepts("guest", b"guest", false));
-        assert!(users.accepts("ann", b"secret", false));
-        assert!(!users.accepts("ann", b"secrets", false));
-        assert!(!users.accepts("ann", b"", true));
-        assert!(!users.accepts("bob", b"", true));
-        let users = Users::new([("guest".to_string(), "other".to_string())]);
-        assert!(!users.accepts("guest", b"guest", true));
-        assert!(!users.accepts("guest", b"other", false));
+        let users = Users::new([("ann", "secret"), ("guest", "other")].map(|(u, p)| (u.into(), p.into())));
+        assert_eq!(users.accepts("ann", b"secret", false), Some(true));
+        assert_eq!(users.accepts("ann", b"secrets", false), Some(false));
+        assert_eq!(users.accepts("ann", b"", true), Some(false));
+        assert_eq!(users.accepts("bob", b"", true), None);
+        assert_eq!(users.accepts("guest", b"guest", true), Some(false));
+        assert_eq!(users.accepts("guest", b"other", true), Some(true));
+        assert_eq!(users.accepts("guest", b"other", false), Some(false));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::meta::{Outcome, Rejection};
 use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group};
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub enum Event {
@@ -75,6 +76,15 @@ pub enum Event {
     },
     /// The node stops; close the connection cleanly.
     Shutdown,
+    /// To every session: what it stands on may be gone.
+    Revoked(Revoked),
+}
+
+/// Connections that use it have to be closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Revoked {
+    Vhost(Arc<str>),
+    User(Arc<str>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

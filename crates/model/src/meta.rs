@@ -40,6 +40,15 @@ pub enum ExchangeKind {
     Fanout,
     Topic,
     Headers,
+    /// `x-consistent-hash`: bindings share the messages by weight, one value of what is hashed goes to one of them.
+    ConsistentHash,
+    /// `x-modulus-hash`: by the routing key's hash modulo the number of destinations.
+    ModulusHash,
+    /// `x-random` and `x-local-random`: one destination by chance.
+    Random,
+    LocalRandom,
+    /// `x-delayed-message`: routes as the type in argument `x-delayed-type`, after the delay in header `x-delay`.
+    Delayed,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -95,6 +104,95 @@ pub struct Binding {
     pub arguments: Table,
 }
 
+/// A virtual host and what is said about it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct VhostSpec {
+    pub name: String,
+    pub description: String,
+    pub tags: Vec<String>,
+    /// `classic`, `quorum` or `stream`: for declarations that do not say.
+    pub default_queue_type: Option<String>,
+}
+
+/// Who may log in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserSpec {
+    pub name: String,
+    /// `None`: no password opens this account.
+    pub password: Option<PasswordHash>,
+    pub tags: Vec<String>,
+}
+
+/// A password that cannot be read back.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PasswordHash {
+    /// RabbitMQ's: 4 octets of salt, then SHA-256 of salt and password.
+    Sha256(Vec<u8>),
+    /// As before with SHA-512.
+    Sha512(Vec<u8>),
+    /// A PHC string: `$argon2id$v=19$…`.
+    Argon2id(String),
+}
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash")
+    }
+}
+
+/// What a user may do in a vhost: three regular expressions over names of exchanges and queues; the empty one matches
+/// the empty name alone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PermissionSpec {
+    pub user: String,
+    pub vhost: String,
+    pub configure: String,
+    pub write: String,
+    pub read: String,
+}
+
+/// What routing keys a user may use with a topic exchange. `{username}` and `{vhost}` stand for those.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TopicPermissionSpec {
+    pub user: String,
+    pub vhost: String,
+    pub exchange: String,
+    pub write: String,
+    pub read: String,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PolicySpec {
+    pub vhost: String,
+    pub name: String,
+    /// An operator's: it bounds what policies and arguments say.
+    pub operator: bool,
+    /// Regular expression over names.
+    pub pattern: String,
+    pub apply_to: ApplyTo,
+    /// The one with the highest priority that matches is in force.
+    pub priority: i64,
+    /// Names as in arguments without `x-`.
+    pub definition: Table,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ApplyTo {
+    All,
+    Exchanges,
+    Queues,
+    ClassicQueues,
+    QuorumQueues,
+    Streams,
+}
+
+/// Whose limits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum LimitScope {
+    Vhost(String),
+    User(String),
+}
+
 /// A change of the topology. Applying is idempotent where the protocols say so.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -131,6 +229,48 @@ pub enum Command {
     },
     /// Allocate one producer id.
     ProducerId,
+    /// Create a vhost, or say something else about it.
+    VhostPut(VhostSpec),
+    /// With everything in it.
+    VhostDelete {
+        name: String,
+    },
+    UserPut(UserSpec),
+    /// With its permissions and limits.
+    UserDelete {
+        name: String,
+    },
+    PermissionPut(PermissionSpec),
+    PermissionDelete {
+        user: String,
+        vhost: String,
+    },
+    TopicPermissionPut(TopicPermissionSpec),
+    TopicPermissionDelete {
+        user: String,
+        vhost: String,
+        /// `None`: for all exchanges.
+        exchange: Option<String>,
+    },
+    PolicyPut(PolicySpec),
+    PolicyDelete {
+        vhost: String,
+        name: String,
+        operator: bool,
+    },
+    /// Replace the limits: `max-connections`, `max-queues`, `max-channels`; negative ones are none.
+    LimitsPut {
+        scope: LimitScope,
+        limits: Vec<(String, i64)>,
+    },
+    /// A runtime parameter that Bowline keeps and gives back, without acting on it: its value as JSON.
+    ParameterPut {
+        /// `None`: a global parameter.
+        vhost: Option<String>,
+        component: String,
+        name: String,
+        value: String,
+    },
 }
 
 /// What a command answered.

@@ -10,7 +10,7 @@ use bowline_model::event::{Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
 use bowline_model::{BlockRef, Lsn, SessionId, ShardId, Token};
-use bowline_topology::Topology;
+use bowline_topology::{Topology, password};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::BTreeSet;
@@ -181,6 +181,14 @@ impl Node {
     /// The topology, for reading. Do not hold the guard across an await or any long work.
     pub fn topology(&self) -> RwLockReadGuard<'_, Topology> {
         self.shared.topology.read()
+    }
+
+    /// Who may log in on this node besides the users of the topology: names and passwords. `salt` is random.
+    pub fn configure_users(&self, users: impl IntoIterator<Item = (String, String)>, salt: [u8; 4]) {
+        let hashed =
+            users.into_iter().map(|(name, text)| (name, password::sha256(salt, text.as_bytes()))).collect();
+        self.shared.topology.write().set_configured_users(hashed);
+        self.shared.topology_version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Moves whenever the topology has changed; what was learnt at another version must be learnt anew.

@@ -11,7 +11,7 @@ use crate::data::IN_FLIGHT_MAX;
 use crate::link::{Internal, Message, Shared};
 use crate::snapshot::ShardSnapshot;
 use crate::thread::{Sessions, now, sleep};
-use bowline_model::event::{DropRefused, Event, MetaEvent, QueueInfo};
+use bowline_model::event::{DropRefused, Event, MetaEvent, QueueInfo, Revoked};
 use bowline_model::meta::{Command, MetaRequest, Outcome, Reason, Rejection};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{PartitionSpec, Provision, QueueSpec};
@@ -71,6 +71,8 @@ fn commands(block: &Block) -> impl Iterator<Item = Logged> + '_ {
 pub struct MetaEffects {
     pub events: Vec<(SessionId, Event)>,
     pub provisions: Vec<(ShardId, Provision)>,
+    /// For every session.
+    pub revoked: Vec<Revoked>,
 }
 
 pub struct MetaShard<R> {
@@ -370,6 +372,33 @@ impl<R: Replication> MetaShard<R> {
                 let all = self.partitions_of(&id);
                 self.provision_partitions(id, partitions, all, asker, fx);
             }
+            Applied::Reconfigured { queues, partitions } => {
+                for (queue, shard, settings) in queues {
+                    fx.provisions.push((shard, Provision::Settings { queue, settings }));
+                }
+                for spec in partitions {
+                    fx.provisions.push((self.shard_of(spec.partition.0), Provision::Partition(spec)));
+                }
+                answer(asker, Ok(Outcome::Ok), fx);
+            }
+            Applied::VhostRemoved { name, queues, partitions } => {
+                fx.revoked.push(Revoked::Vhost(name));
+                for queue in queues {
+                    // Nothing waits for it: the topology has forgotten it already.
+                    let provision = Provision::DropQueue { queue, if_unused: false, if_empty: false };
+                    fx.provisions.push((self.shard_of(queue.0), provision));
+                    self.forgotten(queue, fx);
+                }
+                for partition in partitions {
+                    let provision = Provision::DropPartition { partition };
+                    fx.provisions.push((self.shard_of(partition.0), provision));
+                }
+                answer(asker, Ok(Outcome::Ok), fx);
+            }
+            Applied::UserRemoved { name } => {
+                fx.revoked.push(Revoked::User(name));
+                answer(asker, Ok(Outcome::Ok), fx);
+            }
             Applied::TopicRemoved { partitions, .. } => {
                 for partition in partitions {
                     let provision = Provision::DropPartition { partition };
@@ -612,6 +641,11 @@ impl MetaThread {
             self.shard.advance(now(), &mut fx);
             for (session, event) in fx.events.drain(..) {
                 sessions.post(session, event);
+            }
+            for revoked in fx.revoked.drain(..) {
+                for id in sessions.ids() {
+                    sessions.post(id, Event::Revoked(revoked.clone()));
+                }
             }
             for (shard, provision) in fx.provisions.drain(..) {
                 shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Provision(provision)));

@@ -2,7 +2,9 @@
 
 use bowline_model::meta::Rejection;
 use bowline_model::request::{PartitionSpec, QueueSpec};
+use bowline_model::settings::QueueSettings;
 use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
+use std::sync::Arc;
 
 /// The result of a command that was not refused.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +31,12 @@ pub enum Applied {
     TopicRemoved { id: TopicId, partitions: Vec<PartitionId> },
     /// A fresh Kafka producer id; epoch 0.
     ProducerId(i64),
+    /// A policy changed: tell the queues' shards what they enforce now, and the partitions'.
+    Reconfigured { queues: Vec<(QueueId, ShardId, Box<QueueSettings>)>, partitions: Vec<PartitionSpec> },
+    /// Tell the shards to drop these, close the connections that use it.
+    VhostRemoved { name: Arc<str>, queues: Vec<QueueId>, partitions: Vec<PartitionId> },
+    /// Close this user's connections.
+    UserRemoved { name: Arc<str> },
 }
 
 impl Applied {

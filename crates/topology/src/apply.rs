@@ -3,9 +3,10 @@
 use crate::bindings::{Slot, Target, encoded_arguments};
 use crate::decide::resolve;
 use crate::state::{Named, Topology};
-use crate::{Applied, Exchange, Queue, QueueType, Topic, arguments, config, names};
+use crate::{Applied, Exchange, Queue, QueueType, Topic, arguments, config, names, spread};
 use bowline_model::meta::{Binding, Command, ExchangeSpec, QueueDeclaration, Rejection, TopicSpec};
-use bowline_model::{Millis, PartitionId, QueueId};
+use bowline_model::{Millis, PartitionId, QueueId, ShardId};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Topology {
@@ -47,6 +48,60 @@ impl Topology {
                 self.next_producer += 1;
                 Applied::ProducerId(id)
             }
+            Command::VhostPut(spec) => {
+                self.put_vhost(spec.clone());
+                Applied::Changed
+            }
+            Command::VhostDelete { name } => self.delete_vhost(name),
+            Command::UserPut(spec) => {
+                self.put_user(spec.clone());
+                Applied::Changed
+            }
+            Command::UserDelete { name } => {
+                self.users.remove(&**name);
+                Applied::UserRemoved { name: name.as_str().into() }
+            }
+            Command::PermissionPut(spec) => {
+                self.put_permission(spec.clone());
+                Applied::Changed
+            }
+            Command::PermissionDelete { user, vhost } => {
+                if let Some(user) = self.users.get_mut(&**user) {
+                    user.permissions.remove(&**vhost);
+                }
+                Applied::Changed
+            }
+            Command::TopicPermissionPut(spec) => {
+                self.put_topic_permission(spec.clone());
+                Applied::Changed
+            }
+            Command::TopicPermissionDelete { user, vhost, exchange } => {
+                if let Some(user) = self.users.get_mut(&**user) {
+                    let goes = |v: &str, x: &str| v == vhost && exchange.as_deref().is_none_or(|e| e == x);
+                    user.topics.retain(|(v, x), _| !goes(v, x));
+                }
+                Applied::Changed
+            }
+            Command::PolicyPut(spec) => {
+                self.add_policy(spec.clone());
+                self.reapply_policies(&spec.vhost)
+            }
+            Command::PolicyDelete { vhost, name, operator } => {
+                if let Some(vhost) = self.vhosts.get_mut(&**vhost) {
+                    let policies = if *operator { &mut vhost.operator_policies } else { &mut vhost.policies };
+                    policies.remove(&**name);
+                }
+                self.reapply_policies(vhost)
+            }
+            Command::LimitsPut { scope, limits } => {
+                self.put_limits(scope, limits);
+                Applied::Changed
+            }
+            Command::ParameterPut { vhost, component, name, value } => {
+                let key = (vhost.clone(), component.clone(), name.clone());
+                self.parameters.insert(key, value.clone());
+                Applied::Changed
+            }
         })
     }
 
@@ -67,8 +122,10 @@ impl Topology {
 
     pub(crate) fn add_exchange(&mut self, spec: ExchangeSpec) {
         let (vhost, name) = (spec.vhost.clone(), spec.name.clone());
-        let slot = self.exchanges.insert(Exchange::new(spec));
-        self.vhosts.entry(vhost.into()).or_default().exchanges.insert(name.into(), slot);
+        let mut exchange = Exchange::new(spec);
+        let vhost = self.vhosts.entry(vhost.into()).or_default();
+        exchange.follow(vhost);
+        vhost.exchanges.insert(name.into(), self.exchanges.insert(exchange));
     }
 
     pub(crate) fn add_binding(&mut self, binding: &Binding) {
@@ -76,9 +133,16 @@ impl Topology {
         let Some(source) = vhost.exchanges.get(&*binding.source).copied() else { return };
         let Some(target) = resolve(vhost, &binding.destination) else { return };
         let arguments = encoded_arguments(&binding.arguments);
+        let seed = match target {
+            Target::Queue { queue, .. } => spread::mix(queue.0.into()),
+            Target::Topic(slot) => self.topics.get(slot).map_or(0, |topic| spread::hash(&topic.id.0)),
+            Target::Exchange(slot) => {
+                self.exchanges.get(slot).map_or(0, |exchange| spread::hash(exchange.spec.name.as_bytes()))
+            }
+        };
         let id = self.bindings.insert(source, target, binding.routing_key.as_str().into(), arguments);
         if let (Some(exchange), Some(record)) = (self.exchanges.get_mut(source), self.bindings.get(id)) {
-            exchange.matcher.add(id, record);
+            exchange.matcher.add(id, record, seed);
         }
     }
 
@@ -93,15 +157,19 @@ impl Topology {
         if let Some(session) = declared.exclusive {
             self.exclusive.entry(session).or_default().insert(id);
         }
-        let shard = self.shard_of_id(id.0);
-        self.queues.insert(id, Queue::new(id, shard, kind, declared, created));
+        let shard = ShardId::of(id.0, self.data_shards);
+        let mut queue = Queue::new(id, shard, kind, declared, created);
+        queue.follow(vhost);
+        self.special.note(&queue);
+        self.queues.insert(id, queue);
     }
 
     pub(crate) fn add_topic(&mut self, topic: Topic) -> Slot {
         let (id, name, partitions) = (topic.id, topic.name.clone(), topic.partitions.clone());
-        let vhost_name: Box<str> = topic.vhost.as_str().into();
+        let mut topic = topic;
+        let vhost = self.vhosts.entry(topic.vhost.as_str().into()).or_default();
+        topic.follow(vhost);
         let slot = self.topics.insert(topic);
-        let vhost = self.vhosts.entry(vhost_name).or_default();
         vhost.names.insert(name.as_bytes().into(), Named::Topic(slot));
         vhost.folded.entry(names::folded(&name)).or_default().insert(name.as_str().into());
         vhost.topics.insert(name.into(), slot);
@@ -115,6 +183,9 @@ impl Topology {
         self.next_id += 1;
         let mut declared = declaration.clone();
         declared.durable &= declared.exclusive.is_none();
+        if let Cow::Owned(arguments) = self.with_default_type(declaration) {
+            declared.arguments = arguments;
+        }
         self.add_queue(id, now, declared);
         Applied::NewQueue(self.queues[&id].spec())
     }
@@ -127,6 +198,8 @@ impl Topology {
             id: spec.id,
             partitions,
             configs: config::normalised(&spec.configs),
+            policy_configs: Vec::new(),
+            in_force: None,
             arguments: spec.arguments.clone(),
             created: now,
         });
@@ -149,10 +222,13 @@ impl Topology {
         let Some(slot) = self.topic_slot(vhost, name) else { return Applied::Unchanged };
         let Some(topic) = self.topics.get_mut(slot) else { return Applied::Unchanged };
         topic.configs = config::normalised(configs);
+        if let Some(vhost) = self.vhosts.get(vhost) {
+            topic.follow(vhost);
+        }
         Applied::TopicConfigured { id: topic.id, partitions: topic.specs(0, &self.defaults) }
     }
 
-    fn delete_topic(&mut self, vhost: &str, name: &str) -> Applied {
+    pub(crate) fn delete_topic(&mut self, vhost: &str, name: &str) -> Applied {
         let Some(slot) = self.topic_slot(vhost, name) else { return Applied::Unchanged };
         // Bindings first: removing them looks at the exchanges only, but the slot must not be reused before.
         self.remove_bindings_to(Target::Topic(slot));
@@ -181,8 +257,9 @@ impl Topology {
         (first..first + count).map(PartitionId)
     }
 
-    fn remove_queue(&mut self, id: QueueId) {
+    pub(crate) fn remove_queue(&mut self, id: QueueId) {
         let Some(queue) = self.queues.remove(&id) else { return };
+        self.special.forget(id);
         let declared = queue.declared;
         if let Some(vhost) = self.vhosts.get_mut(&*declared.vhost) {
             vhost.names.remove(declared.name.as_bytes());
@@ -217,7 +294,7 @@ impl Topology {
 
     /// Removes exchanges with the bindings at both their ends; auto-delete exchanges that lose their last binding by
     /// it follow.
-    fn remove_exchanges(&mut self, mut going: Vec<Slot>) {
+    pub(crate) fn remove_exchanges(&mut self, mut going: Vec<Slot>) {
         while let Some(slot) = going.pop() {
             let Some(exchange) = self.exchanges.remove(slot) else { continue };
             if let Some(vhost) = self.vhosts.get_mut(&*exchange.spec.vhost) {

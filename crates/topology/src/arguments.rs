@@ -5,12 +5,15 @@
 //! silently ignoring a bound or a dead-letter exchange would break what the client counts on. Arguments nobody
 //! knows are kept and mean nothing.
 
+use crate::exchange;
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
+use crate::spread::By;
 use crate::value::{self, integer, type_name};
 use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, Table, Value};
 
 pub const QUEUE_TYPE: &str = "x-queue-type";
 pub const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+pub const DELAYED_TYPE: &str = "x-delayed-type";
 /// Bowline's own: what a message must share with an earlier one to be dropped (message-id or a header), and for how
 /// long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
 pub const DEDUPLICATION: &str = "x-deduplication";
@@ -194,25 +197,95 @@ pub fn validate_stream(
 /// Everything that can be wrong with an exchange declaration by itself but its name.
 pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
     match get(&spec.arguments, ALTERNATE_EXCHANGE) {
-        None | Some(Value::Str(_)) => Ok(()),
-        Some(other) => Err(refuse(
-            Reason::InvalidArgument,
-            format!(
-                "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
-                type_name(other),
-                Resource::exchange(&spec.vhost, &spec.name)
-            ),
-        )),
+        None | Some(Value::Str(_)) => {}
+        Some(other) => {
+            return Err(refuse(
+                Reason::InvalidArgument,
+                format!(
+                    "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
+                    type_name(other),
+                    Resource::exchange(&spec.vhost, &spec.name)
+                ),
+            ));
+        }
     }
+    if spec.kind == ExchangeKind::Delayed {
+        let inner = match get(&spec.arguments, DELAYED_TYPE) {
+            Some(Value::Str(name)) => {
+                std::str::from_utf8(name).ok().and_then(|name| exchange_kind(name).ok())
+            }
+            _ => None,
+        };
+        // The plugin's words.
+        if inner.is_none_or(|kind| kind == ExchangeKind::Delayed) {
+            let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
+            return Err(refuse(Reason::InvalidArgument, text));
+        }
+    }
+    if exchange::effective_kind(spec) == ExchangeKind::ConsistentHash {
+        By::of(&spec.arguments).map_err(|text| refuse(Reason::InvalidArgument, text))?;
+    }
+    Ok(())
 }
 
-/// `direct`, `fanout`, `topic`, `headers`; anything else is refused as RabbitMQ does.
+/// Keys of policies that no argument of a queue has.
+const POLICY_ONLY: &[&str] = &[ALTERNATE_EXCHANGE];
+
+fn argument_of(policy_key: &str) -> Option<&'static Argument> {
+    ARGUMENTS.iter().find(|argument| argument.name.strip_prefix("x-") == Some(policy_key))
+}
+
+/// Whether a queue of this type understands a policy's key; keys that nobody knows do no harm.
+pub(crate) fn may_be_policy_of(key: &str, kind: DeclaredType) -> bool {
+    argument_of(key).is_none_or(|argument| argument.types.contains(&kind))
+}
+
+/// One key of a policy's definition. Known but meaningless here are `ha-*`, `federation-upstream(-set)` and the like:
+/// refused, lest somebody counts on them.
+pub(crate) fn validate_policy_key(key: &str, value: &Value, definition: &Table) -> Result<(), Rejection> {
+    if POLICY_ONLY.contains(&key) {
+        return match value {
+            Value::Str(_) => Ok(()),
+            other => Err(refuse(
+                Reason::InvalidArgument,
+                format!("invalid value for '{key}': {}", unacceptable(other)),
+            )),
+        };
+    }
+    let argument = argument_of(key).filter(|argument| argument.name != QUEUE_TYPE);
+    let Some(argument) = argument else {
+        return Err(refuse(
+            Reason::InvalidArgument,
+            format!("[{{<<\"{key}\">>,<<\"is not recognised\">>}}]"),
+        ));
+    };
+    // Checks that look at their neighbours find them under their argument names.
+    let neighbours: Table =
+        definition.iter().map(|(key, value)| (format!("x-{key}"), value.clone())).collect();
+    // A routing key by policy may go with an exchange by argument.
+    let alone = argument.name == "x-dead-letter-routing-key";
+    let checked = if alone { check_string(value, &neighbours) } else { (argument.check)(value, &neighbours) };
+    checked.map_err(|problem| {
+        refuse(Reason::InvalidArgument, format!("invalid value for '{key}': {problem}"))
+    })?;
+    if !(argument.honoured)(value) {
+        return Err(refuse(Reason::NotImplemented, format!("policy key '{key}' is not implemented yet")));
+    }
+    Ok(())
+}
+
+/// `direct`, `fanout`, `topic`, `headers` and the types with `x-`; anything else is refused as RabbitMQ does.
 pub fn exchange_kind(name: &str) -> Result<ExchangeKind, Rejection> {
     match name {
         "direct" => Ok(ExchangeKind::Direct),
         "fanout" => Ok(ExchangeKind::Fanout),
         "topic" => Ok(ExchangeKind::Topic),
         "headers" => Ok(ExchangeKind::Headers),
+        "x-consistent-hash" => Ok(ExchangeKind::ConsistentHash),
+        "x-modulus-hash" => Ok(ExchangeKind::ModulusHash),
+        "x-random" => Ok(ExchangeKind::Random),
+        "x-local-random" => Ok(ExchangeKind::LocalRandom),
+        "x-delayed-message" => Ok(ExchangeKind::Delayed),
         _ => Err(unknown_exchange_type(name)),
     }
 }
@@ -223,6 +296,11 @@ pub fn exchange_kind_name(kind: ExchangeKind) -> &'static str {
         ExchangeKind::Fanout => "fanout",
         ExchangeKind::Topic => "topic",
         ExchangeKind::Headers => "headers",
+        ExchangeKind::ConsistentHash => "x-consistent-hash",
+        ExchangeKind::ModulusHash => "x-modulus-hash",
+        ExchangeKind::Random => "x-random",
+        ExchangeKind::LocalRandom => "x-local-random",
+        ExchangeKind::Delayed => "x-delayed-message",
     }
 }
 
@@ -485,7 +563,7 @@ fn check_age(value: &Value, _: &Table) -> Result<(), String> {
 }
 
 /// `7D`: a positive number and a unit of Y (365 days), M (30 days), D, h, m, s. Ages beyond i64 are as good as that.
-fn age_ms(text: &[u8]) -> Option<i64> {
+pub(crate) fn age_ms(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -1,20 +1,26 @@
 //! The whole state as bytes and back.
 //!
 //! ```text
-//! checkpoint := version u32 LE | postcard of `Content`
+//! checkpoint := version u32 LE | postcard of `Content` | postcard of `Security` (from version 2 on)
 //! ```
+//! Version 1 knew the vhost `/` alone, and neither users nor policies: it is read as if guest were there.
 //! Canonical: every list is sorted by what names its elements, so equal states give equal bytes on every replica.
 //! Versions are never reused. Fields of the logged types are only ever appended (see `model::meta`).
 
 use crate::Topic;
 use crate::config::Defaults;
 use crate::listing::in_order;
-use crate::state::Topology;
-use bowline_model::meta::{Binding, ExchangeSpec, QueueDeclaration, Table};
+use crate::state::{Topology, Vhost};
+use bowline_model::meta::{
+    Binding, ExchangeSpec, LimitScope, PermissionSpec, PolicySpec, QueueDeclaration, Table,
+    TopicPermissionSpec, UserSpec, VhostSpec,
+};
 use bowline_model::{Millis, PartitionId, QueueId, TopicId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSION_WITHOUT_SECURITY: u32 = 1;
 
 /// A checkpoint that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +51,17 @@ struct Content {
     queues: Vec<StoredQueue>,
     topics: Vec<StoredTopic>,
     bindings: Vec<Binding>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Security {
+    vhosts: Vec<VhostSpec>,
+    users: Vec<UserSpec>,
+    permissions: Vec<PermissionSpec>,
+    topic_permissions: Vec<TopicPermissionSpec>,
+    policies: Vec<PolicySpec>,
+    limits: Vec<(LimitScope, Vec<(String, i64)>)>,
+    parameters: Vec<(Option<String>, String, String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,18 +107,57 @@ impl Topology {
             vhosts,
         };
         let out = VERSION.to_le_bytes().to_vec();
-        postcard::to_extend(&content, out).expect("our plain data always serialises")
+        let out = postcard::to_extend(&content, out).expect("our plain data always serialises");
+        postcard::to_extend(&self.security(), out).expect("our plain data always serialises")
+    }
+
+    fn security(&self) -> Security {
+        let policies = |operator| self.vhosts().flat_map(move |v| self.policies(&v.name, operator));
+        let plain =
+            |limits: &BTreeMap<String, i64>| limits.iter().map(|(name, n)| (name.clone(), *n)).collect();
+        Security {
+            vhosts: self.vhosts().cloned().collect(),
+            users: self.users().map(|user| user.spec.clone()).collect(),
+            permissions: self.permissions().cloned().collect(),
+            topic_permissions: self.topic_permissions().cloned().collect(),
+            policies: policies(false).chain(policies(true)).cloned().collect(),
+            limits: self.limits().map(|(scope, limits)| (scope, plain(limits))).collect(),
+            parameters: self.parameters().map(|p| (p.vhost, p.component, p.name, p.value)).collect(),
+        }
+    }
+
+    /// Before queues and exchanges: they follow the policies as they are added.
+    fn secure(&mut self, security: Security) {
+        for spec in security.vhosts {
+            if let Some(vhost) = self.vhosts.get_mut(&*spec.name) {
+                vhost.spec = spec;
+            }
+        }
+        security.users.into_iter().for_each(|spec| self.put_user(spec));
+        security.permissions.into_iter().for_each(|spec| self.put_permission(spec));
+        security.topic_permissions.into_iter().for_each(|spec| self.put_topic_permission(spec));
+        security.policies.into_iter().for_each(|spec| self.add_policy(spec));
+        security.limits.iter().for_each(|(scope, limits)| self.put_limits(scope, limits));
+        let parameters = security.parameters.into_iter();
+        self.parameters =
+            parameters.map(|(vhost, component, name, value)| ((vhost, component, name), value)).collect();
     }
 
     /// Reads a checkpoint. What `defaults` says now holds for topics that do not set it themselves.
     pub fn restore(checkpoint: &[u8], defaults: Defaults) -> Result<Topology, RestoreError> {
         let (version, content) = checkpoint.split_first_chunk::<4>().ok_or(RestoreError::Damaged)?;
-        match u32::from_le_bytes(*version) {
-            VERSION => {}
+        let version = u32::from_le_bytes(*version);
+        match version {
+            VERSION | VERSION_WITHOUT_SECURITY => {}
             0 => return Err(RestoreError::Damaged),
             other => return Err(RestoreError::Version(other)),
         }
-        let content: Content = postcard::from_bytes(content).map_err(|_| RestoreError::Damaged)?;
+        let (content, rest): (Content, _) =
+            postcard::take_from_bytes(content).map_err(|_| RestoreError::Damaged)?;
+        let security: Option<Security> = match version {
+            VERSION_WITHOUT_SECURITY => None,
+            _ => Some(postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?),
+        };
         if content.data_shards == 0 {
             return Err(RestoreError::Damaged);
         }
@@ -111,7 +167,12 @@ impl Topology {
         topology.next_id = content.next_id;
         topology.next_producer = content.next_producer;
         for vhost in content.vhosts {
-            topology.vhosts.insert(vhost.into(), Default::default());
+            let spec = VhostSpec { name: vhost.clone(), ..VhostSpec::default() };
+            topology.vhosts.insert(vhost.into(), Vhost { spec, ..Vhost::default() });
+        }
+        match security {
+            Some(security) => topology.secure(security),
+            None => topology.add_guest(),
         }
         for spec in content.exchanges {
             topology.add_exchange(spec);
@@ -155,6 +216,8 @@ fn restored(topic: StoredTopic) -> Topic {
         id: topic.id,
         partitions: topic.partitions.into(),
         configs: topic.configs,
+        policy_configs: Vec::new(),
+        in_force: None,
         arguments: topic.arguments,
         created: topic.created,
     }

@@ -3,16 +3,19 @@
 //! Everything that may be refused is refused here, and everything that is so already is found out here; what is left
 //! for `apply` cannot fail. Sessions use the same function to keep refusals and no-ops out of the log.
 
+use crate::arguments::DeclaredType;
 use crate::bindings::{Target, encoded_arguments};
 use crate::refusal::{self, Resource, refuse};
 use crate::state::{
     BINDINGS_MAX, EXCHANGES_MAX, Entry, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, QUEUES_MAX, Topology, Vhost,
 };
-use crate::{Applied, Check, arguments, config, equivalence, headers, names, trie};
+use crate::{Applied, Check, arguments, config, equivalence, headers, names, spread, trie};
+use bowline_model::SessionId;
 use bowline_model::meta::{
-    Binding, Command, Destination, ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, TopicSpec,
+    Binding, Command, Destination, ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, Table,
+    TopicSpec, Value,
 };
-use bowline_model::{SessionId, ShardId};
+use std::borrow::Cow;
 
 /// RabbitMQ's bound for `#` in one binding key; each multiplies the matcher's work.
 const HASHES_PER_KEY_MAX: usize = 2;
@@ -57,6 +60,35 @@ impl Topology {
                 Ok(same.then_some(Applied::Unchanged))
             }
             Command::ProducerId => Ok(None),
+            Command::VhostPut(spec) => self.decide_vhost(spec),
+            Command::VhostDelete { name } => self.decide_vhost_delete(name),
+            Command::UserPut(spec) => self.decide_user(spec),
+            Command::UserDelete { name } => {
+                if self.users.contains_key(&**name) {
+                    Ok(None)
+                } else {
+                    Err(refusal::no_user(name))
+                }
+            }
+            Command::PermissionPut(spec) => self.decide_permission(spec),
+            Command::PermissionDelete { user, vhost } => {
+                let user = self.users.get(&**user).ok_or_else(|| refusal::no_user(user))?;
+                Ok((!user.permissions.contains_key(&**vhost)).then_some(Applied::Unchanged))
+            }
+            Command::TopicPermissionPut(spec) => self.decide_topic_permission(spec),
+            Command::TopicPermissionDelete { user, .. } => match self.users.get(&**user) {
+                None => Err(refusal::no_user(user)),
+                Some(user) => Ok(user.topics.is_empty().then_some(Applied::Unchanged)),
+            },
+            Command::PolicyPut(spec) => self.decide_policy(spec),
+            Command::PolicyDelete { vhost, name, operator } => {
+                let policies = self.vhost_or_refuse(vhost)?.policies_of(*operator);
+                Ok((!policies.contains_key(&**name)).then_some(Applied::Unchanged))
+            }
+            Command::LimitsPut { scope, limits } => self.decide_limits(scope, limits),
+            Command::ParameterPut { vhost, component, name, value } => {
+                self.decide_parameter(vhost.as_deref(), component, name, value)
+            }
         }
     }
 
@@ -110,7 +142,7 @@ impl Topology {
             Destination::Exchange(name) => refusal::no_exchange(&binding.vhost, name),
         })?;
         if let Some(exchange) = self.exchanges.get(source) {
-            check_matchable(exchange.spec.kind, binding)?;
+            check_matchable(exchange.routes_as(), binding)?;
         }
         let arguments = encoded_arguments(&binding.arguments);
         if self.bindings.find(source, target, &binding.routing_key, &arguments).is_some() {
@@ -136,8 +168,13 @@ impl Topology {
     }
 
     fn decide_queue(&self, declaration: &QueueDeclaration) -> Decision {
+        let effective = match self.with_default_type(declaration) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(arguments) => Some(QueueDeclaration { arguments, ..declaration.clone() }),
+        };
+        let declaration = effective.as_ref().unwrap_or(declaration);
         let QueueDeclaration { vhost, name, durable, auto_delete, exclusive, arguments } = declaration;
-        self.vhost_or_refuse(vhost)?;
+        let names = self.vhost_or_refuse(vhost)?;
         match self.entry(vhost, name) {
             Some(Entry::Queue(queue)) => {
                 queue.check_redeclared(*durable, *auto_delete, *exclusive, arguments)?;
@@ -153,12 +190,43 @@ impl Topology {
         }
         names::validate("queue", name)?;
         arguments::validate_queue(declaration)?;
+        if let Some(limit) =
+            self.vhost_limit(vhost, "max-queues").filter(|limit| names.names.len() as u64 >= *limit)
+        {
+            let text =
+                format!("cannot declare queue '{name}': queue limit in vhost '{vhost}' ({limit}) is reached");
+            return Err(refuse(Reason::Limit, text));
+        }
         if self.queues.len() >= QUEUES_MAX {
             let text = format!("cannot declare queue '{name}': queue limit ({QUEUES_MAX}) is reached");
             return Err(refuse(Reason::Limit, text));
         }
         self.check_ids(1)?;
         Ok(None)
+    }
+
+    /// The declaration's arguments, with the vhost's default queue type if they name none and the flags allow it, as
+    /// RabbitMQ does. A default of stream is for the front end: that makes a topic.
+    pub(crate) fn with_default_type<'a>(&self, declaration: &'a QueueDeclaration) -> Cow<'a, Table> {
+        let said = &declaration.arguments;
+        let plain = declaration.durable && declaration.exclusive.is_none() && !declaration.auto_delete;
+        let default = self.default_queue_type(&declaration.vhost);
+        if !plain || default != DeclaredType::Quorum || arguments::get(said, arguments::QUEUE_TYPE).is_some()
+        {
+            return Cow::Borrowed(said);
+        }
+        let mut arguments = said.clone();
+        arguments.push((arguments::QUEUE_TYPE.to_owned(), Value::Str(b"quorum".to_vec())));
+        Cow::Owned(arguments)
+    }
+
+    /// Of declarations that do not name one, durable and shared.
+    pub fn default_queue_type(&self, vhost: &str) -> DeclaredType {
+        match self.vhost(vhost).and_then(|vhost| vhost.default_queue_type.as_deref()) {
+            Some("quorum") => DeclaredType::Quorum,
+            Some("stream") => DeclaredType::Stream,
+            _ => DeclaredType::Classic,
+        }
     }
 
     /// With arguments it is an AMQP declaration (which has at least `x-queue-type`) and may be repeated; without it
@@ -256,10 +324,6 @@ impl Topology {
     fn vhost_or_refuse(&self, vhost: &str) -> Result<&Vhost, Rejection> {
         self.vhosts.get(vhost).ok_or_else(|| refusal::no_vhost(vhost))
     }
-
-    pub(crate) fn shard_of_id(&self, id: u32) -> ShardId {
-        ShardId::of(id, self.data_shards)
-    }
 }
 
 /// The number of a destination, if it exists.
@@ -305,7 +369,11 @@ fn check_matchable(kind: ExchangeKind, binding: &Binding) -> Result<(), Rejectio
             Ok(_) => Ok(()),
             Err(text) => Err(refuse(Reason::InvalidArgument, text)),
         },
-        ExchangeKind::Direct | ExchangeKind::Fanout => Ok(()),
+        ExchangeKind::ConsistentHash => match spread::weight(key) {
+            Ok(_) => Ok(()),
+            Err(text) => Err(refuse(Reason::InvalidArgument, text)),
+        },
+        _ => Ok(()),
     }
 }
 

@@ -28,13 +28,15 @@ pub(crate) fn check_exchange(current: &ExchangeSpec, received: &ExchangeSpec) ->
     check_field(&resource, "durable", current.durable, received.durable)?;
     check_field(&resource, "auto_delete", current.auto_delete, received.auto_delete)?;
     check_field(&resource, "internal", current.internal, received.internal)?;
-    let name = arguments::ALTERNATE_EXCHANGE;
-    check_argument(
-        &resource,
-        name,
-        arguments::get(&current.arguments, name),
-        arguments::get(&received.arguments, name),
-    )
+    for name in [arguments::ALTERNATE_EXCHANGE, arguments::DELAYED_TYPE] {
+        check_argument(
+            &resource,
+            name,
+            arguments::get(&current.arguments, name),
+            arguments::get(&received.arguments, name),
+        )?;
+    }
+    Ok(())
 }
 
 /// The arguments that the existing queue's type knows.

@@ -9,6 +9,8 @@
 
 use crate::bag::Bag;
 use crate::bindings::Target;
+use crate::exchange::Message;
+use crate::spread::Property;
 use crate::value;
 use bowline_model::meta::{Table, Value};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -53,17 +55,25 @@ pub(crate) struct HeaderTable {
 
 /// A message's headers, decoded when the first headers exchange is met.
 pub(crate) struct LazyHeaders<'a> {
-    decode: &'a mut dyn FnMut() -> Table,
+    message: &'a mut dyn Message,
     table: Option<Table>,
 }
 
 impl<'a> LazyHeaders<'a> {
-    pub fn new(decode: &'a mut dyn FnMut() -> Table) -> LazyHeaders<'a> {
-        LazyHeaders { decode, table: None }
+    pub fn new(message: &'a mut dyn Message) -> LazyHeaders<'a> {
+        LazyHeaders { message, table: None }
     }
 
     pub fn get(&mut self) -> &Table {
-        self.table.get_or_insert_with(&mut *self.decode)
+        self.table.get_or_insert_with(|| self.message.headers())
+    }
+
+    pub fn property(&mut self, property: Property) -> Option<Vec<u8>> {
+        self.message.property(property)
+    }
+
+    pub fn chance(&mut self) -> u64 {
+        self.message.chance()
     }
 }
 
@@ -80,7 +90,7 @@ impl<'a> MessageHeaders<'a> {
         MessageHeaders(sorted)
     }
 
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub fn get(&self, name: &str) -> Option<&'a Value> {
         let at = self.0.binary_search_by_key(&name, |(name, _)| *name).ok()?;
         Some(self.0[at].1)
     }

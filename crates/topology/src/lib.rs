@@ -5,11 +5,12 @@
 //! beforehand whether a command has anything to do, so that refusals and no-ops need no log entry.
 //!
 //! What it deliberately does not do: I/O, clocks and random numbers (times and topic ids come with commands),
-//! messages and consumers (data shards), permissions.
+//! messages and consumers (data shards); enforcing permissions (sessions ask [`Topology::may`])
 //!
 //! Words: an exchange *routes* a message to *targets*; a target is a queue or a topic. Queues and topics share one
 //! name space per vhost, because to AMQP clients a topic is a queue of type `stream`.
 
+pub mod access;
 mod applied;
 mod apply;
 pub mod arguments;
@@ -23,22 +24,29 @@ mod exchange;
 mod headers;
 mod listing;
 pub mod names;
+pub mod password;
+mod pattern;
+pub mod policy;
 mod queue;
 pub mod refusal;
 mod route;
 pub mod settings;
 mod slab;
+mod spread;
 mod state;
 mod targets;
 mod topic;
 mod trie;
 pub mod value;
+pub mod vhosts;
 
+pub use access::Access;
 pub use applied::{Applied, Check};
 pub use checkpoint::RestoreError;
 pub use config::Defaults;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Message};
 pub use queue::{Queue, QueueType};
+pub use spread::Property;
 pub use state::{
     BINDINGS_MAX, EXCHANGES_MAX, Entry, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, QUEUES_MAX, Topology,
 };

@@ -1,12 +1,12 @@
 //! One declared queue.
 
-use crate::arguments;
+use crate::policy::InForce;
 use crate::refusal::Resource;
 use crate::settings::{Reads, Said};
 use crate::{equivalence, refusal};
 use bowline_model::meta::{QueueDeclaration, Rejection, Table};
 use bowline_model::request::QueueSpec;
-use bowline_model::settings::QueueSettings;
+use bowline_model::settings::{Overflow, QueueSettings};
 use bowline_model::{Millis, QueueId, SessionId, ShardId};
 
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Queue {
     pub settings: Box<QueueSettings>,
     /// What sessions have to read out of messages for it; `None` for nearly all queues.
     pub reads: Option<Box<Reads>>,
+    /// Policies that hold for it, if any does.
+    pub in_force: Option<Box<InForce>>,
 }
 
 /// Argument `x-queue-type`. Absent is classic. `stream` makes a topic instead.
@@ -48,7 +50,16 @@ impl Queue {
         declared: QueueDeclaration,
         created: Millis,
     ) -> Queue {
-        let mut queue = Queue { id, shard, kind, declared, created, settings: Box::default(), reads: None };
+        let mut queue = Queue {
+            id,
+            shard,
+            kind,
+            declared,
+            created,
+            settings: Box::default(),
+            reads: None,
+            in_force: None,
+        };
         queue.resolve(&Table::new());
         queue
     }
@@ -61,6 +72,12 @@ impl Queue {
         let changed = *self.settings != settings;
         *self.settings = settings;
         changed
+    }
+
+    /// It refuses messages that are too many.
+    pub fn is_limited(&self) -> bool {
+        self.settings.overflow != Overflow::DropHead
+            && (self.settings.max_length.is_some() || self.settings.max_length_bytes.is_some())
     }
 
     /// Whether session `by` may use it: exclusive queues belong to one connection.
@@ -84,11 +101,7 @@ impl Queue {
         let durable = durable && exclusive.is_none();
         equivalence::check_field(&resource, "durable", declared.durable, durable)?;
         equivalence::check_field(&resource, "auto_delete", declared.auto_delete, auto_delete)?;
-        let kind = match self.kind {
-            QueueType::Classic => arguments::DeclaredType::Classic,
-            QueueType::Quorum => arguments::DeclaredType::Quorum,
-        };
-        equivalence::check_queue_arguments(&resource, kind, &declared.arguments, arguments)
+        equivalence::check_queue_arguments(&resource, self.kind.declared(), &declared.arguments, arguments)
     }
 
     pub fn spec(&self) -> QueueSpec {

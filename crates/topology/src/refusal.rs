@@ -44,6 +44,10 @@ pub fn no_vhost(vhost: &str) -> Rejection {
     refuse(Reason::NotFound, format!("vhost '{vhost}' not found"))
 }
 
+pub fn no_user(user: &str) -> Rejection {
+    refuse(Reason::NotFound, format!("user '{user}' not found"))
+}
+
 /// Kafka's words (error 3).
 pub fn no_topic() -> Rejection {
     refuse(Reason::NotFound, "This server does not host this topic-partition.")

@@ -5,23 +5,22 @@
 //! RabbitMQ; whether that other exchange then found a queue does not count.
 
 use crate::bindings::{Slot, Target};
-use crate::exchange::Matcher;
+use crate::exchange::Message;
 use crate::headers::LazyHeaders;
 use crate::state::{Named, Topology, Vhost};
 use crate::{NoExchange, QueueTarget, Targets, TopicTarget};
 use bowline_model::ShardId;
-use bowline_model::meta::Table;
 use smallvec::SmallVec;
 
 impl Topology {
-    /// Adds to `out` where a message goes that is published to `exchange` with `routing_key`. `headers` is called at
-    /// most once, when a headers exchange is met. Does not refuse internal exchanges.
+    /// Adds to `out` where a message goes that is published to `exchange` with `routing_key`. `message` is asked
+    /// when an exchange is met that looks into messages. Does not refuse internal exchanges.
     pub fn route(
         &self,
         vhost: &str,
         exchange: &str,
         routing_key: &[u8],
-        headers: &mut dyn FnMut() -> Table,
+        message: &mut dyn Message,
         out: &mut Targets,
     ) -> Result<(), NoExchange> {
         let vhost = self.vhosts.get(vhost).ok_or(NoExchange)?;
@@ -36,7 +35,7 @@ impl Topology {
             return Ok(());
         }
         let start = *vhost.exchanges.get(exchange).ok_or(NoExchange)?;
-        let mut headers = LazyHeaders::new(headers);
+        let mut headers = LazyHeaders::new(message);
         let mut onward = Onward::default();
         let mut repeated = had_some;
         repeated |= self.visit(start, routing_key, &mut headers, out, &mut onward);
@@ -88,7 +87,7 @@ impl Topology {
     ) -> bool {
         let Some(exchange) = self.exchanges.get(slot) else { return false };
         let mut matched = false;
-        out.needs_headers |= matches!(exchange.matcher, Matcher::Headers(_));
+        out.needs_headers |= exchange.matcher.looks_into_the_message();
         let repeated = exchange.matcher.find(key, headers, |target| {
             matched = true;
             match target {
@@ -107,7 +106,8 @@ impl Topology {
         match target {
             Target::Queue { queue, durable } => {
                 let shard = ShardId::of(queue.0, self.data_shards);
-                out.queues.push(QueueTarget { queue, shard, durable });
+                let (limited, reads) = self.special.of(queue);
+                out.queues.push(QueueTarget { queue, shard, durable, limited, reads });
             }
             Target::Topic(slot) => {
                 if let Some(topic) = self.topics.get(slot) {

@@ -3,10 +3,14 @@
 //! Hash tables here are for finding only: no result depends on the order in which one is walked, so their random
 //! seeds (a guard against chosen names) do not reach anything that must be equal on every replica.
 
+use crate::access::{Configured, User};
 use crate::bindings::{Bindings, Slot};
+use crate::policy::Policies;
 use crate::slab::Slab;
+use crate::targets::Special;
+use crate::vhosts::{DEFAULT_VHOST, Parameters};
 use crate::{Defaults, Exchange, Queue, Topic, refusal};
-use bowline_model::meta::{ExchangeKind, ExchangeSpec, Rejection, Table};
+use bowline_model::meta::{ExchangeKind, Rejection, VhostSpec};
 use bowline_model::request::{PartitionSpec, QueueSpec};
 use bowline_model::{PartitionId, QueueId, SessionId, ShardId, TopicId};
 use hashbrown::HashMap;
@@ -36,11 +40,20 @@ pub struct Topology {
     pub(crate) partitions: HashMap<PartitionId, Slot>,
     pub(crate) exclusive: HashMap<SessionId, BTreeSet<QueueId>>,
     pub(crate) bindings: Bindings,
+    pub(crate) special: Special,
+    pub(crate) users: BTreeMap<Box<str>, User>,
+    /// Of this node's configuration; not part of the replicated state.
+    pub(crate) configured: Configured,
+    pub(crate) parameters: Parameters,
 }
 
 /// Names of one virtual host.
 #[derive(Debug, Default)]
 pub(crate) struct Vhost {
+    pub spec: VhostSpec,
+    pub limits: BTreeMap<String, i64>,
+    pub policies: Policies,
+    pub operator_policies: Policies,
     pub exchanges: HashMap<Box<str>, Slot>,
     /// Queues and topics: what the default exchange routes to. Octets, because routing keys are.
     pub names: HashMap<Box<[u8]>, Named>,
@@ -63,22 +76,11 @@ pub enum Entry<'a> {
 }
 
 impl Topology {
-    /// One vhost, `/`, with RabbitMQ's predeclared exchanges. `data_shards` ≥ 1 never changes for a data directory.
+    /// One vhost, `/`, with RabbitMQ's predeclared exchanges and its user guest. `data_shards` ≥ 1 never changes for a data directory.
     pub fn new(data_shards: u16, defaults: Defaults) -> Topology {
         let mut topology = Topology::bare(data_shards, defaults);
-        topology.vhosts.insert("/".into(), Vhost::default());
-        for (name, kind) in PREDECLARED {
-            topology.add_exchange(ExchangeSpec {
-                vhost: "/".to_owned(),
-                name: (*name).to_owned(),
-                kind: *kind,
-                durable: true,
-                auto_delete: false,
-                // Only the broker itself publishes traces.
-                internal: *name == "amq.rabbitmq.trace",
-                arguments: Table::new(),
-            });
-        }
+        topology.put_vhost(VhostSpec { name: DEFAULT_VHOST.to_owned(), ..VhostSpec::default() });
+        topology.add_guest();
         topology
     }
 
@@ -98,6 +100,10 @@ impl Topology {
             partitions: HashMap::new(),
             exclusive: HashMap::new(),
             bindings: Bindings::new(),
+            special: Special::default(),
+            users: BTreeMap::new(),
+            configured: Configured::default(),
+            parameters: Parameters::new(),
         }
     }
 
@@ -189,7 +195,7 @@ impl Topology {
     }
 }
 
-const PREDECLARED: &[(&str, ExchangeKind)] = &[
+pub(crate) const PREDECLARED: &[(&str, ExchangeKind)] = &[
     ("", ExchangeKind::Direct),
     ("amq.direct", ExchangeKind::Direct),
     ("amq.fanout", ExchangeKind::Fanout),

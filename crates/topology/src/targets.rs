@@ -1,6 +1,8 @@
 //! Where a message goes.
 
+use crate::Queue;
 use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use std::sync::Arc;
 pub struct Targets {
     pub queues: SmallVec<[QueueTarget; 4]>,
     pub topics: SmallVec<[TopicTarget; 1]>,
-    /// The result depends on the message's headers: do not remember it per (exchange, routing key).
+    /// The result depends on the message's headers, its properties or chance: do not remember it per (exchange, routing key).
     pub needs_headers: bool,
 }
 
@@ -20,6 +22,37 @@ pub struct QueueTarget {
     pub shard: ShardId,
     /// The queue survives a restart.
     pub durable: bool,
+    /// It refuses what is too much (`reject-publish`): use checked batches, one message each.
+    pub limited: bool,
+    /// [`crate::Queue::reads`] says what it wants to know of the message.
+    pub reads: bool,
+}
+
+/// The few queues about which sessions have to know something when they publish.
+#[derive(Debug, Default)]
+pub(crate) struct Special(HashMap<QueueId, (bool, bool)>);
+
+impl Special {
+    pub fn note(&mut self, queue: &Queue) {
+        match (queue.is_limited(), queue.reads.is_some()) {
+            (false, false) => {
+                self.0.remove(&queue.id);
+            }
+            flags => {
+                self.0.insert(queue.id, flags);
+            }
+        }
+    }
+
+    pub fn forget(&mut self, queue: QueueId) {
+        self.0.remove(&queue);
+    }
+
+    /// Limited, reads.
+    #[inline]
+    pub fn of(&self, queue: QueueId) -> (bool, bool) {
+        if self.0.is_empty() { (false, false) } else { self.0.get(&queue).copied().unwrap_or_default() }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -130,7 +130,7 @@ impl Clients {
                 }
             }
             Event::Meta { token, result } => self.meta_answer(session, token, result),
-            Event::Alarm { .. } | Event::Shutdown => {}
+            Event::Alarm { .. } | Event::Shutdown | Event::Revoked(_) => {}
             other => panic!("nobody asked for {other:?}"),
         }
     }
