@@ -108,6 +108,10 @@ pub(crate) enum Provisioned {
 pub(crate) struct Housekept {
     pub settles: Vec<(QueueRef, bowline_model::record::SettleReason, Runs)>,
     pub horizons: Vec<QueueRef>,
+    /// Messages that came back, each with when it is due.
+    pub reported: Vec<(QueueRef, Vec<(u64, Option<bowline_model::Millis>)>)>,
+    /// Records about those.
+    pub reports: u32,
 }
 
 #[derive(Debug)]

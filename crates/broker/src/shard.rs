@@ -123,6 +123,7 @@ impl Shard {
     /// Takes a request of `session`: volatile work at once, durable work into the open proposal.
     pub fn handle(&mut self, now: Millis, session: SessionId, request: Request, fx: &mut Effects) {
         let Shard { queues, streams, cache, proposals, .. } = self;
+        queues.now = now;
         match request {
             Request::Propose(propose) => queues.propose(now, session, propose, proposals, fx),
             Request::Volatile(batch) => queues.publish_volatile(now, session, batch, proposals, fx),
@@ -206,6 +207,7 @@ impl Shard {
         for Waiter { what, .. } in waiter.into_iter().chain(waiters) {
             self.complete(block.stamp, what, fx);
         }
+        self.queues.finish_block();
         self.streams.stream.finish_block(&mut self.streams.out);
         self.streams.flush(&mut self.proposals, fx);
         if keep {
@@ -243,6 +245,7 @@ impl Shard {
 
     /// Makes deliveries for all queues where something changed.
     pub fn dispatch(&mut self, now: Millis, fx: &mut Effects) {
+        self.queues.now = now;
         self.queues.dispatch(now, &mut self.cache, fx);
     }
 
@@ -257,6 +260,7 @@ impl Shard {
         if self.cache.tick(now) {
             self.queues.retry_unreadable();
         }
+        self.queues.now = now;
         self.queues.tick(now);
         self.queues.expire_holds(now, fx);
         if self.streams.stream.next_deadline().is_some_and(|at| at <= now) {
@@ -436,7 +440,7 @@ impl Shard {
                 }
             }
             Kind::QueueSettings => queues.apply_settings(block.stamp, record),
-            Kind::NodeStarted => queues.apply_node_started(fx),
+            Kind::NodeStarted => queues.apply_node_started(block.stamp, fx),
             Kind::PartitionCreate
             | Kind::PartitionDelete
             | Kind::PartitionTrim
@@ -446,7 +450,9 @@ impl Shard {
             }
             // The meta shard's, and the log's own.
             Kind::Meta | Kind::Truncate | Kind::Noop => {}
-            Kind::Failures | Kind::Delays | Kind::Transferred => {}
+            Kind::Failures => queues.apply_failures(record),
+            Kind::Delays => queues.apply_delays(record),
+            Kind::Transferred => {}
         }
         false
     }

@@ -29,6 +29,11 @@ pub(super) struct Head {
 
 impl Head {
     pub fn of(queue: &Queue) -> Option<Head> {
+        if let Some(lanes) = queue.special.as_deref().and_then(|special| special.lanes.as_ref()) {
+            let (level, spot, message) = lanes.peek()?;
+            let is_resolved = message.lsn != NOWHERE;
+            return Some(Head { message, source: Source::Lane(level, spot), is_resolved });
+        }
         if let Some(&message) = queue.returned.peek() {
             return Some(Head { message, source: Source::Returned, is_resolved: true });
         }
@@ -52,6 +57,11 @@ pub(super) fn die(
     volatile: &mut VolatileStore,
     housekeeping: &mut Listed,
 ) {
+    if let Some(special) = &mut queue.special
+        && message.lsn.is_volatile()
+    {
+        special.counts_in_memory.remove(&(message.lsn.0, message.offset));
+    }
     if queue.spec.settings.dead_letter_exchange.is_some()
         && let Some(special) = &mut queue.special
     {

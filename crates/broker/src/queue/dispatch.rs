@@ -9,6 +9,7 @@ use super::consumers::Consumers;
 use super::deadlines::Deadlines;
 use super::death::{block_of, body_bytes};
 use super::housekeeping::Listed;
+use super::lanes::Spot;
 use super::settle::leave;
 use super::timers::Timers;
 use super::unacked::Unsettled;
@@ -125,16 +126,18 @@ pub(super) enum Source {
     Returned,
     Volatile,
     Fresh,
+    /// Of that priority, and there.
+    Lane(u8, Spot),
 }
 
 impl Dispatch<'_> {
     pub(super) fn serve(&mut self, queue: &mut Queue) {
-        let before = queue.fresh.dispatched();
+        let before = queue.reach();
         if self.serve_gets(queue) {
             self.serve_consumers(queue);
         }
-        if queue.fresh.dispatched() != before {
-            self.housekeeping.reserve(queue, queue.fresh.dispatched(), false);
+        if queue.reach() != before {
+            self.housekeeping.reserve(queue, queue.reach(), false);
             self.read_ahead(queue);
             queue.fresh.relax();
         }
@@ -163,12 +166,13 @@ impl Dispatch<'_> {
                 queue.ring.pop_front();
                 continue;
             }
+            let (acquired, failures) = queue.counts_of(&message);
             let delivery = Delivery {
                 consumer: consumer.id,
                 number: consumer.unacked.next_number(),
                 redelivered,
-                acquired: 0,
-                failures: 0,
+                acquired,
+                failures,
                 block: 0,
                 offset: message.offset,
                 len: message.len,
@@ -214,12 +218,13 @@ impl Dispatch<'_> {
                     };
                     take(queue, source, &message, self.volatile);
                     let Some(consumer) = self.consumers.get_mut(at) else { return false };
+                    let (acquired, failures) = queue.counts_of(&message);
                     let delivery = Delivery {
                         consumer: consumer.id,
                         number: consumer.unacked.next_number(),
                         redelivered,
-                        acquired: 0,
-                        failures: 0,
+                        acquired,
+                        failures,
                         block: 0,
                         offset: message.offset,
                         len: message.len,
@@ -379,7 +384,10 @@ impl Dispatch<'_> {
 
 /// How much of the log from `lsn` on holds what the queue wants next, bytes.
 fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
-    let Some(resolved) = queue.fresh.unresolved() else { return 1 };
+    let Some(resolved) = queue.fresh.unresolved() else {
+        // What comes by priority is found all over the log, but often near what was found last.
+        return if queue.special.is_some() { READ_AHEAD as u32 } else { 1 };
+    };
     let first = queue.index.position(resolved);
     let last = (first..first + READ_AHEAD_EXTENTS)
         .map_while(|i| queue.index.extent(i))
@@ -409,5 +417,10 @@ pub(super) fn take(queue: &mut Queue, source: Source, message: &MessageRef, vola
         Source::Returned => queue.returned.take(),
         Source::Volatile => drop(queue.volatile.pop_front()),
         Source::Fresh => queue.fresh.pass(message.seq),
+        Source::Lane(level, spot) => {
+            if let Some(lanes) = queue.lanes() {
+                lanes.take(level, spot);
+            }
+        }
     }
 }

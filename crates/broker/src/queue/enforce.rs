@@ -7,6 +7,7 @@
 
 use super::death::{Head, body_bytes, die};
 use super::dispatch::{Dispatch, Next, Source, take};
+use super::lanes::Spot;
 use super::special::lifetime_of;
 use super::window::{MessageRef, Peek};
 use super::{Queue, death};
@@ -23,6 +24,7 @@ impl Dispatch<'_> {
     pub(super) fn serve_special(&mut self, queue: &mut Queue) {
         self.blocked = false;
         self.lease(queue);
+        self.release(queue);
         self.prune(queue, false);
         self.serve(queue);
         if !self.blocked {
@@ -32,6 +34,7 @@ impl Dispatch<'_> {
         }
         self.prune(queue, true);
         self.bury(queue);
+        self.release(queue);
         if let Some(at) = self.next_look(queue) {
             self.timers.set(queue, at);
         }
@@ -40,7 +43,8 @@ impl Dispatch<'_> {
     /// The message whose turn it is, after those that may not be delivered any more have left.
     pub(super) fn next_alive(&mut self, queue: &mut Queue) -> Next {
         loop {
-            let next = self.next_ready(queue);
+            let has_lanes = queue.special.as_deref().is_some_and(|special| special.lanes.is_some());
+            let next = if has_lanes { self.next_in_lanes(queue) } else { self.next_ready(queue) };
             match next {
                 Next::Message { message, source, .. } if self.has_expired(queue, message, source, false) => {
                     if self.removals_left == 0 {
@@ -74,6 +78,11 @@ impl Dispatch<'_> {
                 continue;
             }
             // Whoever routes it has to read it.
+            if queue.lanes().is_some() {
+                let Ok((message, source)) = self.first_in_lanes(queue) else { return };
+                self.remove(queue, message, source, reason);
+                continue;
+            }
             match queue.fresh.peek(queue.at.id, &queue.index, self.cache) {
                 Peek::Ready(message) => self.remove(queue, message, Source::Fresh, reason),
                 Peek::Missing(lsn) => return self.read(queue, lsn),
@@ -170,7 +179,8 @@ fn is_new(queue: &Queue, message: &MessageRef, source: Source) -> bool {
     queue.special.as_deref().is_some_and(|special| match source {
         Source::Fresh => message.seq >= special.offered,
         Source::Volatile => special.offered_volatile == 0,
-        Source::Returned => false,
+        Source::Lane(_, Spot::Early | Spot::Fresh) => message.seq >= special.offered,
+        Source::Returned | Source::Lane(..) => false,
     })
 }
 

@@ -54,6 +54,14 @@ impl Listed {
         }
     }
 
+    /// The log has to hear of messages that came back.
+    pub fn report(&mut self, queue: &mut Queue) {
+        if !queue.pending.listed {
+            queue.pending.listed = true;
+            self.settles.push(queue.at);
+        }
+    }
+
     /// Message `next` is the next to be handed out: reserves more of the horizon if it is short.
     #[inline]
     pub fn reserve(&mut self, queue: &mut Queue, next: u64, urgent: bool) {
@@ -85,7 +93,7 @@ impl Queues {
         let mut kept = Housekept::default();
         self.write_horizons(out, &mut kept);
         self.write_settles(out, &mut kept);
-        let count = (kept.horizons.len() + kept.settles.len()) as u32;
+        let count = (kept.horizons.len() + kept.settles.len()) as u32 + kept.reports;
         (count, (count > 0).then_some(kept))
     }
 
@@ -99,6 +107,9 @@ impl Queues {
                 let next = queue.next_fresh();
                 self.housekeeping.reserve(queue, next, false);
             }
+        }
+        for (at, reported) in kept.reported {
+            self.requeue_reports(at, reported);
         }
         for (at, reason, runs) in kept.settles {
             self.requeue_settles(at, reason, runs);
@@ -143,6 +154,7 @@ impl Queues {
             };
             queue.pending.listed = false;
             let mut written = 0;
+            let all_reported = Queues::write_reports(queue, out, kept, BYTES_MAX);
             for reason in SettleReason::ALL {
                 let pending = &mut queue.pending.runs[reason as usize];
                 while !pending.is_empty() && out.len() < BYTES_MAX {
@@ -151,7 +163,7 @@ impl Queues {
                     kept.settles.push((at, reason, runs));
                 }
             }
-            if queue.pending.runs.iter().any(|runs| !runs.is_empty()) {
+            if !all_reported || queue.pending.runs.iter().any(|runs| !runs.is_empty()) {
                 queue.pending.listed = true;
                 self.housekeeping.settles.push(at);
             }

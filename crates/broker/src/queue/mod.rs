@@ -17,6 +17,9 @@
 //! | `relocation` | messages move to cold files |
 //! | `special` (`lifetime`, `sizes`) | what queues keep that enforce something |
 //! | `enforce`, `death` | what expires, is too much, or is rejected |
+//! | `lanes`, `sorted`, `classes` | priorities, and messages that wait for a time |
+//! | `failures` | what comes back: counts, limits, delays |
+//! | `duplicates` | ids seen lately |
 //! | `timers` | when a queue wants to be looked at |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
@@ -27,14 +30,18 @@
 //! In between a message is nowhere: not ready, not unacked, and still live in the index.
 
 mod bits;
+mod classes;
 mod consumers;
 mod deadlines;
 mod death;
 mod dispatch;
+mod duplicates;
 mod enforce;
+mod failures;
 mod horizon;
 mod housekeeping;
 mod index;
+mod lanes;
 mod lifetime;
 mod provision;
 mod publish;
@@ -42,6 +49,7 @@ mod relocation;
 mod returned;
 mod settle;
 mod sizes;
+mod sorted;
 mod special;
 mod subscribe;
 mod timers;
@@ -61,7 +69,7 @@ use crate::session::Sessions;
 use bowline_model::event::QueueInfo;
 use bowline_model::record::{SETTLE_REASONS, SettleReason};
 use bowline_model::request::QueueSpec;
-use bowline_model::{QueueId, ShardId, Token};
+use bowline_model::{Millis, QueueId, ShardId, Token};
 use consumers::{Consumers, Ring};
 use deadlines::Deadlines;
 use hashbrown::HashMap;
@@ -141,6 +149,10 @@ pub(crate) struct Queues {
     dirty: Vec<QueueRef>,
     housekeeping: housekeeping::Listed,
     unreadable: Vec<QueueRef>,
+    /// Duplicates in the block that is being applied: settled when all of it has come in.
+    duplicates: Vec<(QueueRef, u64)>,
+    /// The time of the call that is being served.
+    pub now: Millis,
     timers: timers::Timers,
 }
 
@@ -178,11 +190,22 @@ impl Queue {
 
     /// The number of the next message to be handed out for the first time.
     fn next_fresh(&self) -> u64 {
-        self.fresh.next_seq(&self.index).unwrap_or(self.index.next_seq())
+        let lanes = self.special.as_deref().and_then(|special| special.lanes.as_ref());
+        let in_lanes = lanes.and_then(|lanes| lanes.peek()).map(|(_, _, message)| message.seq);
+        in_lanes.or_else(|| self.fresh.next_seq(&self.index)).unwrap_or(self.index.next_seq())
+    }
+
+    /// Messages at or above were never handed out.
+    fn reach(&self) -> u64 {
+        let lanes = self.special.as_deref().and_then(|special| special.lanes.as_ref());
+        lanes.map_or(self.fresh.dispatched(), |lanes| lanes.reach())
     }
 
     pub fn ready(&self) -> u64 {
-        self.fresh.ready() + (self.volatile.len() + self.returned.len()) as u64
+        let lanes = self.special.as_deref().and_then(|special| special.lanes.as_ref());
+        self.fresh.ready()
+            + (self.volatile.len() + self.returned.len()) as u64
+            + lanes.map_or(0, |lanes| lanes.ready())
     }
 
     pub fn settled_as(&self, reason: SettleReason) -> u64 {
@@ -207,6 +230,8 @@ impl Queues {
             dirty: Vec::new(),
             housekeeping: housekeeping::Listed::default(),
             unreadable: Vec::new(),
+            duplicates: Vec::new(),
+            now: 0,
             timers: timers::Timers::default(),
         }
     }

@@ -69,7 +69,7 @@ impl Queues {
                 return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
             }
             Some(queue) if if_unused && queue.ring.len() > 0 => Err(DropRefused::InUse),
-            Some(queue) if if_empty && queue.ready() > 0 => Err(DropRefused::NotEmpty),
+            Some(queue) if if_empty && queue.ready() + queue.delayed() > 0 => Err(DropRefused::NotEmpty),
             Some(queue) => {
                 queue.dropping = true;
                 return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
@@ -125,7 +125,7 @@ impl Queues {
 
     /// Applies a NodeStarted record: queues that do not outlive the process are gone, and what was under a horizon
     /// may have been delivered.
-    pub fn apply_node_started(&mut self, fx: &mut Effects) {
+    pub fn apply_node_started(&mut self, stamp: Millis, fx: &mut Effects) {
         for id in self.ids() {
             let Some(at) = self.find(id) else { continue };
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { continue };
@@ -134,6 +134,7 @@ impl Queues {
                 special.offered = queue.index.next_seq();
                 Queues::mark(&mut self.dirty, queue);
             }
+            queue.rebuild_lanes(stamp);
             if queue.survives {
                 queue.horizon.node_started(queue.index.next_seq());
             } else {
@@ -161,7 +162,7 @@ impl Queues {
             fx.event(session, Event::Purged { token, result: Err(NoSuchQueue) });
             return;
         };
-        let messages = queue.ready();
+        let messages = queue.ready() + queue.delayed();
         let mut runs = Vec::new();
         for message in queue.returned.drain() {
             if message.lsn.is_volatile() {
@@ -172,6 +173,13 @@ impl Queues {
         }
         for message in std::mem::take(&mut queue.volatile) {
             leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
+        }
+        if let Some(lanes) = queue.lanes() {
+            let (memory, numbers) = lanes.drain();
+            runs.extend(numbers);
+            for message in memory {
+                leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
+            }
         }
         let (first, fresh) = queue.fresh.skip_all(&queue.index);
         if let Some(special) = &mut queue.special {
@@ -200,6 +208,8 @@ impl Queues {
         let Some(mut queue) = self.remove(id) else { return 0 };
         let ready = queue.ready();
         self.cancel_all(&queue, fx);
+        let in_lanes = queue.lanes().map(|lanes| lanes.drain().0).unwrap_or_default();
+        in_lanes.iter().for_each(|message| self.volatile.release(message.lsn));
         let Queue { index, returned, volatile, special, .. } = &mut *queue;
         index.clear(&mut self.segments);
         let dying =
@@ -224,6 +234,9 @@ impl Queue {
             return;
         }
         let special = self.special.get_or_insert_default();
+        if self.spec.settings.dedup.is_none() {
+            (special.kept.seen, special.seen_in_memory) = Default::default();
+        }
         special.changed((&old, &self.spec.settings), (head, next_seq), guess, stamp);
         if self.spec.settings.max_length_bytes.is_some() && old.max_length_bytes.is_none() {
             special.ready_bytes = ready.saturating_mul(guess);

@@ -38,7 +38,9 @@ impl Queues {
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, room);
             if extras || queue.special.is_some() {
-                Queues::apply_special(queue, block, record, seq);
+                if !Queues::apply_special(queue, block, record, seq) {
+                    self.duplicates.push((at, seq));
+                }
             }
             if wanted || queue.special.is_some() {
                 Queues::mark(&mut self.dirty, queue);
@@ -151,7 +153,7 @@ impl Queues {
                 queue.volatile.push_back(message);
                 self.volatile.hold(lsn);
                 if has_extras(record.body) || queue.special.is_some() {
-                    came_in(queue, &message, &self.volatile);
+                    came_in(queue, &message, &mut self.volatile);
                 }
                 if queue.is_wanted() || queue.special.is_some() {
                     Queues::mark(&mut self.dirty, queue);
@@ -164,10 +166,14 @@ impl Queues {
 
 /// A message in memory came into a queue that enforces something, or has a life of its own.
 #[cold]
-fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &VolatileStore) {
+fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &mut VolatileStore) {
     let special = queue.special();
     special.arriving = special.arriving.saturating_sub(1);
-    came_back(queue, message, volatile);
+    let extras = volatile.extras(message);
+    let stamp = volatile.block(message.lsn).map_or(0, |block| block.stamp);
+    if queue.sort_in_volatile(&extras, stamp, volatile) {
+        came_back(queue, message, volatile);
+    }
 }
 
 impl Queue {

@@ -3,6 +3,7 @@
 use super::consumers::{Consumer, ConsumerRef};
 use super::death::die;
 use super::enforce::came_back;
+use super::failures::Verdict;
 use super::housekeeping::Listed;
 use super::unacked::Unsettled;
 use super::volatile::VolatileStore;
@@ -10,7 +11,7 @@ use super::window::MessageRef;
 use super::{Queue, QueueRef, Queues};
 use bowline_model::record::{self, Record, SettleReason};
 use bowline_model::request::{Outcome, Settle};
-use bowline_model::{QueueId, SessionId};
+use bowline_model::{Millis, QueueId, SessionId};
 
 impl Queues {
     /// Deliveries are settled by those who got them. Numbers that are unknown or settled already are ignored.
@@ -25,6 +26,7 @@ impl Queues {
                 housekeeping: &mut self.housekeeping,
                 dirty: &mut self.dirty,
                 outcome: settle.outcome,
+                now: self.now,
             };
             consumer.unacked.settle(settle.first, settle.count, |entry| settling.one(entry));
             self.has_settled(at);
@@ -39,6 +41,7 @@ impl Queues {
             housekeeping: &mut self.housekeeping,
             dirty: &mut self.dirty,
             outcome,
+            now: self.now,
         };
         consumer.unacked.settle_all(|entry| settling.one(entry));
     }
@@ -56,11 +59,30 @@ impl Queues {
                 let (from, to) = (first.max(queue.fresh.dispatched()), first.saturating_add(count));
                 special.took(special.kept.sizes.live_between(from, to, &queue.index));
             }
+            if let Some(special) = &mut queue.special {
+                special.kept.classes.settling(first, first.saturating_add(count), &queue.index);
+                special.forget(first, count);
+            }
             queue.fresh.settling(first, first.saturating_add(count), &queue.index);
             queue.settled[reason as usize] += queue.index.settle(first, count, &mut self.segments);
             if let Some(special) = &mut queue.special {
                 let head = queue.index.first_live(0).unwrap_or(queue.index.next_seq());
                 special.settled(first, count, head);
+            }
+        }
+    }
+
+    /// A whole block has been applied: duplicates in it are settled, as nobody else will.
+    pub fn finish_block(&mut self) {
+        for (at, seq) in std::mem::take(&mut self.duplicates) {
+            let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) else {
+                continue;
+            };
+            queue.index.settle(seq, 1, &mut self.segments);
+            let head = queue.index.first_live(0).unwrap_or(queue.index.next_seq());
+            if let Some(special) = &mut queue.special {
+                special.forget(seq, 1);
+                special.settled(seq, 1, head);
             }
         }
     }
@@ -101,6 +123,7 @@ struct Settling<'a> {
     housekeeping: &'a mut Listed,
     dirty: &'a mut Vec<QueueRef>,
     outcome: Outcome,
+    now: Millis,
 }
 
 impl Settling<'_> {
@@ -125,15 +148,34 @@ impl Settling<'_> {
                 leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping)
             }
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
-                queue.returned.push(self.volatile.place(&message), message);
-                if queue.special.is_some() {
-                    came_back(queue, &message, self.volatile);
+                if queue.special.is_some() || matches!(self.outcome, Outcome::FailedFor { .. }) {
+                    return self.come_back(at, message);
                 }
-                if queue.is_wanted() || queue.special.is_some() {
+                queue.returned.push(self.volatile.place(&message), message);
+                if queue.is_wanted() {
                     Queues::mark(self.dirty, queue);
                 }
             }
         }
+    }
+}
+
+impl Settling<'_> {
+    /// A message comes back to a queue that counts what does, or makes it wait.
+    #[cold]
+    fn come_back(&mut self, at: QueueRef, message: MessageRef) {
+        let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
+        let due = match queue.judge(&message, self.outcome, self.now, self.housekeeping) {
+            Verdict::Enough => {
+                die(queue, message, SettleReason::DeliveryLimit, self.volatile, self.housekeeping);
+                return Queues::mark(self.dirty, queue);
+            }
+            Verdict::WaitUntil(due) => Some(due),
+            Verdict::Ready => None,
+        };
+        queue.put_back(message, due, self.volatile);
+        came_back(queue, &message, self.volatile);
+        Queues::mark(self.dirty, queue);
     }
 }
 
@@ -148,6 +190,9 @@ pub(super) fn leave(
 ) {
     if message.lsn.is_volatile() {
         volatile.release(message.lsn);
+        if let Some(special) = &mut queue.special {
+            special.counts_in_memory.remove(&(message.lsn.0, message.offset));
+        }
     } else {
         housekeeping.settle(queue, reason, message.seq);
     }

@@ -5,6 +5,10 @@
 //! Whoever changes what a queue holds calls the hook of that name here: [`Special::arrived`], [`Special::took`],
 //! [`Special::returned`], [`Special::settled`].
 
+use super::classes::Classes;
+use super::duplicates::Seen;
+use super::failures::Counts;
+use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
 use super::sizes::Sizes;
 use super::window::MessageRef;
@@ -12,14 +16,22 @@ use super::{Index, Queue, Queues};
 use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{Block, Millis};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The durable part. Fields are only ever appended.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Kept {
     pub lifetimes: Lifetimes,
     pub sizes: Sizes,
+    /// Priorities, for queues that have them.
+    pub classes: Classes,
+    /// Not to be delivered before, by number; times that are over are forgotten at the next start.
+    pub dues: BTreeMap<u64, Millis>,
+    /// How often messages came back.
+    pub failures: BTreeMap<u64, Counts>,
+    pub seen: Seen,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +50,16 @@ pub(crate) struct Special {
     pub arriving: u64,
     /// Since when nobody has used it; `None`: not known yet.
     pub idle_since: Option<Millis>,
+    /// For queues with priorities, or with messages that have to wait.
+    pub lanes: Option<Lanes>,
+    /// As [`Kept::failures`], and what the log has yet to hear of.
+    pub counts: BTreeMap<u64, Counts>,
+    /// Of messages in memory, by where they lie.
+    pub counts_in_memory: HashMap<(u64, u32), Counts, foldhash::fast::FixedState>,
+    /// Messages that came back, and how long they have to wait, for the log.
+    pub unreported: BTreeMap<u64, Option<Millis>>,
+    /// Ids of messages in memory.
+    pub seen_in_memory: Seen,
     /// Somebody has just used it.
     pub touched: bool,
     /// The earliest entry of this queue in [`super::timers::Timers`].
@@ -101,6 +123,15 @@ impl Special {
         self.kept.sizes.settled(head);
     }
 
+    /// Durable: messages `first..first + count` are settled, nothing has to be known of them any more.
+    pub fn forget(&mut self, first: u64, count: u64) {
+        let to = first.saturating_add(count);
+        forget_range(&mut self.kept.dues, first, to);
+        forget_range(&mut self.kept.failures, first, to);
+        forget_range(&mut self.counts, first, to);
+        forget_range(&mut self.unreported, first, to);
+    }
+
     /// A ready message of that many body bytes was handed out, or left.
     #[inline]
     pub fn took(&mut self, bytes: u64) {
@@ -123,18 +154,30 @@ impl Queue {
 
 impl Queues {
     /// The part of applying a Publish record that plain messages of plain queues do without. `queue` has just
-    /// numbered the message `seq`.
+    /// numbered the message `seq`. False if it is a duplicate.
     #[cold]
     #[inline(never)]
-    pub(super) fn apply_special(queue: &mut Queue, block: &Block, record: &Record<'_>, seq: u64) {
-        let Some(publish) = Publish::decode(record.body) else { return };
-        if queue.special.is_none() && publish.extras.ttl_ms.is_none() {
-            return;
+    pub(super) fn apply_special(queue: &mut Queue, block: &Block, record: &Record<'_>, seq: u64) -> bool {
+        let Some(publish) = Publish::decode(record.body) else { return true };
+        let Extras { ttl_ms, delay_ms, deliver_at, .. } = publish.extras;
+        if queue.special.is_none() && ttl_ms.is_none() && delay_ms.is_none() && deliver_at.is_none() {
+            return true;
         }
         let body_bytes = publish.body.len() as u32;
         let arrival = Arrival { seq, stamp: block.stamp, extras: publish.extras, body_bytes };
         let special = queue.special.get_or_insert_default();
         special.arrived(&queue.spec.settings, &arrival);
+        let is_first = queue.sort_in(seq, &publish.extras, block.stamp);
+        if !is_first && queue.spec.settings.max_length_bytes.is_some() {
+            queue.special().took(u64::from(body_bytes));
+        }
+        is_first
+    }
+}
+
+fn forget_range<T>(map: &mut BTreeMap<u64, T>, first: u64, to: u64) {
+    while let Some((&seq, _)) = map.range(first..to).next() {
+        map.remove(&seq);
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::returned::Place;
 use super::window::MessageRef;
+use bowline_model::record::{self, Extras, Publish};
 use bowline_model::{Block, BlockRef, Lsn, Millis, ShardId};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -92,6 +93,13 @@ impl VolatileStore {
     #[inline]
     pub fn block(&self, lsn: Lsn) -> Option<&BlockRef> {
         self.slots.get(slot(lsn))?.block.as_ref()
+    }
+
+    /// What a message says of itself.
+    pub fn extras(&self, message: &MessageRef) -> Extras {
+        let block = self.block(message.lsn);
+        let found = block.and_then(|block| record::at(&block.payload, message.offset).ok());
+        found.and_then(|found| Publish::decode(found.body)).map_or_else(Extras::default, |found| found.extras)
     }
 
     /// Where a message that came back belongs.

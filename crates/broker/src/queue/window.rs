@@ -82,6 +82,14 @@ impl Fresh {
         }
     }
 
+    /// The message that was pushed last is none after all, and will be settled with its block.
+    pub fn unpush(&mut self, seq: u64) {
+        self.ready -= 1;
+        if self.window.back().is_some_and(|message| message.seq == seq) {
+            self.window.pop_back();
+        }
+    }
+
     /// The number of the next fresh message.
     #[inline]
     pub fn next_seq(&self, index: &Index) -> Option<u64> {

@@ -1,0 +1,208 @@
+//! Ids of messages that a queue has seen lately. A message with one of them is confirmed like any other and goes no
+//! further. The window is bounded by the times of the blocks that brought the messages, and by a count.
+//!
+//! An id takes 16 bytes in order of arrival and 4 to 9 in a table; hashes are taken as they come, for an id is one.
+
+use bowline_model::Millis;
+use bowline_model::settings::Dedup;
+use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::VecDeque;
+
+/// Ids allocated at a time.
+const CHUNK: usize = 1024;
+/// No queue remembers more, whatever it is told to.
+const COUNT_MAX: u64 = 1 << 30;
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// In order of arrival; all chunks but the last are full. The first `gone` ids of the first are forgotten.
+    chunks: VecDeque<Vec<u128>>,
+    gone: usize,
+    /// The number of the first id in the first chunk; numbers wrap around.
+    base: u32,
+    /// Ids from this one on, counted from the first that ever came, arrived at this time.
+    marks: VecDeque<(u64, Millis)>,
+    /// Ids that ever came, and of these those forgotten.
+    came: u64,
+    left: u64,
+    /// Numbers by id.
+    table: HashTable<u32>,
+}
+
+impl Seen {
+    /// A message with `id` arrives at time `stamp`: true if it is a second one. If not, the next will be.
+    pub fn is_second(&mut self, id: u128, stamp: Millis, window: Dedup) -> bool {
+        self.forget(stamp, window.window_ms);
+        let Seen { chunks, table, base, .. } = self;
+        let get = |number: u32| at(chunks, *base, number);
+        if table.find(hash(id), |number| get(*number) == Some(id)).is_some() {
+            return true;
+        }
+        while self.len() >= window.count_max.clamp(1, COUNT_MAX) {
+            self.forget_first();
+        }
+        self.insert(id, stamp);
+        false
+    }
+
+    pub fn len(&self) -> u64 {
+        self.came - self.left
+    }
+
+    fn insert(&mut self, id: u128, stamp: Millis) {
+        if self.marks.back().is_none_or(|(_, last)| *last < stamp) {
+            self.marks.push_back((self.came, stamp));
+        }
+        if self.chunks.back().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push_back(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(id);
+        }
+        self.came += 1;
+        let number = self.base.wrapping_add(((self.chunks.len() - 1) * CHUNK) as u32);
+        let number = number.wrapping_add(self.chunks.back().map_or(0, |chunk| chunk.len() as u32 - 1));
+        let Seen { chunks, table, base, .. } = self;
+        table.insert_unique(hash(id), number, |number| hash(at(chunks, *base, *number).unwrap_or(0)));
+    }
+
+    /// Forgets what is too old.
+    fn forget(&mut self, now: Millis, window_ms: u64) {
+        // The time of the next mark ends this one's.
+        while self.len() > 0
+            && self.marks.front().is_some_and(|(_, stamp)| stamp.saturating_add(window_ms) <= now)
+        {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Seen { chunks, table, base, gone, .. } = self;
+        let number = base.wrapping_add(*gone as u32);
+        if let Some(id) = at(chunks, *base, number)
+            && let Ok(entry) = table.find_entry(hash(id), |found| *found == number)
+        {
+            entry.remove();
+        }
+        self.gone += 1;
+        self.left += 1;
+        if self.gone == CHUNK || self.left == self.came {
+            self.chunks.pop_front();
+            self.base = self.base.wrapping_add(CHUNK as u32);
+            self.gone = 0;
+        }
+        while self.marks.get(1).is_some_and(|(from, _)| *from <= self.left) || self.left == self.came {
+            if self.marks.pop_front().is_none() {
+                break;
+            }
+        }
+        if self.table.capacity() > 4096 && self.table.len() < self.table.capacity() / 8 {
+            let Seen { chunks, table, base, .. } = self;
+            table.shrink_to(table.len() * 2, |number| hash(at(chunks, *base, *number).unwrap_or(0)));
+        }
+    }
+
+    /// Remembered ids with their times, oldest first.
+    fn iter(&self) -> impl Iterator<Item = (u128, Millis)> + '_ {
+        let mut mark = 0;
+        let ids = self.chunks.iter().flatten().skip(self.gone);
+        ids.zip(self.left..).map(move |(id, number)| {
+            while self.marks.get(mark + 1).is_some_and(|(from, _)| *from <= number) {
+                mark += 1;
+            }
+            (*id, self.marks.get(mark).map_or(0, |(_, stamp)| *stamp))
+        })
+    }
+}
+
+fn at(chunks: &VecDeque<Vec<u128>>, base: u32, number: u32) -> Option<u128> {
+    let i = number.wrapping_sub(base) as usize;
+    chunks.get(i / CHUNK)?.get(i % CHUNK).copied()
+}
+
+/// An id is a hash already, of which any part will do.
+fn hash(id: u128) -> u64 {
+    ((id >> 64) as u64 ^ id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Serialize for Seen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Times go with the first id that has them.
+        let mut last = None;
+        let entries = self.iter().map(|(id, stamp)| {
+            let changed = (last != Some(stamp)).then_some(stamp);
+            last = Some(stamp);
+            (id, changed)
+        });
+        let mut sequence = serde::Serializer::serialize_seq(serializer, Some(self.len() as usize))?;
+        for entry in entries {
+            serde::ser::SerializeSeq::serialize_element(&mut sequence, &entry)?;
+        }
+        serde::ser::SerializeSeq::end(sequence)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seen, D::Error> {
+        struct Entries;
+        impl<'de> serde::de::Visitor<'de> for Entries {
+            type Value = Seen;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("ids with their times")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
+                let mut seen = Seen::default();
+                let mut last = 0;
+                while let Some((id, stamp)) = entries.next_element::<(u128, Option<Millis>)>()? {
+                    last = stamp.unwrap_or(last);
+                    seen.insert(id, last);
+                }
+                Ok(seen)
+            }
+        }
+        deserializer.deserialize_seq(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(window_ms: u64, count_max: u64) -> Dedup {
+        Dedup { window_ms, count_max }
+    }
+
+    #[test]
+    fn ids_are_known_within_time_and_count() {
+        let mut seen = Seen::default();
+        assert!(!seen.is_second(7, 1_000, window(100, 10)));
+        assert!(seen.is_second(7, 1_099, window(100, 10)));
+        assert!(!seen.is_second(7, 1_100, window(100, 10)), "the window begins with the first");
+        for id in 100..110 {
+            assert!(!seen.is_second(id, 1_100, window(100, 10)));
+        }
+        assert_eq!(seen.len(), 10);
+        assert!(!seen.is_second(7, 1_100, window(100, 10)), "it was the oldest of more than ten");
+        assert!(seen.is_second(105, 1_100, window(100, 10)));
+    }
+
+    #[test]
+    fn many_ids_come_and_go_and_survive_being_stored() {
+        let mut seen = Seen::default();
+        let window = window(5_000, 20_000);
+        for n in 0..60_000u64 {
+            let id = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            assert!(!seen.is_second(id, n / 7, window), "{n}");
+            assert!(seen.is_second(id, n / 7, window), "{n}");
+        }
+        assert_eq!((seen.len(), seen.table.len()), (20_000, 20_000));
+        assert!(seen.chunks.len() <= 21);
+        let bytes = postcard::to_stdvec(&seen).unwrap();
+        let again: Seen = postcard::from_bytes(&bytes).unwrap();
+        assert!(again.iter().eq(seen.iter()));
+        assert_eq!(postcard::to_stdvec(&again).unwrap(), bytes);
+    }
+}

@@ -1,0 +1,176 @@
+//! Queues with lanes ([`super::lanes`]): messages come in, and are found when their turn comes.
+
+use super::Queue;
+use super::dispatch::{Dispatch, Next, Source};
+use super::lanes::{Spot, level};
+use super::volatile::VolatileStore;
+use super::window::MessageRef;
+use bowline_model::Millis;
+use bowline_model::record::Extras;
+
+/// Where a logged message is.
+enum Found {
+    At(MessageRef),
+    /// It is settled.
+    Gone,
+    /// Its block has to be read first, or cannot be.
+    Later,
+}
+
+impl Dispatch<'_> {
+    pub(super) fn next_in_lanes(&mut self, queue: &mut Queue) -> Next {
+        let (message, source) = match self.first_in_lanes(queue) {
+            Ok(first) => first,
+            Err(next) => return next,
+        };
+        if message.lsn.is_volatile() || matches!(source, Source::Lane(_, Spot::Returned)) {
+            let redelivered = matches!(source, Source::Lane(_, Spot::Returned));
+            return Next::Message { message, source, redelivered };
+        }
+        if queue.survives && !queue.horizon.covers(message.seq) {
+            queue.horizon.ran_out();
+            self.housekeeping.reserve(queue, message.seq, true);
+            return Next::Blocked;
+        }
+        let counts = queue.special.as_deref().and_then(|special| special.counts.get(&message.seq));
+        let redelivered = counts.is_some_and(|counts| counts.0 > 0) || queue.horizon.is_suspect(message.seq);
+        Next::Message { message, source, redelivered }
+    }
+
+    /// The first in line, and where it lies. An error says that there is none, or that it has to be read first.
+    pub(super) fn first_in_lanes(&mut self, queue: &mut Queue) -> Result<(MessageRef, Source), Next> {
+        loop {
+            let lanes = queue.special.as_deref().and_then(|special| special.lanes.as_ref());
+            let Some((level, spot, message)) = lanes.and_then(|lanes| lanes.peek()) else {
+                return Err(Next::Nothing);
+            };
+            let source = Source::Lane(level, spot);
+            if message.lsn.is_volatile() {
+                return Ok((message, source));
+            }
+            match self.find(queue, message.seq) {
+                Found::At(message) => return Ok((message, source)),
+                Found::Later => return Err(Next::Blocked),
+                Found::Gone => {
+                    if let Some(lanes) = queue.lanes() {
+                        lanes.take(level, spot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is due is ready; and when to look again.
+    pub(super) fn release(&mut self, queue: &mut Queue) {
+        let next_seq = queue.index.next_seq();
+        let usual = level(&queue.spec.settings, None);
+        let Some(special) = queue.special.as_deref_mut() else { return };
+        let Some(lanes) = &mut special.lanes else { return };
+        let classes = &special.kept.classes;
+        lanes.release(self.now, next_seq, |seq| classes.get(seq).unwrap_or(usual));
+        if let Some(due) = lanes.next_due() {
+            self.timers.set(queue, due);
+        }
+    }
+
+    fn find(&mut self, queue: &mut Queue, seq: u64) -> Found {
+        let extent = queue.index.extent(queue.index.position(seq));
+        let Some(extent) = extent.filter(|extent| extent.live > 0 && extent.first <= seq) else {
+            return Found::Gone;
+        };
+        if queue.index.settled_in(extent).contains(seq) {
+            return Found::Gone;
+        }
+        let (lsn, nth, count) = (extent.lsn, (seq - extent.first) as usize, extent.count as usize);
+        let Some(directory) = self.cache.directory(lsn) else {
+            self.read(queue, lsn);
+            return Found::Later;
+        };
+        // There may be more: the block's first messages may have come before the queue was created in it.
+        let entries = directory.of(queue.at.id);
+        let entry = entries.len().checked_sub(count).and_then(|before| entries.get(before + nth));
+        let Some(entry) = entry else {
+            self.lost(queue, lsn);
+            return Found::Later;
+        };
+        Found::At(MessageRef { seq, lsn, offset: entry.offset, len: entry.len })
+    }
+}
+
+impl Queue {
+    pub(super) fn lanes(&mut self) -> Option<&mut super::lanes::Lanes> {
+        self.special.as_deref_mut()?.lanes.as_mut()
+    }
+
+    /// Messages that wait for their time.
+    pub fn delayed(&self) -> u64 {
+        let lanes = self.special.as_deref().and_then(|special| special.lanes.as_ref());
+        lanes.map_or(0, |lanes| lanes.delayed())
+    }
+
+    /// Durable: message `seq` has just come in, and is taken for fresh. Puts it where it belongs. False if it is a
+    /// duplicate: then it belongs nowhere, and is to be settled.
+    pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> bool {
+        let due = due(extras, stamp);
+        let settings = &*self.spec.settings;
+        let (has_priorities, class) = (settings.max_priority.is_some(), level(settings, extras.priority));
+        if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
+            && self.special.get_or_insert_default().kept.seen.is_second(id, stamp, window)
+        {
+            self.fresh.unpush(seq);
+            return false;
+        }
+        if has_priorities && extras.priority.is_some() {
+            self.special.get_or_insert_default().kept.classes.set(seq, class);
+        }
+        if let Some(due) = due {
+            self.special.get_or_insert_default().kept.dues.insert(seq, due);
+        }
+        if has_priorities || due.is_some() || self.lanes().is_some() {
+            let lanes = self.into_lanes(Some(seq));
+            match due {
+                Some(due) => lanes.push_waiting(due, seq),
+                None => lanes.push(class, seq),
+            }
+            self.fresh.skip_all(&self.index);
+        }
+        true
+    }
+
+    /// The same for the last of the messages in memory, which came in just now. A duplicate is gone then.
+    pub(super) fn sort_in_volatile(
+        &mut self,
+        extras: &Extras,
+        stamp: Millis,
+        volatile: &mut VolatileStore,
+    ) -> bool {
+        let due = due(extras, stamp);
+        let settings = &*self.spec.settings;
+        let (has_priorities, class) = (settings.max_priority.is_some(), level(settings, extras.priority));
+        if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
+            && self.special.get_or_insert_default().seen_in_memory.is_second(id, stamp, window)
+        {
+            if let Some(message) = self.volatile.pop_back() {
+                volatile.release(message.lsn);
+            }
+            return false;
+        }
+        if !(has_priorities || due.is_some() || self.lanes().is_some()) {
+            return true;
+        }
+        let Some(message) = self.volatile.pop_back() else { return true };
+        let place = volatile.place(&message);
+        let lanes = self.into_lanes(None);
+        match due {
+            Some(due) => lanes.park(due, class, false, place, message),
+            None => lanes.push_volatile(class, message),
+        }
+        true
+    }
+}
+
+/// When a message that arrives at `stamp` may be delivered, if not at once.
+fn due(extras: &Extras, stamp: Millis) -> Option<Millis> {
+    let delay = extras.delay_ms.map(|ms| stamp.saturating_add(ms));
+    delay.into_iter().chain(extras.deliver_at).max().filter(|due| *due > stamp)
+}
