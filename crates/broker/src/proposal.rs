@@ -103,13 +103,15 @@ pub(crate) enum Provisioned {
     Reconciled,
 }
 
+/// Messages that came back, each with when it is due if it has to wait.
+pub(crate) type Reported = Vec<(u64, Option<bowline_model::Millis>)>;
+
 /// Settles and horizons in one block.
 #[derive(Debug, Default)]
 pub(crate) struct Housekept {
     pub settles: Vec<(QueueRef, bowline_model::record::SettleReason, Runs)>,
     pub horizons: Vec<QueueRef>,
-    /// Messages that came back, each with when it is due.
-    pub reported: Vec<(QueueRef, Vec<(u64, Option<bowline_model::Millis>)>)>,
+    pub reported: Vec<(QueueRef, Reported)>,
     /// Records about those.
     pub reports: u32,
 }

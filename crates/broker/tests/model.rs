@@ -15,6 +15,7 @@ use bowline_broker::{Moved, Options, Shard};
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, Publish};
 use bowline_model::request::{Outcome, Provision, QueueSpec, Request, Settle, Subscribe};
+use bowline_model::settings::QueueSettings;
 use bowline_model::{BlockRef, ConsumerId, Lsn, QueueId, Token};
 use common::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -452,12 +453,24 @@ impl Test {
     }
 
     fn declare(&mut self) {
-        let spec = QueueSpec { durable: self.random.chance(75), ..queue(self.next_queue) };
+        let settings = Box::new(self.settings());
+        let spec = QueueSpec { durable: self.random.chance(75), settings, ..queue(self.next_queue) };
         self.next_queue += 1;
         let id = spec.queue.0;
         self.queues.insert(id, ModelQueue::default());
         self.world.declare(spec);
         self.absorb(&[]);
+    }
+
+    /// What a queue may enforce without that changing what anybody sees.
+    fn settings(&mut self) -> QueueSettings {
+        let counts_deliveries = self.random.chance(30);
+        QueueSettings {
+            counts_deliveries,
+            delivery_limit: counts_deliveries.then_some(u64::MAX),
+            max_priority: self.random.chance(30).then_some(3),
+            ..QueueSettings::default()
+        }
     }
 
     fn info(&mut self) {

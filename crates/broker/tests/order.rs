@@ -464,3 +464,110 @@ fn duplicates_in_memory_are_found_too() {
     world.settle_down();
     assert_eq!(world.shard.stats().volatile_bytes, 0);
 }
+
+#[test]
+fn the_first_in_line_expires_and_dies_like_any_other() {
+    let mut world = World::new();
+    let settings = QueueSettings {
+        message_ttl_ms: Some(100),
+        max_length: Some(3),
+        dead_letter_exchange: Some(String::new()),
+        ..priorities(5)
+    };
+    world.declare(with(settings));
+    publish(
+        &mut world,
+        &[("a1", priority(1)), ("b5", priority(5)), ("c3", priority(3)), ("d0", priority(0))],
+    );
+    world.settle_down();
+    assert_eq!(ready(&world), 3, "one is too many");
+    world.tick(101);
+    world.settle_down();
+    assert_eq!(ready(&world), 0);
+    let dead: Vec<_> =
+        std::mem::take(&mut world.dead).into_iter().flat_map(|letters| letters.letters).collect();
+    let body = |letter: &bowline_broker::DeadLetter| body_at(&letter.block, letter.offset, letter.len);
+    assert_eq!(dead.iter().map(body).collect::<Vec<_>>(), [b"b5", b"c3", b"a1", b"d0"]);
+}
+
+#[test]
+fn too_many_failures_are_dead_letters() {
+    let mut world = World::new();
+    let settings = QueueSettings {
+        delivery_limit: Some(0),
+        dead_letter_exchange: Some(String::new()),
+        ..QueueSettings::default()
+    };
+    world.declare(with(settings));
+    publish(&mut world, &[("a", Extras::default())]);
+    world.subscribe(B, 1, 7, 0);
+    world.settle_down();
+    world.settle(B, 1, 0, 1, Outcome::Failed);
+    world.settle_down();
+    let reasons = world.dead.iter().flat_map(|letters| &letters.letters).map(|letter| letter.reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), [bowline_model::record::SettleReason::DeliveryLimit]);
+}
+
+#[test]
+fn what_the_log_refuses_is_reported_again() {
+    let mut world = World::new();
+    let settings = QueueSettings { counts_deliveries: true, ..retry(&[500], None) };
+    world.declare(with(settings));
+    publish(&mut world, &[("a", Extras::default())]);
+    world.subscribe(B, 1, 7, 0);
+    world.settle_down();
+    world.settle(B, 1, 0, 1, Outcome::Failed);
+    assert!(world.seal());
+    world.abandon(bowline_model::event::Failure::DiskFull);
+    restart(&mut world, false);
+    world.subscribe(B, 1, 7, 0);
+    assert_eq!(counts(&mut world), []);
+    world.tick(500);
+    assert_eq!(counts(&mut world), [(1, 1)]);
+}
+
+/// `cargo test -p bowline-broker --test order -- --ignored --nocapture` tells what it takes.
+#[test]
+#[ignore = "takes a while"]
+fn a_million_can_wait_and_a_million_have_priorities() {
+    const COUNT: u32 = 1_000_000;
+    for settings in [QueueSettings::default(), priorities(9)] {
+        let mut world = World::new();
+        let has_priorities = settings.max_priority.is_some();
+        world.declare(with(settings));
+        let before = resident();
+        for n in 0..COUNT / 1_000 {
+            let extras = |i: u32| match has_priorities {
+                true => priority(((n * 1_000 + i).wrapping_mul(2_654_435_761) >> 16) as u8 % 10),
+                false => delay(1_000 + u64::from((n * 1_000 + i).wrapping_mul(2_654_435_761) >> 16)),
+            };
+            let batch: Vec<(&str, Extras)> = (0..1_000).map(|i| ("", extras(i))).collect();
+            publish(&mut world, &batch);
+            world.settle_down();
+            world.take_events();
+        }
+        // The world keeps the log in memory.
+        let log: usize = world.log.iter().map(|block| block.payload.len()).sum();
+        println!("{} MiB beside a log of {} MiB", (resident() - before) >> 20, log >> 20);
+        world.tick(1_000_000);
+        world.settle_down();
+        assert_eq!(ready(&world), u64::from(COUNT));
+        world.subscribe(B, 1, 7, 1_000);
+        let mut got = 0;
+        while got < COUNT as usize {
+            world.settle_down();
+            let round = deliveries(&world.take_events());
+            assert!(!round.is_empty());
+            got += round.len();
+            world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+            world.handle(B, Request::Drained { bytes: 1 << 20 });
+        }
+        println!("delivered");
+    }
+}
+
+/// Bytes of memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}

@@ -91,7 +91,7 @@ impl Queue {
     pub(super) fn put_back(&mut self, message: MessageRef, due: Option<Millis>, volatile: &VolatileStore) {
         let place = volatile.place(&message);
         if due.is_some() {
-            self.into_lanes(None);
+            self.with_lanes(None);
         }
         let class = self.class_of(&message, volatile);
         match (self.special.as_deref_mut().and_then(|special| special.lanes.as_mut()), due) {

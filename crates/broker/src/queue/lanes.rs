@@ -260,7 +260,7 @@ pub(super) fn live(index: &Index, from: u64, to: u64) -> impl Iterator<Item = u6
 
 impl Queue {
     /// Has lanes from now on: what is ready moves there. `except` was just numbered and is not ready.
-    pub(super) fn into_lanes(&mut self, except: Option<u64>) -> &mut Lanes {
+    pub(super) fn with_lanes(&mut self, except: Option<u64>) -> &mut Lanes {
         let Queue { special, fresh, index, volatile, returned, .. } = self;
         let special = special.get_or_insert_default();
         special.lanes.get_or_insert_with(|| {

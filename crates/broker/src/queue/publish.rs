@@ -37,10 +37,8 @@ impl Queues {
             };
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, room);
-            if extras || queue.special.is_some() {
-                if !Queues::apply_special(queue, block, record, seq) {
-                    self.duplicates.push((at, seq));
-                }
+            if (extras || queue.special.is_some()) && !Queues::apply_special(queue, block, record, seq) {
+                self.duplicates.push((at, seq));
             }
             if wanted || queue.special.is_some() {
                 Queues::mark(&mut self.dirty, queue);

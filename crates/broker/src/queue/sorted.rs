@@ -127,7 +127,7 @@ impl Queue {
             self.special.get_or_insert_default().kept.dues.insert(seq, due);
         }
         if has_priorities || due.is_some() || self.lanes().is_some() {
-            let lanes = self.into_lanes(Some(seq));
+            let lanes = self.with_lanes(Some(seq));
             match due {
                 Some(due) => lanes.push_waiting(due, seq),
                 None => lanes.push(class, seq),
@@ -160,7 +160,7 @@ impl Queue {
         }
         let Some(message) = self.volatile.pop_back() else { return true };
         let place = volatile.place(&message);
-        let lanes = self.into_lanes(None);
+        let lanes = self.with_lanes(None);
         match due {
             Some(due) => lanes.park(due, class, false, place, message),
             None => lanes.push_volatile(class, message),
