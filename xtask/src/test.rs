@@ -53,7 +53,8 @@ pub fn run(args: &[String]) -> anyhow::Result<()> {
     let mut summary = Vec::new();
     let mut failed = 0;
     let on_demand = if args.is_empty() { &[] } else { ON_DEMAND };
-    for part in PARTS.iter().chain(on_demand).filter(|p| args.is_empty() || args.iter().any(|a| a == p.name)) {
+    for part in PARTS.iter().chain(on_demand).filter(|p| args.is_empty() || args.iter().any(|a| a == p.name))
+    {
         println!("\n=== {} ===", part.name);
         let began = Instant::now();
         let result = (part.run)(&root);

@@ -95,6 +95,13 @@ impl<'a> Properties<'a> {
         self.raw
     }
 
+    /// Whether any property is there that a broker may have to act on, the delivery mode aside: headers, priority,
+    /// reply-to, expiration, user-id. Most messages have none.
+    #[inline]
+    pub fn ask_for_something(&self) -> bool {
+        self.flags & (HEADERS | PRIORITY | REPLY_TO | EXPIRATION | USER_ID) != 0
+    }
+
     pub fn content_type(&self) -> Option<ShortStr<'a>> {
         self.text(CONTENT_TYPE)
     }

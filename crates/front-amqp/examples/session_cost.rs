@@ -59,6 +59,16 @@ impl Broker for Sink {
         }
     }
     fn ask_meta(&mut self, _: Token, _: MetaRequest) {}
+    fn open_replies(&mut self) -> u128 {
+        0
+    }
+    fn close_replies(&mut self, _: u128) {}
+    fn takes_replies(&self, _: u128) -> bool {
+        false
+    }
+    fn send_reply(&mut self, _: Box<bowline_model::event::DirectReply>) -> bool {
+        false
+    }
 }
 
 fn s(text: &str) -> ShortStr<'_> {

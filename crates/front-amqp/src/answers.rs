@@ -69,6 +69,7 @@ impl Session {
             Event::Offsets { token, results } => self.stream_offsets(token, results, broker),
             Event::Fetched { token, partitions } => self.stream_fetched(token, partitions, broker),
             Event::Moved { token } => self.stream_moved(token),
+            Event::Reply(reply) => self.take_reply(&reply),
             Event::Alarm { reason } => self.alarm(reason, broker),
             Event::Shutdown => {
                 let text = ReplyCode::ConnectionForced
@@ -107,7 +108,9 @@ impl Session {
     }
 
     fn batch_answered(&mut self, token: Token, failure: Option<Failure>) {
-        if let Some(reason) = failure {
+        if let Some(reason) = failure
+            && reason != Failure::QueueFull
+        {
             tracing::warn!(peer = %self.peer.address, ?reason, "publishes were refused");
         }
         match Asker::of(token) {

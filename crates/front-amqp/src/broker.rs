@@ -2,6 +2,7 @@
 //!
 //! A trait because tests and the simulation stand on the other side of it as often as a node does.
 
+use bowline_model::event::DirectReply;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
 use bowline_model::{SessionId, ShardId, Token};
@@ -25,6 +26,17 @@ pub trait Broker {
 
     /// Adds a request for the meta shard to that batch.
     fn ask_meta(&mut self, token: Token, request: MetaRequest);
+
+    /// A new address for direct replies to this session; nobody can guess it.
+    fn open_replies(&mut self) -> u128;
+
+    fn close_replies(&mut self, address: u128);
+
+    /// Whether some session has that address.
+    fn takes_replies(&self, address: u128) -> bool;
+
+    /// Hands a reply to the session that has its address, at most once. False if there is none.
+    fn send_reply(&mut self, reply: Box<DirectReply>) -> bool;
 }
 
 /// [`Broker::read_topology`] with an answer.
@@ -62,5 +74,21 @@ impl Broker for Link {
 
     fn ask_meta(&mut self, token: Token, request: MetaRequest) {
         Link::ask_meta(self, token, request);
+    }
+
+    fn open_replies(&mut self) -> u128 {
+        Link::open_replies(self)
+    }
+
+    fn close_replies(&mut self, address: u128) {
+        Link::close_replies(self, address);
+    }
+
+    fn takes_replies(&self, address: u128) -> bool {
+        Link::takes_replies(self, address)
+    }
+
+    fn send_reply(&mut self, reply: Box<DirectReply>) -> bool {
+        Link::send_reply(self, reply)
     }
 }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use bowline_model::event::Delivery;
 use bowline_model::{BlockRef, ShardId};
 
+use crate::replies::ReplyConsumer;
+use crate::tx::Tx;
 use crate::unacked::Unacked;
 
 pub struct Channel {
@@ -18,6 +20,10 @@ pub struct Channel {
     /// A message whose header or body has not arrived in full.
     pub partial: Option<Box<Partial>>,
     pub confirm: Option<Confirm>,
+    /// Set in transactional mode.
+    pub tx: Option<Box<Tx>>,
+    /// Its consumer of direct replies.
+    pub replies: Option<ReplyConsumer>,
     /// Number of the last batch of publishes this channel took part in.
     pub last_batch: u64,
     /// Tags by which the client knows this channel's consumers.
@@ -110,6 +116,8 @@ pub struct Waiting {
 pub enum Pending {
     /// The channel's earlier publishes come first: what follows must see them.
     Publishes,
+    /// A transaction's publishes have been handed over.
+    Commit,
     /// Publishing is blocked by an alarm.
     Alarm,
     /// Too many gets are under way on other channels.
@@ -177,6 +185,8 @@ impl Channel {
             backlog: Vec::new(),
             partial: None,
             confirm: None,
+            tx: None,
+            replies: None,
             last_batch: 0,
             consumers: Vec::new(),
             getters: Vec::new(),
@@ -194,6 +204,8 @@ impl Channel {
 
     /// Whether the channel-wide prefetch allows another delivery.
     pub fn has_room(&self) -> bool {
-        self.prefetch_global == 0 || self.unacked.len() < usize::from(self.prefetch_global)
+        // What a transaction has settled is not settled before it is committed.
+        let in_tx = self.tx.as_ref().map_or(0, |tx| tx.settles.len());
+        self.prefetch_global == 0 || self.unacked.len() + in_tx < usize::from(self.prefetch_global)
     }
 }

@@ -5,20 +5,24 @@ use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
 use bowline_model::request::{Outcome, Request, Subscribe};
 use bowline_model::{ConsumerId, ShardId};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, look_up};
 use crate::channel::Pending;
 use crate::consumers::{Consumer, Source};
 use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
 use crate::queues::{Target, find};
 use crate::refusal::{Refusal, Step};
+use crate::replies::PSEUDO_QUEUE;
 use crate::session::Session;
-use crate::stream::{StartAt, StreamReader};
+use crate::stream::{Filter, StartAt, StreamReader};
 use crate::token::Asker;
 
-/// Consumers that get replies without a queue; not there yet.
-const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
-/// Consumer arguments that would change what a client gets, and that nothing here honours yet.
-const ARGUMENTS_REFUSED: [&str; 3] = ["x-consumer-timeout", "x-stream-filter", "x-stream-match-unfiltered"];
+/// What the arguments of a consumer of a queue say.
+#[derive(Default)]
+struct Arguments {
+    priority: i32,
+    timeout_ms: Option<u64>,
+    retry_delay_ms: Option<u64>,
+}
 
 impl Session {
     pub(crate) fn basic_qos(&mut self, number: u16, method: &BasicQos, broker: &mut dyn Broker) -> Step {
@@ -45,10 +49,6 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let name = self.queue_name(number, method.queue)?;
-        if name == DIRECT_REPLY_TO {
-            return Err(Refusal::not_implemented("direct reply-to is not implemented yet"));
-        }
-        let priority = consumer_arguments(method.arguments)?;
         let tag: Box<[u8]> = if method.consumer_tag.is_empty() {
             self.chance.name("amq.ctag-").into_bytes().into()
         } else {
@@ -61,21 +61,38 @@ impl Session {
             ));
         }
         let Some(channel) = self.channel_mut(number) else { return Ok(()) };
-        if channel.consumer(&tag).is_some() {
+        let replies_tag = channel.replies.as_ref().map(|consumer| &consumer.tag);
+        if channel.consumer(&tag).is_some() || replies_tag == Some(&tag) {
             return Err(Refusal::new(
                 ReplyCode::NotAllowed,
                 format!("attempt to reuse consumer tag '{}'", String::from_utf8_lossy(&tag)),
             ));
         }
         let (prefetch, prefetch_global) = (channel.prefetch, channel.prefetch_global);
+        if name == PSEUDO_QUEUE {
+            return self.consume_replies(number, method, tag, broker);
+        }
         match find(&name, broker)? {
             Target::Queue { queue, shard } => {
+                let Arguments { priority, timeout_ms, retry_delay_ms } = Arguments::read(method.arguments)?;
+                let is_single = look_up(broker, |topology| {
+                    topology.queue_by_id(queue).is_some_and(|queue| queue.settings.single_active_consumer)
+                });
+                if is_single && method.exclusive {
+                    return Err(Refusal::new(
+                        ReplyCode::AccessRefused,
+                        format!("queue '{name}' in vhost '/' in exclusive use"),
+                    ));
+                }
                 // No consumer needs more in flight than the channel may have.
                 let limit = [prefetch, prefetch_global].into_iter().filter(|&limit| limit != 0).min();
                 let id = self.add_consumer(number, tag, method.no_ack, Source::Queue(shard));
+                if let Some(consumer) = self.consumers.get_mut(&id) {
+                    consumer.retry_delay_ms = retry_delay_ms;
+                }
                 let operation = self.new_operation();
                 let subscribe = Subscribe {
-                    timeout_ms: None,
+                    timeout_ms,
                     token: Asker::Channel { channel: number, operation }.token(),
                     queue,
                     channel: number,
@@ -101,8 +118,10 @@ impl Session {
                         "consumer prefetch count is not set for stream queue '{name}' in vhost '/'"
                     )));
                 }
+                Arguments::read(method.arguments)?;
                 let start = StartAt::read(method.arguments, self.now.unix_ms)?;
-                let reader = StreamReader::new(name, &partitions, prefetch, broker.data_shards());
+                let filter = Filter::read(method.arguments)?;
+                let reader = StreamReader::new(name, &partitions, prefetch, filter, broker.data_shards());
                 let id = self.add_consumer(number, tag.clone(), false, Source::Stream(Box::new(reader)));
                 if !method.no_wait {
                     let consumer_tag = bowline_codec_amqp::ShortStr::new(&tag).unwrap_or_default();
@@ -126,6 +145,7 @@ impl Session {
             Some(channel.consumers.swap_remove(at).1)
         });
         let Some(id) = known else {
+            self.end_replies(number, Some(tag), broker);
             // Not an error (RabbitMQ, and the specification since 0-9).
             self.reply_unless(method.no_wait, number, BasicCancelOk { consumer_tag: method.consumer_tag });
             return Ok(());
@@ -182,6 +202,19 @@ impl Session {
                 )));
             }
         };
+        if let Some(kind) = look_up(broker, |topology| {
+            let queue = topology.queue_by_id(queue)?;
+            queue.settings.single_active_consumer.then_some(queue.kind)
+        }) {
+            return Err(Refusal::new(
+                ReplyCode::ResourceLocked,
+                format!(
+                    "cannot obtain access to queue '{name}' in vhost '/'. basic.get operations are not supported \
+                     by {} queues with single active consumer",
+                    kind.name()
+                ),
+            ));
+        }
         let consumer = self.getter(number, shard);
         let operation = self.new_operation();
         let get = Request::Get {
@@ -230,6 +263,7 @@ impl Session {
             channel: number,
             tag: Box::default(),
             no_ack: false,
+            retry_delay_ms: None,
             source: Source::Getter(shard),
             active: true,
             outstanding: 0,
@@ -246,7 +280,15 @@ impl Session {
         if let Some(channel) = self.channel_mut(number) {
             channel.consumers.push((tag.clone(), id));
         }
-        let consumer = Consumer { channel: number, tag, no_ack, source, active: true, outstanding: 0 };
+        let consumer = Consumer {
+            channel: number,
+            tag,
+            no_ack,
+            retry_delay_ms: None,
+            source,
+            active: true,
+            outstanding: 0,
+        };
         self.consumers.insert(id, consumer);
         id
     }
@@ -294,23 +336,33 @@ impl Session {
     }
 }
 
-/// Refuses arguments that would be ignored; gives the priority.
-fn consumer_arguments(arguments: TableRef<'_>) -> Step<i32> {
-    let mut priority = 0;
-    for (name, value) in arguments.iter() {
-        if let Some(refused) = ARGUMENTS_REFUSED.iter().find(|refused| name == **refused) {
-            return Err(Refusal::not_implemented(format!(
-                "consumer argument '{refused}' is not implemented yet"
-            )));
+impl Arguments {
+    /// `x-priority`, `x-consumer-timeout` and `x-retry-delay` (both milliseconds).
+    fn read(fields: TableRef<'_>) -> Step<Arguments> {
+        let mut arguments = Arguments::default();
+        for (name, value) in fields.iter() {
+            match name.as_bytes() {
+                b"x-priority" => {
+                    let number = value.as_i64().ok_or_else(|| invalid("x-priority is not an integer"))?;
+                    arguments.priority = number.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+                }
+                b"x-consumer-timeout" => {
+                    let ms = value.as_i64().and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+                    let ms = ms.ok_or_else(|| invalid("x-consumer-timeout is not a positive integer"))?;
+                    arguments.timeout_ms = Some(ms);
+                }
+                b"x-retry-delay" => {
+                    let ms = value.as_i64().and_then(|ms| u64::try_from(ms).ok());
+                    let ms = ms.ok_or_else(|| invalid("x-retry-delay is not a non-negative integer"))?;
+                    arguments.retry_delay_ms = Some(ms);
+                }
+                _ => {}
+            }
         }
-        if name == "x-priority" {
-            let Some(number) = value.as_i64() else {
-                return Err(Refusal::precondition(
-                    "Invalid arguments in declaration of consumer: x-priority is not an integer",
-                ));
-            };
-            priority = number.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        }
+        Ok(arguments)
     }
-    Ok(priority)
+}
+
+fn invalid(what: &str) -> Refusal {
+    Refusal::precondition(format!("invalid arguments of a consumer: {what}"))
 }

@@ -17,6 +17,8 @@ pub struct Consumer {
     pub tag: Box<[u8]>,
     /// Deliveries are settled as they are made.
     pub no_ack: bool,
+    /// What it rejects with requeue comes back after this long, ms, instead of what the queue says.
+    pub retry_delay_ms: Option<u64>,
     pub source: Source,
     /// False once cancelled: it stays until its deliveries are settled.
     pub active: bool,
@@ -118,7 +120,11 @@ impl<'a> SettleRun<'a> {
         consumer.outstanding = consumer.outstanding.saturating_sub(count as u32);
         match &consumer.source {
             Source::Queue(shard) | Source::Getter(shard) => {
-                self.settles.add(*shard, first.consumer, first.number, count, self.outcome);
+                let outcome = match (self.outcome, consumer.retry_delay_ms) {
+                    (Outcome::Failed, Some(delay_ms)) => Outcome::FailedFor { delay_ms },
+                    (outcome, _) => outcome,
+                };
+                self.settles.add(*shard, first.consumer, first.number, count, outcome);
             }
             Source::Stream(_) => self.stream_credit = true,
         }

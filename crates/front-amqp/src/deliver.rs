@@ -1,11 +1,12 @@
 //! Deliveries from shards: basic.deliver and basic.get-ok.
 
 use bowline_codec_amqp::EncodeMethod;
-use bowline_codec_amqp::ShortStr;
 use bowline_codec_amqp::frame::{
-    DeliverHead, FRAME_END, body_frame_head, body_frame_max, encode_body_frames, encode_header_frame,
+    DeliverHead, FRAME_END, FRAME_OVERHEAD, body_frame_head, body_frame_max, encode_body_frames,
+    encode_header_frame,
 };
 use bowline_codec_amqp::methods::*;
+use bowline_codec_amqp::{FieldTable, Properties, ShortStr};
 use bowline_model::BlockRef;
 use bowline_model::event::{Deliveries, Delivery, Got};
 use bowline_model::record::{self, Publish};
@@ -53,6 +54,7 @@ impl Session {
             consumer.outstanding += 1;
             channel.unacked.push(Slot { consumer: id, number: delivery.number })
         };
+        let counted = with_counts(&message, delivery, self.frame_max);
         let head = DeliverHead {
             channel: consumer.channel,
             consumer_tag: ShortStr::new(&consumer.tag).unwrap_or_default(),
@@ -60,7 +62,7 @@ impl Session {
             redelivered: delivery.redelivered,
             exchange: ShortStr::new(message.exchange).unwrap_or_default(),
             routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
-            properties: message.properties,
+            properties: counted.as_deref().unwrap_or(message.properties),
             body_size: message.body.len() as u64,
         };
         head.encode(self.out.staged());
@@ -91,7 +93,9 @@ impl Session {
             message_count: clamp(got.remaining),
         }
         .encode_frame(number, self.out.staged());
-        encode_header_frame(self.out.staged(), number, message.body.len() as u64, message.properties);
+        let counted = with_counts(&message, &got.delivery, self.frame_max);
+        let properties = counted.as_deref().unwrap_or(message.properties);
+        encode_header_frame(self.out.staged(), number, message.body.len() as u64, properties);
         put_body(&mut self.out, &got.block, message.body, number, self.frame_max);
     }
 }
@@ -108,6 +112,37 @@ fn message_at(block: &BlockRef, offset: u32) -> Option<Publish<'_>> {
         tracing::error!(lsn = %block.lsn, offset, "no message where a delivery says one is; it is withheld");
     }
     message
+}
+
+/// The message's properties with the headers `x-acquired-count` and `x-delivery-count`, if its queue counts and there
+/// is something to tell. `None`: as they are.
+#[inline]
+fn with_counts(message: &Publish<'_>, delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
+    if delivery.acquired == 0 && delivery.failures == 0 {
+        return None;
+    }
+    put_counts(message.properties, delivery, frame_max)
+}
+
+#[cold]
+fn put_counts(properties: &[u8], delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
+    const COUNTS: [&str; 2] = ["x-acquired-count", "x-delivery-count"];
+    let mut owned = Properties::parse(properties).ok()?.to_owned();
+    let mut headers = FieldTable::new();
+    for (name, value) in owned.headers.iter().flat_map(FieldTable::iter) {
+        // What a client claimed is not what we counted.
+        if !COUNTS.iter().any(|count| count.as_bytes() == name) {
+            headers.push_bytes(name, value.clone());
+        }
+    }
+    for (name, count) in COUNTS.into_iter().zip([delivery.acquired, delivery.failures]) {
+        headers.push(name, i64::from(count));
+    }
+    owned.headers = Some(headers);
+    let block = owned.to_bytes();
+    // A content header has to fit one frame, with twelve octets of its own.
+    let fits = frame_max == 0 || block.len() + FRAME_OVERHEAD + 12 <= frame_max as usize;
+    fits.then_some(block)
 }
 
 /// Small bodies are copied behind their head; large ones are written from the block itself.

@@ -20,6 +20,8 @@ use crate::token::Asker;
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub user: Arc<str>,
+    /// It may publish under other users' names (RabbitMQ's tag `impersonator`).
+    pub may_impersonate: bool,
     /// `connection_name` of its properties.
     pub name: Option<String>,
     pub capabilities: Capabilities,

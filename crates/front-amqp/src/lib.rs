@@ -6,8 +6,9 @@
 //! (`stream`, `convert`), because a session reads a topic by itself.
 //!
 //! What it deliberately does not know: storage, other sessions, other protocols. It sees the topology to route by,
-//! and shards to ask ([`Broker`]). Not served yet, and refused by name: transactions (tx), direct reply-to, message
-//! expiration, consumer timeouts, stream filters.
+//! and shards to ask ([`Broker`]). What it asks of shards is told in the shards' terms: `extras` reads out of
+//! properties and headers what queues have to know. Transactions (`tx`) and direct replies (`replies`) live here
+//! alone; the latter go from session to session.
 
 mod answers;
 mod broker;
@@ -18,8 +19,10 @@ mod consumers;
 mod convert;
 mod deliver;
 mod exchanges;
+mod extras;
 mod fields;
 mod handshake;
+mod hash;
 mod login;
 mod methods;
 mod options;
@@ -28,12 +31,14 @@ mod publish;
 mod publisher;
 mod queues;
 mod refusal;
+mod replies;
 mod routes;
 mod serve;
 mod session;
 mod settle;
 mod stream;
 mod token;
+mod tx;
 mod unacked;
 mod windows;
 

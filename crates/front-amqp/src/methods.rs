@@ -114,9 +114,9 @@ impl Session {
             Method::BasicCancelOk(_) => Ok(()),
 
             Method::ConfirmSelect(method) => self.confirm_select(number, &method),
-            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
-                Err(Refusal::not_implemented("transactions (the tx class) are not implemented yet"))
-            }
+            Method::TxSelect(_) => self.tx_select(number),
+            Method::TxCommit(_) => self.tx_commit(number, broker),
+            Method::TxRollback(_) => self.tx_rollback(number),
             method => Err(Refusal::new(
                 ReplyCode::CommandInvalid,
                 format!("unexpected method {} on a channel", method.name()),
@@ -191,6 +191,7 @@ impl Session {
 
     /// Ends a channel's work and leaves it closing: its consumers go, what it has not settled returns.
     pub(crate) fn end_channel(&mut self, number: u16, broker: &mut dyn Broker) {
+        self.end_replies(number, None, broker);
         let Some(place) = self.channels.get_mut(usize::from(number)) else { return };
         let Some(channel) = place else { return };
         let mut ended = Channel::new(channel.incarnation);
@@ -198,6 +199,7 @@ impl Session {
         let channel = std::mem::replace(&mut **channel, ended);
         self.backlog_bytes -= channel.backlog.len();
         self.partial_bytes -= channel.partial_bytes();
+        self.tx_bytes -= channel.tx.as_ref().map_or(0, |tx| tx.bytes);
         // The channel's acknowledgements were made before it ended and count.
         let mut shards: Vec<ShardId> = Vec::new();
         let mut streams = Vec::new();

@@ -94,6 +94,12 @@ pub const BACKLOG_BYTES_MAX: usize = 512 * 1024;
 pub const WHOLE_CONTENT_BYTES_MAX: usize = 160 * 1024;
 /// Bodies that have arrived in part, over all channels of a connection. Octets.
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What the transactions of one connection may publish, octets: a commit goes into one block of each shard.
+pub const TX_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What one commit may hand to one shard, octets of records.
+pub const TX_RUN_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// Deliveries that one transaction may settle, give or take what one method settles.
+pub const TX_SETTLES_MAX: usize = 1_000_000;
 /// While more than this waits to be written, the session does not read its socket. Octets.
 pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Answers to basic.get that a session waits for at a time: each may bring a message of any size.

@@ -8,24 +8,38 @@ use bowline_codec_amqp::{
     ContentHeader, FieldTable, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef, Value,
     split_frame,
 };
+use bowline_model::event::DirectReply;
+use bowline_model::extras::Extras;
 use bowline_model::record::{self, PUBLISH_PERSISTENT, Publish};
 use smallvec::SmallVec;
 
 use crate::broker::Broker;
 use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending, Prepared};
+use crate::extras::{Asked, Of};
 use crate::options::{PARTIAL_BYTES_MAX, WHOLE_CONTENT_BYTES_MAX};
 use crate::publisher::{Completed, Content, Publisher};
 use crate::refusal::{Refusal, Step};
-use crate::routes::{Keys, Verdict};
+use crate::replies;
+use crate::routes::{Keys, Special, Verdict};
 use crate::session::Session;
 
 /// A whole message as it came.
-struct Message<'a> {
-    exchange: &'a [u8],
-    routing_key: &'a [u8],
-    mandatory: bool,
-    properties: Properties<'a>,
-    pieces: &'a [&'a [u8]],
+pub(crate) struct Message<'a> {
+    pub exchange: &'a [u8],
+    pub routing_key: &'a [u8],
+    pub mandatory: bool,
+    pub properties: Properties<'a>,
+    pub pieces: &'a [&'a [u8]],
+}
+
+/// What is done with a message beyond routing and keeping it as it came. Nothing, for most.
+#[derive(Default)]
+struct Treatment<'a> {
+    extras: Option<Extras>,
+    /// More routing keys: of CC and BCC.
+    copies: Pieces<'a>,
+    /// The property block to keep instead of the one that came.
+    properties: Option<&'a [u8]>,
 }
 
 /// Room taken at once for a body that is gathered; more comes with more frames.
@@ -119,7 +133,8 @@ impl Session {
             return self.publish_partial(number, broker);
         }
         let (exchange, routing_key) = (partial.exchange.clone(), partial.routing_key.clone());
-        if header.body_size <= self.options.message_bytes_max {
+        let in_tx = self.channel_mut(number).is_some_and(|channel| channel.tx.is_some());
+        if header.body_size <= self.options.message_bytes_max && !in_tx {
             self.prepare(&mut content, &exchange, &routing_key, &header.properties, broker);
         }
         if let Some(partial) = self.channel_mut(number).and_then(|channel| channel.partial.as_mut()) {
@@ -138,14 +153,18 @@ impl Session {
         properties: &Properties<'_>,
         broker: &mut dyn Broker,
     ) {
-        if self.check_properties(properties) != Ok(false) {
-            return;
+        let mut extras = None;
+        if properties.ask_for_something() {
+            match Asked::read(properties, &self.client.user, self.client.may_impersonate) {
+                Ok(Asked { extras: asked, has_copies: false, fast_reply: false }) => extras = Some(asked),
+                _ => return,
+            }
         }
         let version = self.routes.version();
         let keys = Keys { exchange, routing_key, copies: &[], headers: properties.headers() };
         let route = self.routes.find(&keys, broker);
         let [(shard, queues)] = &route.queues[..] else { return };
-        if route.verdict != Verdict::Allowed || !route.topics.is_empty() {
+        if route.verdict != Verdict::Allowed || !route.topics.is_empty() || !route.special.is_empty() {
             return;
         }
         let persistent = properties.is_persistent();
@@ -153,13 +172,14 @@ impl Session {
         // Room for what the header announced, but no more than a few frames ahead of what has come.
         let room = (content.body_size as usize).min(GATHER_ROOM_BYTES_MAX) + GATHER_HEAD_BYTES;
         content.record = self.publisher.buffer(room);
-        Publish::encode(
+        Publish::encode_with(
             &mut content.record,
             flags,
             queues.iter().copied(),
             exchange,
             routing_key,
             properties.as_bytes(),
+            &extras.unwrap_or_default(),
             std::iter::empty(),
         );
         content.body_at = content.record.len();
@@ -230,54 +250,131 @@ impl Session {
         Ok(())
     }
 
-    /// Routes a message and adds its records to the open batch.
+    /// Takes a message: into the open batch, or into the channel's transaction.
     fn publish(&mut self, number: u16, message: &Message<'_>, broker: &mut dyn Broker) -> Step {
-        let properties = &message.properties;
-        let copies = self.check_properties(properties)?;
-        let mut stripped = Vec::new();
-        let mut raw = properties.as_bytes();
-        let (mut copy_keys, mut headers) = (Pieces::new(), None);
-        if let Some(present) = properties.headers() {
-            headers = Some(present);
-            if copies {
-                copy_keys = copy_keys_of(present)?;
-                if present.get("BCC").is_some() {
-                    without_bcc(properties, &mut stripped);
-                    raw = &stripped;
-                }
+        if self.channel_mut(number).is_some_and(|channel| channel.tx.is_some()) {
+            return self.hold_publish(number, message, broker);
+        }
+        self.publish_now(number, message, broker)
+    }
+
+    /// Routes a message and adds its records to the open batch.
+    pub(crate) fn publish_now(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        if message.properties.ask_for_something() {
+            return self.publish_asking(number, message, broker);
+        }
+        self.publish_routed(number, message, &Treatment::default(), broker)
+    }
+
+    /// A message whose properties may ask for more than to be kept.
+    fn publish_asking(&mut self, number: u16, message: &Message<'_>, broker: &mut dyn Broker) -> Step {
+        let asked = self.asked(message, broker)?;
+        let mut changed = Vec::new();
+        let mut treatment = Treatment { extras: Some(asked.extras), ..Treatment::default() };
+        if asked.has_copies
+            && let Some(headers) = message.properties.headers()
+        {
+            treatment.copies = copy_keys_of(headers)?;
+            if headers.get("BCC").is_some() {
+                without_bcc(&message.properties, &mut changed);
+            }
+        }
+        if asked.fast_reply {
+            let reply_to = self.own_reply_to(number)?;
+            let properties =
+                if changed.is_empty() { message.properties } else { Properties::parse(&changed)? };
+            let mut owned = properties.to_owned();
+            owned.reply_to = Some(reply_to.into_bytes());
+            changed = owned.to_bytes();
+        }
+        if !changed.is_empty() {
+            treatment.properties = Some(&changed);
+        }
+        self.publish_routed(number, message, &treatment, broker)
+    }
+
+    /// What the message's properties ask for, or why not. What is wrong with its exchange comes first, as in RabbitMQ.
+    #[cold]
+    fn asked(&mut self, message: &Message<'_>, broker: &mut dyn Broker) -> Step<Asked> {
+        let asked = Asked::read(&message.properties, &self.client.user, self.client.may_impersonate);
+        if asked.is_err() {
+            let keys = Keys {
+                exchange: message.exchange,
+                routing_key: message.routing_key,
+                copies: &[],
+                headers: message.properties.headers(),
+            };
+            let verdict = self.routes.find(&keys, broker).verdict;
+            refuse_verdict(verdict, message.exchange)?;
+        }
+        asked
+    }
+
+    /// Everything that would refuse the message, but nothing of it is kept.
+    pub(crate) fn check_publish(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        if message.properties.ask_for_something() {
+            let asked = self.asked(message, broker)?;
+            if asked.has_copies
+                && let Some(headers) = message.properties.headers()
+            {
+                copy_keys_of(headers)?;
+            }
+            if asked.fast_reply {
+                self.own_reply_to(number)?;
             }
         }
         let keys = Keys {
             exchange: message.exchange,
             routing_key: message.routing_key,
-            copies: &copy_keys,
-            headers,
+            copies: &[],
+            headers: message.properties.headers(),
+        };
+        let verdict = self.routes.find(&keys, broker).verdict;
+        refuse_verdict(verdict, message.exchange)
+    }
+
+    fn publish_routed(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        treatment: &Treatment<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let properties = treatment.properties.unwrap_or(message.properties.as_bytes());
+        if message.exchange.is_empty() && message.routing_key.starts_with(replies::PREFIX) {
+            return self.publish_reply(number, message, properties, broker);
+        }
+        let keys = Keys {
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            copies: &treatment.copies,
+            headers: message.properties.headers(),
         };
         let route = self.routes.find(&keys, broker);
-        match route.verdict {
-            Verdict::Allowed => {}
-            Verdict::NoExchange => {
-                return Err(Refusal::not_found("exchange", &String::from_utf8_lossy(message.exchange)));
-            }
-            Verdict::Internal => {
-                return Err(Refusal::new(
-                    ReplyCode::AccessRefused,
-                    format!(
-                        "cannot publish to internal exchange '{}' in vhost '/'",
-                        String::from_utf8_lossy(message.exchange)
-                    ),
-                ));
-            }
+        refuse_verdict(route.verdict, message.exchange)?;
+        if !route.special.is_empty() {
+            return self.publish_special(number, message, treatment, broker);
         }
 
         note_publish(&mut self.channels, &mut self.publisher, number);
-        let persistent = properties.is_persistent();
+        let persistent = message.properties.is_persistent();
         let logged = persistent && route.durable || !route.topics.is_empty();
         let content = Content {
             exchange: message.exchange,
             routing_key: message.routing_key,
-            properties: raw,
+            properties,
             pieces: message.pieces,
+            extras: treatment.extras.as_ref(),
         };
         let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
         for (shard, queues) in &route.queues {
@@ -294,28 +391,88 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses what we cannot honour. True if the message has headers that may name more routing keys.
-    #[inline]
-    fn check_properties(&self, properties: &Properties<'_>) -> Step<bool> {
-        if let Some(expiration) = properties.expiration() {
-            return Err(refuse_expiration(expiration));
+    /// A message for queues of which some want to know more of it, or may refuse it. If one may, the message is a
+    /// batch of its own, so that a refusal tells of it alone.
+    #[cold]
+    fn publish_special(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        treatment: &Treatment<'_>,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let keys = Keys {
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            copies: &treatment.copies,
+            headers: message.properties.headers(),
+        };
+        let route = self.routes.find(&keys, broker);
+        let (queues, special, topics) = (route.queues.clone(), route.special.clone(), route.topics.clone());
+        let persistent = message.properties.is_persistent();
+        let logged = persistent && route.durable || !topics.is_empty();
+        let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
+        let alone = special.iter().any(|special| special.wants.checked) && !self.publisher.is_atomic();
+        if alone {
+            self.close_batch(broker);
         }
-        if let Some(user) = properties.user_id()
-            && user != *self.client.user
-        {
-            return Err(Refusal::precondition(format!(
-                "user_id property set to '{user}' but authenticated user was '{}'",
-                self.client.user
-            )));
+        note_publish(&mut self.channels, &mut self.publisher, number);
+        let content = Content {
+            exchange: message.exchange,
+            routing_key: message.routing_key,
+            properties: treatment.properties.unwrap_or(message.properties.as_bytes()),
+            pieces: message.pieces,
+            extras: treatment.extras.as_ref(),
+        };
+        for (shard, queues) in &queues {
+            self.publisher.publish(broker, *shard, queues, logged, flags, &content);
         }
-        if let Some(reply_to) = properties.reply_to()
-            && reply_to == "amq.rabbitmq.reply-to"
-        {
-            return Err(Refusal::precondition("fast reply consumer does not exist"));
+        for topic in &topics {
+            self.append_to_stream(topic, &content, broker)?;
         }
-        Ok(properties
-            .headers()
-            .is_some_and(|headers| headers.iter().any(|(name, _)| matches!(name.as_bytes(), b"CC" | b"BCC"))))
+        for Special { shard, queue, wants } in &special {
+            let mut extras = treatment.extras.unwrap_or_default();
+            let of = Of {
+                routing_key: message.routing_key,
+                properties: &message.properties,
+                user: &self.client.user,
+            };
+            wants.add(&of, &mut extras);
+            let content = Content { extras: Some(&extras), ..content };
+            if wants.checked {
+                self.publisher.publish_checked(broker, *shard, *queue, logged, flags, &content);
+            } else {
+                self.publisher.publish(broker, *shard, &[*queue], logged, flags, &content);
+            }
+        }
+        if alone {
+            self.close_batch(broker);
+        }
+        Ok(())
+    }
+
+    /// A message to the address of a direct reply: to its owner's session, past all queues.
+    fn publish_reply(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        properties: &[u8],
+        broker: &mut dyn Broker,
+    ) -> Step {
+        note_publish(&mut self.channels, &mut self.publisher, number);
+        let sent = replies::address_of(message.routing_key).is_some_and(|to| {
+            let reply = DirectReply {
+                to,
+                routing_key: message.routing_key.to_vec(),
+                properties: properties.to_vec(),
+                body: message.pieces.concat(),
+            };
+            broker.send_reply(Box::new(reply))
+        });
+        if !sent && message.mandatory {
+            self.return_message(number, message);
+        }
+        Ok(())
     }
 
     /// basic.return of a mandatory message that nobody gets; it precedes the confirm.
@@ -353,6 +510,9 @@ impl Session {
 
     pub(crate) fn confirm_select(&mut self, number: u16, method: &ConfirmSelect) -> Step {
         if let Some(channel) = self.channel_mut(number) {
+            if channel.tx.is_some() {
+                return Err(Refusal::precondition("cannot switch from tx to confirm mode"));
+            }
             channel.confirm.get_or_insert_with(Confirm::default);
         }
         self.reply_unless(method.no_wait, number, ConfirmSelectOk);
@@ -375,10 +535,14 @@ impl Session {
         for number in waiting {
             let Some(channel) = self.channel_mut(number) else { continue };
             let Some(waits) = &channel.waiting else { continue };
-            if !matches!(waits.pending, Pending::Publishes) {
+            let commits = matches!(waits.pending, Pending::Commit);
+            if !commits && !matches!(waits.pending, Pending::Publishes) {
                 continue;
             }
             if channel.last_batch <= upto {
+                if commits {
+                    self.committed(number, broker);
+                }
                 self.resume(number, broker);
                 resumed = true;
             } else {
@@ -394,6 +558,9 @@ impl Session {
             let Some(channel) = channel else { continue };
             if channel.incarnation != mark.incarnation {
                 continue;
+            }
+            if let Some(tx) = &mut channel.tx {
+                tx.failed |= completed.failed;
             }
             let Some(confirm) = &mut channel.confirm else { continue };
             if completed.failed {
@@ -498,15 +665,17 @@ fn unexpected(explanation: &str) -> Refusal {
     Refusal::new(ReplyCode::UnexpectedFrame, explanation)
 }
 
-/// A time to live that would not be kept must not be taken.
-#[cold]
-fn refuse_expiration(expiration: ShortStr<'_>) -> Refusal {
-    let text = expiration.to_string();
-    match text.parse::<u64>() {
-        Ok(_) => {
-            Refusal::precondition(format!("expiration '{text}': message expiration is not implemented yet"))
-        }
-        Err(_) => Refusal::precondition(format!("invalid expiration '{text}': not a number of milliseconds")),
+fn refuse_verdict(verdict: Verdict, exchange: &[u8]) -> Step {
+    match verdict {
+        Verdict::Allowed => Ok(()),
+        Verdict::NoExchange => Err(Refusal::not_found("exchange", &String::from_utf8_lossy(exchange))),
+        Verdict::Internal => Err(Refusal::new(
+            ReplyCode::AccessRefused,
+            format!(
+                "cannot publish to internal exchange '{}' in vhost '/'",
+                String::from_utf8_lossy(exchange)
+            ),
+        )),
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use bowline_model::extras::Extras;
 use bowline_model::record::Publish;
 use bowline_model::request::{Propose, Request, Volatile, Want};
 use bowline_model::{PartitionId, ShardId};
@@ -45,10 +46,29 @@ pub struct Content<'a> {
     pub properties: &'a [u8],
     /// The body as its frames split it.
     pub pieces: &'a [&'a [u8]],
+    /// What queues have to know of it; hardly any message has some.
+    pub extras: Option<&'a Extras>,
+}
+
+impl Content<'_> {
+    /// Appends it as a record for these queues.
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>, queues: &[u32], flags: u8) {
+        let (queues, pieces) = (queues.iter().copied(), self.pieces.iter().copied());
+        let Content { exchange, routing_key, properties, extras, .. } = *self;
+        match extras {
+            None => Publish::encode(out, flags, queues, exchange, routing_key, properties, pieces),
+            Some(extras) => {
+                Publish::encode_with(out, flags, queues, exchange, routing_key, properties, extras, pieces);
+            }
+        }
+    }
 }
 
 struct Run {
     logged: bool,
+    /// Its only message may be refused by a queue.
+    checked: bool,
     records: Vec<u8>,
     count: u32,
 }
@@ -135,6 +155,8 @@ pub struct Publisher {
     in_flight: VecDeque<Batch>,
     unanswered_bytes: usize,
     spares: Spares,
+    /// What is published goes to each shard as one logged run, whatever its size: a transaction is being committed.
+    is_atomic: bool,
 }
 
 impl Batch {
@@ -152,7 +174,35 @@ impl Publisher {
             in_flight: VecDeque::new(),
             unanswered_bytes: 0,
             spares: Spares::default(),
+            is_atomic: false,
         }
+    }
+
+    /// From here to [`Publisher::end_atomic`], all that is published to one shard goes into one block of the log.
+    /// The caller has closed the batch before, closes it afterwards, and bounds what it publishes.
+    pub fn begin_atomic(&mut self) {
+        debug_assert!(self.open.marks.is_empty() && self.open.waiting == 0);
+        self.is_atomic = true;
+    }
+
+    pub fn is_atomic(&self) -> bool {
+        self.is_atomic
+    }
+
+    /// Octets of the largest run being gathered.
+    pub fn largest_run(&self) -> usize {
+        self.lanes.iter().filter_map(|lane| Some(lane.run.as_ref()?.records.len())).max().unwrap_or(0)
+    }
+
+    pub fn end_atomic(&mut self) {
+        self.is_atomic = false;
+    }
+
+    /// Forgets what was published since [`Publisher::begin_atomic`].
+    pub fn discard_atomic(&mut self) {
+        self.is_atomic = false;
+        self.lanes.iter_mut().for_each(|lane| lane.run = None);
+        self.open = Batch::new();
     }
 
     /// Number of the batch being gathered. A publish that was added at number n is answered once
@@ -194,19 +244,28 @@ impl Publisher {
         content: &Content<'_>,
     ) {
         let run = self.run(broker, shard, logged);
-        Publish::encode(
-            &mut run.records,
-            flags,
-            queues.iter().copied(),
-            content.exchange,
-            content.routing_key,
-            content.properties,
-            content.pieces.iter().copied(),
-        );
+        content.put(&mut run.records, queues, flags);
         run.count += 1;
-        if run.records.len() >= RUN_BYTES_MAX {
-            self.hand_over(broker, shard);
+        self.hand_over_full(broker, shard);
+    }
+
+    /// Adds a message for one queue that may refuse it. The open batch is this message's alone.
+    pub fn publish_checked(
+        &mut self,
+        broker: &mut dyn Broker,
+        shard: ShardId,
+        queue: u32,
+        logged: bool,
+        flags: u8,
+        content: &Content<'_>,
+    ) {
+        if self.is_atomic {
+            return self.publish(broker, shard, &[queue], logged, flags, content);
         }
+        self.hand_over(broker, shard);
+        let mut records = Vec::new();
+        content.put(&mut records, &[queue], flags);
+        self.hand_over_run(broker, shard, Run { logged, checked: true, records, count: 1 });
     }
 
     /// A buffer for a record that is gathered outside a run: see [`Publisher::publish_gathered`].
@@ -224,7 +283,7 @@ impl Publisher {
     ) {
         // What was published before goes before.
         self.hand_over(broker, shard);
-        self.hand_over_run(broker, shard, Run { logged, records: record, count: 1 });
+        self.hand_over_run(broker, shard, Run { logged, checked: false, records: record, count: 1 });
     }
 
     /// Lets spare memory go.
@@ -250,9 +309,7 @@ impl Publisher {
         let run = self.run(broker, shard, true);
         bowline_model::record::Append::encode(&mut run.records, partition.0, flags, batch);
         run.count += 1;
-        if run.records.len() >= RUN_BYTES_MAX {
-            self.hand_over(broker, shard);
-        }
+        self.hand_over_full(broker, shard);
     }
 
     /// Ends the open batch: hands its runs over. `upto` tells the last sequence number of a mark's channel.
@@ -299,13 +356,22 @@ impl Publisher {
     }
 
     fn run(&mut self, broker: &mut dyn Broker, shard: ShardId, logged: bool) -> &mut Run {
+        let logged = logged || self.is_atomic;
         let lane = usize::from(shard.0) - 1;
         if self.lanes[lane].run.as_ref().is_some_and(|run| run.logged != logged) {
             self.hand_over(broker, shard);
         }
         let lane = &mut self.lanes[lane];
         let (spares, hint) = (&mut self.spares, lane.size_hint);
-        lane.run.get_or_insert_with(|| Run { logged, records: spares.take(hint), count: 0 })
+        lane.run.get_or_insert_with(|| Run { logged, checked: false, records: spares.take(hint), count: 0 })
+    }
+
+    #[inline]
+    fn hand_over_full(&mut self, broker: &mut dyn Broker, shard: ShardId) {
+        let run = self.lanes[usize::from(shard.0) - 1].run.as_ref();
+        if run.is_some_and(|run| run.records.len() >= RUN_BYTES_MAX) && !self.is_atomic {
+            self.hand_over(broker, shard);
+        }
     }
 
     fn hand_over(&mut self, broker: &mut dyn Broker, shard: ShardId) {
@@ -318,19 +384,19 @@ impl Publisher {
 
     fn hand_over_run(&mut self, broker: &mut dyn Broker, shard: ShardId, run: Run) {
         let token = Asker::Batch(self.next).token();
-        let Run { logged, mut records, count } = run;
+        let Run { logged, checked, mut records, count } = run;
         self.open.waiting += 1;
         self.open.bytes += records.len();
         self.unanswered_bytes += records.len();
         let request = if logged {
             let records = self.spares.lend(records, &mut self.open.lent);
-            Request::Propose(Propose { token, records, count, want: Want::Done, checked: false })
+            Request::Propose(Propose { token, records, count, want: Want::Done, checked })
         } else {
             // The shard keeps these octets as they are while the messages live, so they should not keep much more.
             if records.capacity() > records.len() + records.len() / 4 {
                 records.shrink_to_fit();
             }
-            Request::Volatile(Volatile { token, records: Bytes::from(records), count, checked: false })
+            Request::Volatile(Volatile { token, records: Bytes::from(records), count, checked })
         };
         broker.send(shard, request);
     }

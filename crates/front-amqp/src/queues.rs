@@ -13,6 +13,7 @@ use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Reply};
 use crate::exchanges::{declared_arguments, declared_name, text};
 use crate::refusal::{Refusal, Step};
+use crate::replies::refuse_bound;
 use crate::routes::VHOST;
 use crate::session::Session;
 use crate::token::Asker;
@@ -48,6 +49,9 @@ impl Session {
         }
         let number = frame.channel;
         let mut name = declared_name(method.queue)?;
+        if self.declare_replies(number, &name, method.no_wait, broker)? {
+            return Ok(());
+        }
         if method.passive {
             let target = find(&name, broker)?;
             self.count(number, name, target, method.no_wait, broker);
@@ -150,6 +154,7 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
+        refuse_bound(&queue)?;
         let binding = Binding {
             vhost: VHOST.to_string(),
             source: declared_name(method.exchange)?,
@@ -168,6 +173,7 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
+        refuse_bound(&queue)?;
         let binding = Binding {
             vhost: VHOST.to_string(),
             source: declared_name(method.exchange)?,

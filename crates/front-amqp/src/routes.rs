@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use crate::broker::{Broker, look_up};
+use crate::extras::Wants;
 use crate::fields::to_table;
 use crate::options::ROUTES_MAX;
 
@@ -25,9 +26,19 @@ pub struct Route {
     pub verdict: Verdict,
     /// Queue ids by data shard.
     pub queues: Vec<(ShardId, Vec<u32>)>,
+    /// Queues that want to know more of a message, or may refuse it.
+    pub special: Vec<Special>,
     /// At least one of the queues survives a restart.
     pub durable: bool,
     pub topics: Vec<TopicTarget>,
+}
+
+/// A queue that messages are prepared for.
+#[derive(Clone)]
+pub struct Special {
+    pub shard: ShardId,
+    pub queue: u32,
+    pub wants: Wants,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +76,7 @@ pub struct Keys<'a> {
 impl Route {
     /// Nobody gets the message.
     pub fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.topics.is_empty()
+        self.queues.is_empty() && self.topics.is_empty() && self.special.is_empty()
     }
 
     fn is_for(&self, keys: &Keys<'_>) -> bool {
@@ -108,10 +119,22 @@ impl RouteCache {
     fn ask(&mut self, keys: &Keys<'_>, broker: &dyn Broker) -> &Route {
         self.targets.clear();
         let targets = &mut self.targets;
-        let verdict = look_up(broker, |topology| route(topology, keys, targets));
+        let mut special = Vec::new();
+        let verdict = look_up(broker, |topology| {
+            let verdict = route(topology, keys, targets);
+            special.extend(targets.queues.iter().map(|target| {
+                let queue = topology.queue_by_id(target.queue);
+                queue.map(Wants::of).unwrap_or_default()
+            }));
+            verdict
+        });
         let mut route = Route { verdict, ..Route::default() };
-        for target in &self.targets.queues {
+        for (target, wants) in self.targets.queues.iter().zip(special) {
             route.durable |= target.durable;
+            if !wants.is_nothing() {
+                route.special.push(Special { shard: target.shard, queue: target.queue.0, wants });
+                continue;
+            }
             match route.queues.iter_mut().find(|(shard, _)| *shard == target.shard) {
                 Some((_, queues)) => queues.push(target.queue.0),
                 None => route.queues.push((target.shard, vec![target.queue.0])),

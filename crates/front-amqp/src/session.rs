@@ -14,7 +14,7 @@
 //!
 //! It does not know sockets, tasks or clocks. The files beside this one hold the handlers by subject.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bowline_codec_amqp::methods::{ConnectionCloseOk, Method};
@@ -80,6 +80,10 @@ pub struct Session {
 
     pub(crate) publisher: Publisher,
     pub(crate) routes: RouteCache,
+    /// Channels that take direct replies, by their address.
+    pub(crate) reply_channels: HashMap<u128, u16>,
+    /// Octets of publishes that transactions hold.
+    pub(crate) tx_bytes: usize,
     pub(crate) settles: Settles,
     pub(crate) windows: Windows,
     pub(crate) out: Outbox,
@@ -156,6 +160,8 @@ impl Session {
             next_consumer: 0,
             publisher: Publisher::new(data_shards),
             routes: RouteCache::default(),
+            reply_channels: HashMap::new(),
+            tx_bytes: 0,
             settles: Settles::new(data_shards),
             windows: Windows::new(data_shards),
             out: Outbox::default(),
@@ -347,7 +353,7 @@ impl Session {
         }
     }
 
-    fn close_batch(&mut self, broker: &mut dyn Broker) {
+    pub(crate) fn close_batch(&mut self, broker: &mut dyn Broker) {
         self.close_stream_batches(broker);
         let channels = &self.channels;
         self.publisher.close_batch(broker, |mark| {

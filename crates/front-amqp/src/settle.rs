@@ -5,8 +5,10 @@ use bowline_model::request::Outcome;
 
 use crate::broker::Broker;
 use crate::consumers::SettleRun;
+use crate::options::TX_SETTLES_MAX;
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;
+use crate::unacked::{Slot, Unacked};
 
 impl Session {
     pub(crate) fn basic_ack(&mut self, number: u16, method: &BasicAck, broker: &mut dyn Broker) -> Step {
@@ -24,7 +26,7 @@ impl Session {
         method: &BasicReject,
         broker: &mut dyn Broker,
     ) -> Step {
-        let outcome = if method.requeue { Outcome::Returned } else { Outcome::Rejected };
+        let outcome = if method.requeue { Outcome::Failed } else { Outcome::Rejected };
         self.settle(number, method.delivery_tag, false, outcome, broker)
     }
 
@@ -39,7 +41,13 @@ impl Session {
         if !requeue {
             return Err(Refusal::not_implemented("requeue=false"));
         }
-        self.settle(number, 0, true, Outcome::Returned, broker)?;
+        // Not part of a transaction: the client asks for deliveries now.
+        let tx = self.channel_mut(number).and_then(|channel| channel.tx.take());
+        let recovered = self.settle(number, 0, true, Outcome::Returned, broker);
+        if let Some(channel) = self.channel_mut(number) {
+            channel.tx = tx;
+        }
+        recovered?;
         if answer {
             self.reply(number, BasicRecoverOk);
         }
@@ -59,17 +67,17 @@ impl Session {
         let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
             return Ok(());
         };
-        let mut run = SettleRun::new(&mut self.consumers, &mut self.settles, outcome);
         let unacked = &mut channel.unacked;
-        if multiple && tag == 0 {
-            unacked.take_all(|slot| run.add(slot));
-        } else if multiple && unacked.contains(tag) {
-            unacked.take_upto(tag, |slot| run.add(slot));
-        } else if let (false, Some(slot)) = (multiple, unacked.take(tag)) {
-            run.add(slot);
-        } else {
-            return Err(Refusal::precondition(format!("unknown delivery tag {tag}")));
+        if let Some(tx) = &mut channel.tx {
+            if tx.is_full() {
+                return Err(Refusal::precondition(format!(
+                    "a transaction settles more than {TX_SETTLES_MAX} deliveries"
+                )));
+            }
+            return take(unacked, tag, multiple, |tag, slot| tx.settle(tag, slot, outcome));
         }
+        let mut run = SettleRun::new(&mut self.consumers, &mut self.settles, outcome);
+        take(unacked, tag, multiple, |_, slot| run.add(slot))?;
         let held = !channel.held.is_empty();
         if run.finish() {
             self.credit_streams(number);
@@ -79,4 +87,19 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Takes what a settling method names.
+#[inline]
+fn take(unacked: &mut Unacked, tag: u64, multiple: bool, mut each: impl FnMut(u64, Slot)) -> Step {
+    if multiple && tag == 0 {
+        unacked.take_all(each);
+    } else if multiple && unacked.contains(tag) {
+        unacked.take_upto(tag, each);
+    } else if let (false, Some(slot)) = (multiple, unacked.take(tag)) {
+        each(tag, slot);
+    } else {
+        return Err(Refusal::precondition(format!("unknown delivery tag {tag}")));
+    }
+    Ok(())
 }

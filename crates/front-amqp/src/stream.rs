@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use bowline_codec_amqp::frame::{DeliverHead, FRAME_END, FRAME_OVERHEAD, body_frame_head, body_frame_max};
 use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
 use bowline_codec_kafka::partitioner::partition_for_key;
-use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, RecordIter};
+use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, Headers, RecordIter};
 use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound};
 use bowline_model::record::APPEND_CONVERTED;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
@@ -76,6 +76,51 @@ impl StartAt {
     }
 }
 
+/// Which messages a consumer wants: arguments `x-stream-filter` and `x-stream-match-unfiltered`. Unlike RabbitMQ's,
+/// which passes whole chunks, it is exact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    values: Vec<Box<[u8]>>,
+    /// Messages without a filter value pass too.
+    unfiltered: bool,
+}
+
+/// Header of a published message, and of the record it becomes.
+const FILTER_VALUE: &[u8] = b"x-stream-filter-value";
+
+impl Filter {
+    /// One value or an array of them. `None` without the argument.
+    pub fn read(arguments: TableRef<'_>) -> Step<Option<Filter>> {
+        let invalid = |name, value| Refusal::precondition(format!("invalid value for {name}: {value:?}"));
+        let Some(value) = arguments.get("x-stream-filter") else { return Ok(None) };
+        let mut values = Vec::new();
+        match value {
+            Value::LongStr(value) => values.push(value.into()),
+            Value::Array(several) => {
+                for one in several.iter() {
+                    let Value::LongStr(one) = one else { return Err(invalid("x-stream-filter", value)) };
+                    values.push(one.into());
+                }
+            }
+            value => return Err(invalid("x-stream-filter", value)),
+        }
+        let unfiltered = match arguments.get("x-stream-match-unfiltered") {
+            None => false,
+            Some(Value::Bool(unfiltered)) => unfiltered,
+            Some(value) => return Err(invalid("x-stream-match-unfiltered", value)),
+        };
+        Ok(Some(Filter { values, unfiltered }))
+    }
+
+    fn passes(&self, headers: Headers<'_>) -> bool {
+        let mut headers = headers;
+        match headers.find(|header| header.key == FILTER_VALUE).and_then(|header| header.value) {
+            Some(value) => self.values.iter().any(|wanted| **wanted == *value),
+            None => self.unfiltered,
+        }
+    }
+}
+
 /// A number and a unit: Y, M, D, h, m or s, with RabbitMQ's lengths of years and months.
 fn read_age(age: &[u8]) -> Option<Millis> {
     let (unit, digits) = age.split_last()?;
@@ -96,6 +141,7 @@ fn read_age(age: &[u8]) -> Option<Millis> {
 pub struct StreamReader {
     name: String,
     prefetch: u32,
+    filter: Option<Filter>,
     partitions: Vec<Position>,
     lanes: Vec<Lane>,
     /// Fetched and not yet looked into.
@@ -149,7 +195,13 @@ struct OpenedBatch {
 }
 
 impl StreamReader {
-    pub fn new(name: String, partitions: &[PartitionId], prefetch: u16, data_shards: u16) -> StreamReader {
+    pub fn new(
+        name: String,
+        partitions: &[PartitionId],
+        prefetch: u16,
+        filter: Option<Filter>,
+        data_shards: u16,
+    ) -> StreamReader {
         let mut lanes: Vec<Lane> = Vec::new();
         for (at, partition) in partitions.iter().enumerate() {
             let shard = ShardId::of(partition.0, data_shards);
@@ -162,6 +214,7 @@ impl StreamReader {
         StreamReader {
             name,
             prefetch: prefetch.into(),
+            filter,
             partitions: partitions.iter().enumerate().map(position).collect(),
             lanes,
             ready: VecDeque::new(),
@@ -503,6 +556,9 @@ impl Session {
             return Some(());
         }
         position.next = offset + 1;
+        if reader.filter.as_ref().is_some_and(|filter| !filter.passes(record.headers.clone())) {
+            return Some(());
+        }
 
         scratch.properties.clear();
         let incoming = Incoming {

@@ -94,27 +94,41 @@ impl Unacked {
         self.recent.get((tag - self.base) as usize).is_some_and(|slot| slot.consumer != SETTLED)
     }
 
+    /// Makes a delivery unsettled again that was taken.
+    pub fn put_back(&mut self, tag: u64, slot: Slot) {
+        let place = tag.checked_sub(self.base).and_then(|at| self.recent.get_mut(at as usize));
+        match place {
+            Some(place) => {
+                debug_assert_eq!(place.consumer, SETTLED);
+                *place = slot;
+                self.live += 1;
+            }
+            None => drop(self.old.insert(tag, slot)),
+        }
+    }
+
     /// Settles all tags up to and including `tag`, oldest first.
-    pub fn take_upto(&mut self, tag: u64, mut settle: impl FnMut(Slot)) {
+    pub fn take_upto(&mut self, tag: u64, mut settle: impl FnMut(u64, Slot)) {
         while let Some(entry) = self.old.first_entry() {
-            if *entry.key() > tag {
+            let old = *entry.key();
+            if old > tag {
                 return;
             }
-            settle(entry.remove());
+            settle(old, entry.remove());
         }
         while self.base <= tag {
             let Some(slot) = self.recent.pop_front() else { return };
             self.base += 1;
             if slot.consumer != SETTLED {
                 self.live -= 1;
-                settle(slot);
+                settle(self.base - 1, slot);
             }
         }
         self.drop_settled_front();
     }
 
     /// Settles everything, oldest first.
-    pub fn take_all(&mut self, settle: impl FnMut(Slot)) {
+    pub fn take_all(&mut self, settle: impl FnMut(u64, Slot)) {
         self.take_upto(u64::MAX, settle);
     }
 
@@ -164,10 +178,10 @@ mod tests {
         assert_eq!(unacked.take(11), None);
         assert_eq!(unacked.take(0), None);
         let mut taken = Vec::new();
-        unacked.take_upto(5, |slot| taken.push(slot.number));
+        unacked.take_upto(5, |_, slot| taken.push(slot.number));
         assert_eq!(taken, [1, 2, 4, 5]);
         assert!(!unacked.contains(5) && unacked.contains(6));
-        unacked.take_all(|slot| taken.push(slot.number));
+        unacked.take_all(|_, slot| taken.push(slot.number));
         assert_eq!(taken, [1, 2, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(unacked.len(), 0);
         assert_eq!(unacked.push_settled(), 11);
@@ -176,6 +190,23 @@ mod tests {
         assert_eq!(unacked.push(slot(14)), 14);
         assert_eq!(unacked.take(13), None);
         assert_eq!(unacked.len(), 2);
+    }
+
+    #[test]
+    fn what_was_taken_can_be_put_back() {
+        let mut unacked = Unacked::new();
+        for n in 1..=4 {
+            unacked.push(slot(n));
+        }
+        let mut taken = Vec::new();
+        unacked.take_upto(2, |tag, slot| taken.push((tag, slot)));
+        taken.push((4, unacked.take(4).unwrap()));
+        assert_eq!(unacked.len(), 1);
+        taken.into_iter().for_each(|(tag, slot)| unacked.put_back(tag, slot));
+        assert_eq!(unacked.len(), 4);
+        let mut all = Vec::new();
+        unacked.take_all(|tag, slot| all.push((tag, slot.number)));
+        assert_eq!(all, [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
 
     /// One delivery that is never settled costs one entry, not one for everything after it.
@@ -192,7 +223,7 @@ mod tests {
         assert!(unacked.recent.capacity() < 8192, "{}", unacked.recent.capacity());
         assert_eq!(unacked.take(100_001), Some(slot(100_001)));
         let mut rest = Vec::new();
-        unacked.take_all(|slot| rest.push(slot.number));
+        unacked.take_all(|_, slot| rest.push(slot.number));
         assert_eq!(rest.len(), 9);
         assert!(rest.is_sorted());
     }

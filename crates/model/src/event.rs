@@ -70,6 +70,8 @@ pub enum Event {
         token: Token,
         result: Result<Outcome, Rejection>,
     },
+    /// For a consumer of direct replies. In no log: it arrives at most once.
+    Reply(Box<DirectReply>),
     /// To every session, on change: publishers should (not) be blocked.
     Alarm {
         reason: Option<&'static str>,
@@ -93,6 +95,18 @@ pub enum Failure {
     Stopping,
     /// A queue of a checked batch is full and refuses (`settings::Overflow::RejectPublish`).
     QueueFull,
+}
+
+/// A message that goes from session to session, past all queues.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirectReply {
+    /// The address that the receiving session was given.
+    pub to: u128,
+    /// ≤ 255 bytes.
+    pub routing_key: Vec<u8>,
+    /// As in `record::Publish`.
+    pub properties: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 /// Deliveries for one session, in order. Bodies are slices of the blocks.

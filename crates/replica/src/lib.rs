@@ -9,6 +9,7 @@ mod link;
 pub mod meta;
 mod node;
 pub mod relocate;
+mod replies;
 mod snapshot;
 mod thread;
 

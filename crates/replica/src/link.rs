@@ -4,9 +4,10 @@
 //! [`Link::flush`]: one lock and at most one wake-up a shard, however many messages there were. Answers
 //! and deliveries gather in the session's outbox; [`Link::wait`] sleeps until there are some.
 
+use crate::replies::{REPLIES_BYTES_MAX, Replies};
 use crate::snapshot::ShardSnapshot;
 use bowline_broker::{Moved, Relocation, Survey};
-use bowline_model::event::{Event, MetaEvent};
+use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
 use bowline_model::{BlockRef, Lsn, SessionId, ShardId, Token};
@@ -15,7 +16,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// The running broker, as front ends know it. Cheap to clone.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     /// Index 0 is the meta shard.
     pub inboxes: Vec<Inbox>,
     pub next_session: AtomicU64,
+    pub replies: Replies,
     pub cluster_id: String,
 }
 
@@ -43,6 +45,7 @@ impl Shared {
             topology: RwLock::new(topology),
             topology_version: AtomicU64::new(1),
             next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
+            replies: Replies::default(),
             cluster_id: String::new(),
         }
     }
@@ -100,9 +103,17 @@ pub(crate) enum Internal {
 pub(crate) struct Outbox {
     events: Mutex<Vec<Event>>,
     notify: Notify,
+    /// Bytes of direct replies in `events`.
+    reply_bytes: AtomicUsize,
 }
 
 impl Outbox {
+    /// Makes room for a reply. False if there is none.
+    pub fn reserve_replies(&self, bytes: usize) -> bool {
+        let reserve = |waiting: usize| Some(waiting + bytes).filter(|sum| *sum <= REPLIES_BYTES_MAX);
+        self.reply_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+    }
+
     /// Appends all of `events` (leaving it empty) and wakes the session if it had nothing to do.
     pub fn push_all(&self, events: &mut Vec<Event>) {
         if events.is_empty() {
@@ -175,6 +186,7 @@ impl Node {
             outbox,
             batches: (0..self.shared.inboxes.len()).map(|_| Vec::new()).collect(),
             meta: Vec::new(),
+            reply_addresses: Vec::new(),
         }
     }
 
@@ -214,6 +226,7 @@ pub struct Link {
     outbox: Arc<Outbox>,
     batches: Vec<Vec<Request>>,
     meta: Vec<(Token, MetaRequest)>,
+    reply_addresses: Vec<u128>,
 }
 
 impl Link {
@@ -234,6 +247,30 @@ impl Link {
     /// Adds a request for the meta shard to the batch; answered by `Event::Meta`.
     pub fn ask_meta(&mut self, token: Token, request: MetaRequest) {
         self.meta.push((token, request));
+    }
+
+    /// A new address at which other sessions reach this one with [`Link::send_reply`], until it is closed or the
+    /// link dropped. Nobody can guess it.
+    pub fn open_replies(&mut self) -> u128 {
+        let address = self.node.shared.replies.open(&self.outbox);
+        self.reply_addresses.push(address);
+        address
+    }
+
+    pub fn close_replies(&mut self, address: u128) {
+        self.reply_addresses.retain(|own| *own != address);
+        self.node.shared.replies.close(address);
+    }
+
+    /// Whether somebody has that address.
+    pub fn takes_replies(&self, address: u128) -> bool {
+        self.node.shared.replies.is_open(address)
+    }
+
+    /// Hands a reply to the session with its address, as `Event::Reply`, at most once: it is dropped if too many
+    /// wait there already. False if nobody has the address.
+    pub fn send_reply(&self, reply: Box<DirectReply>) -> bool {
+        self.node.shared.replies.send(reply)
     }
 
     /// Hands the batch over.
@@ -262,6 +299,10 @@ impl Link {
     pub fn take(&self, out: &mut Vec<Event>) -> bool {
         debug_assert!(out.is_empty());
         std::mem::swap(&mut *self.outbox.events.lock(), out);
+        if self.outbox.reply_bytes.load(Ordering::Relaxed) > 0 {
+            // A reply that is just being handed over counts for nothing then, which is bound enough.
+            self.outbox.reply_bytes.store(0, Ordering::Relaxed);
+        }
         !out.is_empty()
     }
 }
@@ -269,6 +310,9 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.flush();
+        for address in self.reply_addresses.drain(..) {
+            self.node.shared.replies.close(address);
+        }
         for inbox in &self.node.shared.inboxes {
             inbox.push(Message::Closed(self.id));
         }

@@ -116,6 +116,7 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         topology_version: AtomicU64::new(1),
         inboxes: (0..=data_shards).map(|_| Inbox::new()).collect(),
         next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
+        replies: crate::replies::Replies::default(),
         cluster_id: cluster_id(&log.format().identity.node),
     });
     let commits = shared.clone();

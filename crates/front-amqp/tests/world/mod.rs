@@ -16,7 +16,7 @@ use bowline_codec_amqp::{
     ContentHeader, EncodeMethod, FieldTable, FrameKind, OwnedProperties, ShortStr, TableRef, split_frame,
 };
 use bowline_front_amqp::{Broker, Now, Options, Peer, Session};
-use bowline_model::event::{Event, MetaEvent};
+use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::{Command, MetaRequest, Outcome};
 use bowline_model::request::{Provision, Request};
 use bowline_model::{Block, Lsn, QueueId, SessionId, ShardId, Token};
@@ -35,8 +35,13 @@ pub struct World {
     creating: Vec<(SessionId, Token, Outcome)>,
     next_lsn: u32,
     next_session: u64,
+    /// Who takes direct replies at which address.
+    replies: BTreeMap<u128, SessionId>,
+    next_reply_address: u128,
     /// While false, nothing that was proposed becomes durable.
     pub disk_works: bool,
+    /// How many records each proposal had.
+    proposed: Vec<u32>,
     pub now: Now,
 }
 
@@ -72,6 +77,29 @@ impl Broker for Line {
     fn ask_meta(&mut self, token: Token, request: MetaRequest) {
         self.world.borrow_mut().questions.push((self.id, token, request));
     }
+
+    fn open_replies(&mut self) -> u128 {
+        let mut world = self.world.borrow_mut();
+        let address = world.next_reply_address;
+        world.next_reply_address += 1;
+        world.replies.insert(address, self.id);
+        address
+    }
+
+    fn close_replies(&mut self, address: u128) {
+        self.world.borrow_mut().replies.remove(&address);
+    }
+
+    fn takes_replies(&self, address: u128) -> bool {
+        self.world.borrow().replies.contains_key(&address)
+    }
+
+    fn send_reply(&mut self, reply: Box<DirectReply>) -> bool {
+        let mut world = self.world.borrow_mut();
+        let Some(session) = world.replies.get(&reply.to).copied() else { return false };
+        world.tell(session, Event::Reply(reply));
+        true
+    }
 }
 
 impl World {
@@ -89,7 +117,10 @@ impl World {
             creating: Vec::new(),
             next_lsn: 4096,
             next_session: 1,
+            replies: BTreeMap::new(),
+            next_reply_address: 1,
             disk_works: true,
+            proposed: Vec::new(),
             now: Now { elapsed_ms: 0, unix_ms: 1_700_000_000_000 },
         };
         world.provision_all(|_| Provision::Reconcile { queues: Vec::new(), partitions: Vec::new() });
@@ -100,6 +131,11 @@ impl World {
         for events in self.outboxes.values_mut() {
             events.push(Event::Alarm { reason });
         }
+    }
+
+    /// How many records each request to log something had, so far.
+    pub fn proposed_counts(&self) -> Vec<u32> {
+        self.proposed.clone()
     }
 
     fn provision_all(&mut self, provision: impl Fn(ShardId) -> Provision) {
@@ -122,6 +158,9 @@ impl World {
         }
         for (shard, session, request) in std::mem::take(&mut self.requests) {
             moved = true;
+            if let Request::Propose(propose) = &request {
+                self.proposed.push(propose.count);
+            }
             let mut fx = Effects::default();
             let now = self.now.unix_ms;
             self.shards[usize::from(shard.0) - 1].handle(now, session, request, &mut fx);
@@ -485,6 +524,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         let mut world = self.world.borrow_mut();
         world.outboxes.remove(&self.line.id);
+        world.replies.retain(|_, session| *session != self.line.id);
         for at in 0..world.shards.len() {
             world.requests.push((ShardId(at as u16 + 1), self.line.id, Request::CloseSession));
         }
@@ -533,4 +573,16 @@ pub fn nack(delivery_tag: u64, multiple: bool, requeue: bool) -> BasicNack {
 
 pub fn qos(prefetch_count: u16, global: bool) -> BasicQos {
     BasicQos { prefetch_size: 0, prefetch_count, global }
+}
+
+/// Properties of a persistent message with these headers.
+pub fn headers(headers: FieldTable) -> OwnedProperties {
+    OwnedProperties { headers: Some(headers), delivery_mode: Some(2), ..Default::default() }
+}
+
+/// Closes what a refusal has left half closed, and opens channel 1 again.
+pub fn reopen(client: &mut Client) {
+    client.say(1, ChannelCloseOk);
+    client.say(1, ChannelOpen);
+    client.hear();
 }

@@ -1,0 +1,267 @@
+//! What the properties and headers of a message ask of the broker, beyond being kept: see [`Extras`].
+//!
+//! ```text
+//! priority, expiration              properties
+//! x-delay                           milliseconds; integers of any width, decimal text, or a float
+//! x-deliver-at                      a timestamp (seconds) or milliseconds since 1970
+//! dedup id, order key, tenant       what the queue's arguments and policies name: see [`Reads`]
+//! ```
+//! A delay that is not a number, or not above 0, is none: so does the delayed-message plugin of RabbitMQ.
+
+use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
+use bowline_model::extras::Extras;
+use bowline_model::settings::Overflow;
+use bowline_topology::Queue;
+use bowline_topology::settings::{Reads, Source};
+
+use crate::hash::{hash64, hash128};
+use crate::refusal::{Refusal, Step};
+
+/// What a message's properties ask for.
+#[derive(Default)]
+pub struct Asked {
+    pub extras: Extras,
+    /// It has CC or BCC.
+    pub has_copies: bool,
+    /// Its reply-to is the pseudo-queue of direct replies.
+    pub fast_reply: bool,
+}
+
+/// What a queue wants to know of each message, and what it may refuse.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Wants {
+    /// The queue may refuse messages: they are asked for one by one.
+    pub checked: bool,
+    reads: Reads,
+}
+
+/// Where to look up what a queue wants.
+pub struct Of<'a> {
+    pub routing_key: &'a [u8],
+    pub properties: &'a Properties<'a>,
+    pub user: &'a str,
+}
+
+impl Wants {
+    pub fn of(queue: &Queue) -> Wants {
+        let settings = &queue.settings;
+        let bounded = settings.max_length.is_some() || settings.max_length_bytes.is_some();
+        Wants {
+            checked: bounded && settings.overflow != Overflow::DropHead,
+            reads: queue.reads.as_deref().cloned().unwrap_or_default(),
+        }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        *self == Wants::default()
+    }
+
+    /// Adds what the queue wants to know to what the message's properties say.
+    pub fn add(&self, message: &Of<'_>, extras: &mut Extras) {
+        extras.dedup = self.reads.dedup.as_ref().and_then(|source| read(source, message, hash128));
+        extras.key = self.reads.key.as_ref().and_then(|source| read(source, message, hash64));
+        extras.tenant = self.reads.tenant.as_ref().and_then(|source| read(source, message, hash64));
+    }
+}
+
+/// `None` if the message has nothing there.
+fn read<T>(source: &Source, message: &Of<'_>, hash: fn(&[u8]) -> T) -> Option<T> {
+    match source {
+        Source::RoutingKey => Some(hash(message.routing_key)),
+        Source::MessageId => message.properties.message_id().map(|id| hash(id.as_bytes())),
+        Source::UserId => Some(hash(message.user.as_bytes())),
+        Source::Header(name) => Some(digest(message.properties.headers()?.get(name)?, hash)),
+    }
+}
+
+/// Texts and byte arrays count as what they hold, integers as their decimal text: so a producer in another language
+/// that writes the same key in another type means the same.
+fn digest<T>(value: Value<'_>, hash: fn(&[u8]) -> T) -> T {
+    match value {
+        Value::LongStr(bytes) | Value::Bytes(bytes) => hash(bytes),
+        value => match value.as_i64() {
+            Some(number) => hash(number.to_string().as_bytes()),
+            None => {
+                let mut bytes = Vec::new();
+                value.encode(&mut bytes);
+                hash(&bytes)
+            }
+        },
+    }
+}
+
+impl Asked {
+    /// Reads what a property block asks for. Call it only if [`Properties::ask_for_something`].
+    ///
+    /// # Errors
+    /// 406 for an expiration that is no time, and for another's user-id.
+    pub fn read(properties: &Properties<'_>, user: &str, may_impersonate: bool) -> Step<Asked> {
+        let mut asked = Asked::default();
+        asked.extras.priority = properties.priority();
+        if let Some(expiration) = properties.expiration() {
+            asked.extras.ttl_ms = Some(read_expiration(expiration)?);
+        }
+        if let Some(claimed) = properties.user_id()
+            && claimed != *user
+            && !may_impersonate
+        {
+            return Err(Refusal::precondition(format!(
+                "user_id property set to '{claimed}' but authenticated user was '{user}'"
+            )));
+        }
+        asked.fast_reply = properties.reply_to().is_some_and(|name| name == crate::replies::PSEUDO_QUEUE);
+        if let Some(headers) = properties.headers() {
+            asked.read_headers(headers);
+        }
+        Ok(asked)
+    }
+
+    fn read_headers(&mut self, headers: TableRef<'_>) {
+        for (name, value) in headers.iter() {
+            match name.as_bytes() {
+                b"CC" | b"BCC" => self.has_copies = true,
+                b"x-delay" => self.extras.delay_ms = read_delay(value),
+                b"x-deliver-at" => self.extras.deliver_at = read_time(value),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A whole number of milliseconds in decimal digits. The texts behind the colon are those of RabbitMQ, which reads
+/// numbers as Erlang does.
+fn read_expiration(expiration: ShortStr<'_>) -> Step<u64> {
+    let text = expiration.to_string();
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let digits = unsigned.len() - unsigned.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, left) = text.split_at(text.len() - unsigned.len() + digits);
+    let error = if digits == 0 {
+        "no_integer".to_string()
+    } else if !left.is_empty() {
+        format!("{{leftover_string,\"{left}\"}}")
+    } else if number.starts_with('-') && number.bytes().any(|digit| (b'1'..=b'9').contains(&digit)) {
+        format!("{{value_negative,{number}}}")
+    } else {
+        match number.trim_start_matches(['+', '-']).parse() {
+            Ok(ms) => return Ok(ms),
+            Err(_) => format!("{{value_too_big,{number}}}"),
+        }
+    };
+    Err(Refusal::precondition(format!("invalid expiration '{text}': {error}")))
+}
+
+fn read_delay(value: Value<'_>) -> Option<u64> {
+    let ms = match value {
+        Value::LongStr(text) => std::str::from_utf8(text).ok()?.trim().parse().ok()?,
+        Value::F32(ms) => ms as i64,
+        Value::F64(ms) => ms as i64,
+        value => value.as_i64()?,
+    };
+    u64::try_from(ms).ok().filter(|ms| *ms > 0)
+}
+
+/// Milliseconds since 1970.
+fn read_time(value: Value<'_>) -> Option<u64> {
+    let ms = match value {
+        Value::Timestamp(seconds) => return Some(seconds.saturating_mul(1000)),
+        Value::LongStr(text) => std::str::from_utf8(text).ok()?.trim().parse().ok()?,
+        value => value.as_i64()?,
+    };
+    u64::try_from(ms).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties};
+
+    fn properties(expiration: &str) -> Vec<u8> {
+        OwnedProperties { expiration: Some(expiration.into()), ..Default::default() }.to_bytes()
+    }
+
+    fn with_header(name: &str, value: impl Into<FieldValue>) -> Vec<u8> {
+        let headers = FieldTable::new().with(name, value);
+        OwnedProperties { headers: Some(headers), ..Default::default() }.to_bytes()
+    }
+
+    fn asked(block: &[u8]) -> Step<Extras> {
+        let properties = Properties::parse(block).unwrap();
+        assert!(properties.ask_for_something());
+        Asked::read(&properties, "ann", false).map(|asked| asked.extras)
+    }
+
+    #[test]
+    fn expirations() {
+        for (text, ms) in [("0", 0), ("1000", 1000), ("+7", 7), ("-0", 0), ("007", 7)] {
+            assert_eq!(asked(&properties(text)).unwrap().ttl_ms, Some(ms), "{text}");
+        }
+        assert_eq!(asked(&properties("18446744073709551615")).unwrap().ttl_ms, Some(u64::MAX));
+        for (text, error) in [
+            ("soon", "no_integer"),
+            ("", "no_integer"),
+            ("-", "no_integer"),
+            ("12ms", "{leftover_string,\"ms\"}"),
+            ("1.5", "{leftover_string,\".5\"}"),
+            ("-1", "{value_negative,-1}"),
+            ("99999999999999999999", "{value_too_big,99999999999999999999}"),
+        ] {
+            let expected = format!("PRECONDITION_FAILED - invalid expiration '{text}': {error}");
+            assert_eq!(asked(&properties(text)).unwrap_err().text, expected);
+        }
+    }
+
+    #[test]
+    fn delays_of_any_width_and_nothing_else() {
+        let numbers = [
+            FieldValue::I8(5),
+            FieldValue::U8(5),
+            FieldValue::I16(5),
+            FieldValue::I32(5),
+            FieldValue::U32(5),
+            FieldValue::I64(5),
+            FieldValue::F64(5.5),
+            FieldValue::from("5"),
+        ];
+        for number in numbers {
+            assert_eq!(
+                asked(&with_header("x-delay", number.clone())).unwrap().delay_ms,
+                Some(5),
+                "{number:?}"
+            );
+        }
+        for none in [FieldValue::I32(0), (-5i64).into(), "soon".into(), FieldValue::Void, true.into()] {
+            assert_eq!(asked(&with_header("x-delay", none.clone())).unwrap().delay_ms, None, "{none:?}");
+        }
+        let at = asked(&with_header("x-deliver-at", FieldValue::Timestamp(7))).unwrap();
+        assert_eq!(at.deliver_at, Some(7000));
+        assert_eq!(asked(&with_header("x-deliver-at", 7000i64)).unwrap().deliver_at, Some(7000));
+    }
+
+    #[test]
+    fn queues_ask_for_what_they_need() {
+        let id = OwnedProperties { message_id: Some(b"m1".to_vec()), ..Default::default() }.to_bytes();
+        let header = with_header("customer", 17i64);
+        let of = |block: &[u8], reads: Reads| {
+            let properties = Properties::parse(block).unwrap();
+            let message = Of { routing_key: b"key", properties: &properties, user: "ann" };
+            let mut extras = Extras::default();
+            Wants { checked: false, reads }.add(&message, &mut extras);
+            (extras.dedup, extras.key, extras.tenant)
+        };
+        let usual = Reads {
+            dedup: Some(Source::MessageId),
+            key: Some(Source::RoutingKey),
+            tenant: Some(Source::UserId),
+        };
+        let (key, ann) = (Some(hash64(b"key")), Some(hash64(b"ann")));
+        assert_eq!(of(&id, usual.clone()), (Some(hash128(b"m1")), key, ann));
+        assert_eq!(of(&header, usual), (None, key, ann), "a message without an id is no duplicate");
+        let customer = || Some(Source::Header("customer".to_string()));
+        let named = || Reads { dedup: customer(), key: customer(), tenant: customer() };
+        // A number is the same key as its text.
+        let seventeen = (Some(hash128(b"17")), Some(hash64(b"17")), Some(hash64(b"17")));
+        assert_eq!(of(&header, named()), seventeen);
+        assert_eq!(of(&with_header("customer", "17"), named()), seventeen);
+        assert_eq!(of(&id, named()), (None, None, None));
+    }
+}
