@@ -305,6 +305,7 @@ fn server_properties(cluster_name: &str) -> FieldTable {
         "consumer_priorities",
         "authentication_failure_close",
         "per_consumer_qos",
+        "direct_reply_to",
     ]
     .into_iter()
     .fold(FieldTable::new(), |table, name| table.with(name, true));
