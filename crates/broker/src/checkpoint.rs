@@ -6,7 +6,7 @@
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (6; 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
-//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty for plain ones)
+//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
@@ -27,6 +27,7 @@ pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, str
     varint::put(out, applied.0);
     varint::put(out, applied.1);
     varint::put(out, queues.len() as u64);
+    let nothing = postcard::to_stdvec(&Kept::default()).expect("our plain data always serialises");
     for queue in queues.ids().into_iter().filter_map(|id| queues.queue(id)) {
         let spec = postcard::to_stdvec(&queue.spec).expect("our plain data always serialises");
         varint::put(out, spec.len() as u64);
@@ -43,6 +44,8 @@ pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, str
         write_extents(out, &queue.index);
         let kept = queue.special.as_ref().map(|special| postcard::to_stdvec(&special.kept));
         let kept = kept.transpose().expect("our plain data always serialises").unwrap_or_default();
+        // Whether there is a place for it may depend on messages in memory.
+        let kept = if kept == nothing { Vec::new() } else { kept };
         varint::put(out, kept.len() as u64);
         out.extend_from_slice(&kept);
     }

@@ -191,6 +191,8 @@ impl Test {
             relocated: false,
             read_failed: false,
         };
+        // All have the same: so queues with priorities keep the usual order, on their own ways.
+        test.world.extras.priority = test.random.chance(50).then_some(2);
         for _ in 0..3 {
             test.declare();
         }

@@ -571,3 +571,27 @@ fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
 }
+
+#[test]
+fn a_queue_of_usual_messages_stays_plain_and_one_unusual_finds_its_place() {
+    let mut world = World::new();
+    world.declare(with(QueueSettings { default_priority: 4, ..priorities(31) }));
+    publish(&mut world, &[("a", Extras::default()), ("b", priority(4)), ("c", Extras::default())]);
+    publish_volatile(&mut world, &[("v", Extras::default())]);
+    world.subscribe(B, 1, 7, 1);
+    assert_eq!(seen(&mut world), ["a"]);
+    publish(&mut world, &[("low", priority(3)), ("high", priority(9))]);
+    world.settle_down();
+    world.settle(B, 1, 0, 1, Outcome::Returned);
+    assert_eq!(seen(&mut world), ["high"]);
+    world.subscribe(B, 2, 7, 0);
+    assert_eq!(seen(&mut world), ["a*", "b", "c", "v", "low"]);
+    world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+    world.settle(B, 2, 0, u64::MAX, Outcome::Acked);
+    publish(&mut world, &[("d", Extras::default()), ("e", Extras::default())]);
+    assert_eq!(starless(&mut world).len(), 2);
+    world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+    world.settle(B, 2, 0, u64::MAX, Outcome::Acked);
+    world.settle_down();
+    assert!(world.shard.live_segments().0.is_empty());
+}

@@ -33,6 +33,11 @@ impl Classes {
         }
     }
 
+    /// All have the usual one.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// The priority of message `seq`; `None`: the usual one.
     pub fn get(&self, seq: u64) -> Option<u8> {
         let class = self.chunks.get(&(seq / CHUNK))?.of.get((seq % CHUNK) as usize)?;

@@ -135,14 +135,19 @@ impl Queues {
             let reported = std::mem::replace(&mut special.unreported, rest);
             let failures: Vec<(u64, Counts)> =
                 reported.keys().filter_map(|seq| Some((*seq, *special.counts.get(seq)?))).collect();
+            // 0: it has waited before, and does not any more.
+            let delays =
+                reported.iter().filter(|(seq, due)| due.is_some() || special.kept.dues.contains_key(seq));
             let delays: Vec<(u64, Millis)> =
-                reported.iter().map(|(seq, due)| (*seq, due.unwrap_or_default())).collect();
+                delays.map(|(seq, due)| (*seq, due.unwrap_or_default())).collect();
             if !failures.is_empty() {
                 record::put_value(out, Kind::Failures, &(at.id, failures));
                 kept.reports += 1;
             }
-            record::put_value(out, Kind::Delays, &(at.id, delays));
-            kept.reports += 1;
+            if !delays.is_empty() {
+                record::put_value(out, Kind::Delays, &(at.id, delays));
+                kept.reports += 1;
+            }
             kept.reported.push((at, reported.into_iter().collect()));
         }
         true

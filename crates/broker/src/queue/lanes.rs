@@ -1,5 +1,5 @@
 //! Messages that are not simply handed out in the order of their numbers: by priority, and those that wait for a
-//! time. A queue has lanes if it has priorities, or since a message with a delay came in or came back.
+//! time. A queue has lanes while it holds messages of other than the usual priority, or that have to wait.
 //!
 //! Ready messages lie in one lane a priority. Within a lane what came back goes first, each in its place; then the
 //! others in order, where one that waited for its time stands behind what came in before that time. A lane keeps
@@ -261,17 +261,19 @@ pub(super) fn live(index: &Index, from: u64, to: u64) -> impl Iterator<Item = u6
 impl Queue {
     /// Has lanes from now on: what is ready moves there. `except` was just numbered and is not ready.
     pub(super) fn with_lanes(&mut self, except: Option<u64>) -> &mut Lanes {
-        let Queue { special, fresh, index, volatile, returned, .. } = self;
+        let Queue { special, fresh, index, volatile, returned, spec, .. } = self;
+        // Whoever has another has lanes.
+        let usual = level(&spec.settings, None);
         let special = special.get_or_insert_default();
         special.lanes.get_or_insert_with(|| {
             let mut lanes = Lanes { reach: fresh.dispatched(), ..Lanes::default() };
             let (from, _) = fresh.skip_all(index);
             for seq in live(index, from, index.next_seq()).filter(|seq| Some(*seq) != except) {
-                lanes.push(0, seq);
+                lanes.push(usual, seq);
             }
-            volatile.drain(..).for_each(|message| lanes.push_volatile(0, message));
+            volatile.drain(..).for_each(|message| lanes.push_volatile(usual, message));
             lanes.ready += returned.len() as u64;
-            lanes.lane(0).returned = std::mem::take(returned);
+            lanes.lane(usual).returned = std::mem::take(returned);
             lanes
         })
     }
@@ -283,7 +285,7 @@ impl Queue {
         let Some(special) = special else { return };
         special.counts = special.kept.failures.clone();
         special.kept.dues.retain(|_, due| *due > stamp);
-        if spec.settings.max_priority.is_none() && special.kept.dues.is_empty() {
+        if special.kept.classes.is_empty() && special.kept.dues.is_empty() {
             if special.lanes.take().is_some() {
                 *fresh = super::Fresh::rebuilt(index);
             }

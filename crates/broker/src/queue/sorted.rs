@@ -68,8 +68,12 @@ impl Dispatch<'_> {
         let Some(lanes) = &mut special.lanes else { return };
         let classes = &special.kept.classes;
         lanes.release(self.now, next_seq, |seq| classes.get(seq).unwrap_or(usual));
-        if let Some(due) = lanes.next_due() {
-            self.timers.set(queue, due);
+        let is_over = lanes.ready() + lanes.delayed() + queue.unacked == 0 && classes.is_empty();
+        match lanes.next_due() {
+            Some(due) => self.timers.set(queue, due),
+            // Nothing is there, out or waiting: the next message finds a plain queue.
+            None if is_over => special.lanes = None,
+            None => {}
         }
     }
 
@@ -113,20 +117,21 @@ impl Queue {
     pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> bool {
         let due = due(extras, stamp);
         let settings = &*self.spec.settings;
-        let (has_priorities, class) = (settings.max_priority.is_some(), level(settings, extras.priority));
+        let class = level(settings, extras.priority);
+        let is_usual = class == level(settings, None);
         if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
             && self.special.get_or_insert_default().kept.seen.is_second(id, stamp, window)
         {
             self.fresh.unpush(seq);
             return false;
         }
-        if has_priorities && extras.priority.is_some() {
+        if !is_usual {
             self.special.get_or_insert_default().kept.classes.set(seq, class);
         }
         if let Some(due) = due {
             self.special.get_or_insert_default().kept.dues.insert(seq, due);
         }
-        if has_priorities || due.is_some() || self.lanes().is_some() {
+        if !is_usual || due.is_some() || self.lanes().is_some() {
             let lanes = self.with_lanes(Some(seq));
             match due {
                 Some(due) => lanes.push_waiting(due, seq),
@@ -146,7 +151,8 @@ impl Queue {
     ) -> bool {
         let due = due(extras, stamp);
         let settings = &*self.spec.settings;
-        let (has_priorities, class) = (settings.max_priority.is_some(), level(settings, extras.priority));
+        let class = level(settings, extras.priority);
+        let is_usual = class == level(settings, None);
         if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
             && self.special.get_or_insert_default().seen_in_memory.is_second(id, stamp, window)
         {
@@ -155,7 +161,7 @@ impl Queue {
             }
             return false;
         }
-        if !(has_priorities || due.is_some() || self.lanes().is_some()) {
+        if is_usual && due.is_none() && self.lanes().is_none() {
             return true;
         }
         let Some(message) = self.volatile.pop_back() else { return true };

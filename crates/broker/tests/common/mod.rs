@@ -5,7 +5,7 @@
 use bowline_broker::{DeadLetters, Draft, Effects, Moved, Options, Proposal, Read, Shard, Urgency, Waiter};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::{Event, Failure, MetaEvent};
-use bowline_model::record::{self, Kind, PUBLISH_PERSISTENT, Publish};
+use bowline_model::record::{self, Extras, Kind, PUBLISH_PERSISTENT, Publish};
 use bowline_model::request::{
     Outcome, Propose, Provision, QueueSpec, Request, Settle, Subscribe, Volatile, Want,
 };
@@ -39,6 +39,8 @@ pub struct World {
     pub events: Vec<(SessionId, Event)>,
     pub meta: Vec<MetaEvent>,
     pub dead: Vec<DeadLetters>,
+    /// Of what is published by the shorthands.
+    pub extras: Extras,
     fx: Effects,
     next_position: (u32, u32),
     next_token: u64,
@@ -64,6 +66,7 @@ impl World {
             events: Vec::new(),
             meta: Vec::new(),
             dead: Vec::new(),
+            extras: Extras::default(),
             fx: Effects::default(),
             next_position: (1, 4096),
             next_token: 0,
@@ -290,7 +293,7 @@ impl World {
 
     pub fn publish(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
         let token = self.token();
-        let (records, count) = messages(queues, bodies);
+        let (records, count) = messages(queues, bodies, &self.extras);
         self.handle(
             session,
             Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }),
@@ -300,7 +303,7 @@ impl World {
 
     pub fn publish_volatile(&mut self, session: u64, queues: &[u32], bodies: &[&[u8]]) -> Token {
         let token = self.token();
-        let (records, count) = messages(queues, bodies);
+        let (records, count) = messages(queues, bodies, &self.extras);
         self.handle(session, Request::Volatile(Volatile { token, records, count, checked: false }));
         token
     }
@@ -371,12 +374,21 @@ pub fn body_at(block: &Block, offset: u32, len: u32) -> Vec<u8> {
     Publish::decode(record.body).expect("a message").body.to_vec()
 }
 
-pub fn messages(queues: &[u32], bodies: &[&[u8]]) -> (Bytes, u32) {
+pub fn messages(queues: &[u32], bodies: &[&[u8]], extras: &Extras) -> (Bytes, u32) {
     let mut out = Vec::new();
     for body in bodies {
         let body = [*body];
         let ids = queues.iter().copied();
-        Publish::encode(&mut out, PUBLISH_PERSISTENT, ids, b"", b"key", b"\0\0", body.into_iter());
+        Publish::encode_with(
+            &mut out,
+            PUBLISH_PERSISTENT,
+            ids,
+            b"",
+            b"key",
+            b"\0\0",
+            extras,
+            body.into_iter(),
+        );
     }
     (out.into(), bodies.len() as u32)
 }
