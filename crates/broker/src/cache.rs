@@ -1,6 +1,6 @@
 //! Committed blocks in memory, and the reads that bring more of them.
 //!
-//! Two rings with budgets of their own: the *tail* (what was just written; a consumer that keeps up finds
+//! Two rings with budgets of their own, in bytes of memory: the *tail* (what was just written; a consumer that keeps up finds
 //! everything here) and *ahead* (what was read back). A replay of old data fills and empties the second and so
 //! never evicts the first. Deliveries hold blocks by themselves, so evicting is always safe.
 //!
@@ -9,6 +9,7 @@
 use crate::directory::Directory;
 use crate::effects::{Effects, Read};
 use crate::queue::QueueRef;
+use bowline_model::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES};
 use bowline_model::{BlockRef, Lsn, Millis};
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
@@ -17,8 +18,13 @@ use std::collections::{BTreeSet, VecDeque};
 const SPAN_MIN: u32 = 64 * 1024;
 /// What could not be read is tried again after this long, milliseconds.
 const RETRY_MS: u64 = 1000;
+/// While so many reads are under way, none is made that nobody waits for.
+const AHEAD_READS_MAX: usize = 3;
 /// Blocks that one read may bring.
 const BLOCKS_MAX: u32 = 4096;
+
+/// What a block takes besides its payload: [`bowline_model::Block`], what counts its readers, its place in the cache.
+const BLOCK_OVERHEAD: usize = 256;
 
 /// What directories of blocks may take, as a part of what blocks may take.
 const DIRECTORY_SHARE: usize = 16;
@@ -31,6 +37,8 @@ pub(crate) enum Reader {
     Queue(QueueRef),
     /// A parked fetch or offset query, by its number.
     Fetch(u64),
+    /// Nobody yet: somebody who reads on will.
+    Ahead,
 }
 
 #[derive(Debug)]
@@ -75,7 +83,7 @@ impl Cache {
         }
     }
 
-    /// Bytes of payload held: tail and ahead.
+    /// Bytes of memory that blocks take: tail and ahead.
     pub fn bytes(&self) -> (usize, usize) {
         (self.tail.bytes, self.ahead.bytes)
     }
@@ -102,8 +110,9 @@ impl Cache {
 
     /// A block that was just written.
     pub fn insert_tail(&mut self, block: BlockRef) {
-        self.tail.make_room(&mut self.resident, block.payload.len());
-        self.tail.insert(&mut self.resident, block.lsn, block.payload.len(), block);
+        let bytes = tail_bytes(&block);
+        self.tail.make_room(&mut self.resident, bytes);
+        self.tail.insert(&mut self.resident, block.lsn, bytes, block);
     }
 
     /// Asks for the block at `lsn` and, with one read, for those that begin within `ahead` bytes behind it. False
@@ -124,6 +133,16 @@ impl Cache {
         true
     }
 
+    /// Has `reads` made before anybody asks, unless there is enough to read as it is.
+    pub fn read_ahead(&mut self, reads: impl IntoIterator<Item = (Lsn, u32)>, fx: &mut Effects) {
+        for (lsn, len) in reads {
+            if self.reads.len() >= AHEAD_READS_MAX {
+                return;
+            }
+            self.want(Reader::Ahead, lsn, len, fx);
+        }
+    }
+
     /// The answer to the read at `asked`: who waited for it.
     pub fn loaded(&mut self, asked: Lsn, result: Result<Vec<BlockRef>, ()>) -> Vec<Reader> {
         let Some(i) = self.reads.iter().position(|r| r.lsn == asked) else { return Vec::new() };
@@ -134,10 +153,10 @@ impl Cache {
             return readers;
         }
         let fresh: Vec<BlockRef> = blocks.into_iter().filter(|b| !self.contains(b.lsn)).collect();
-        self.ahead.make_room(&mut self.resident, fresh.iter().map(|b| b.payload.len()).sum());
+        self.ahead.make_room(&mut self.resident, fresh.iter().map(ahead_bytes).sum());
         for block in fresh {
             // It stays among the unreadable until all who gave it up try again.
-            self.ahead.insert(&mut self.resident, block.lsn, block.payload.len(), block);
+            self.ahead.insert(&mut self.resident, block.lsn, ahead_bytes(&block), block);
         }
         readers
     }
@@ -171,6 +190,17 @@ impl Cache {
     }
 }
 
+/// What a block just written takes: its buffer is whole pages. On a quiet broker, where each message is a block, that
+/// is several times its payload.
+fn tail_bytes(block: &BlockRef) -> usize {
+    (BLOCK_HEADER_BYTES + block.payload.len()).next_multiple_of(BLOCK_ALIGN) + BLOCK_OVERHEAD
+}
+
+/// What a block read back takes: a slice of a buffer that it shares with its neighbours.
+fn ahead_bytes(block: &BlockRef) -> usize {
+    block.payload.len() + BLOCK_OVERHEAD
+}
+
 impl Ring {
     fn new(bytes_max: usize) -> Ring {
         Ring { order: VecDeque::new(), bytes: 0, bytes_max }
@@ -201,5 +231,30 @@ impl bowline_stream::BlockLookup for Cache {
 
     fn unreadable(&self, lsn: Lsn) -> bool {
         self.is_unreadable(lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_model::{Block, ShardId};
+    use std::sync::Arc;
+
+    /// A block of a single small message takes a page; the budget is of memory, not of payload.
+    #[test]
+    fn small_blocks_do_not_take_more_than_the_budget() {
+        let mut cache = Cache::new(1 << 20, 1 << 20);
+        for index in 1..=10_000 {
+            cache.insert_tail(Arc::new(Block {
+                lsn: Lsn(index * 512),
+                shard: ShardId(1),
+                term: 1,
+                index,
+                stamp: 0,
+                payload: vec![0; 100].into(),
+            }));
+        }
+        assert!(cache.resident.len() * BLOCK_ALIGN <= 1 << 20, "{} blocks", cache.resident.len());
+        assert!(cache.bytes().0 <= 1 << 20 && cache.contains(Lsn(10_000 * 512)));
     }
 }

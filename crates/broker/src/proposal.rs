@@ -4,7 +4,7 @@
 //! is begun; [`Proposals::seal`] gives them out in order.
 
 use crate::queue::{QueueRef, Runs};
-use bowline_model::block::BLOCK_PAYLOAD_SOFT_MAX;
+use bowline_model::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_SOFT_MAX};
 use bowline_model::event::AppendResult;
 use bowline_model::{AlignedBuf, PartitionId, QueueId, SessionId, Token};
 use bytes::Bytes;
@@ -23,6 +23,9 @@ pub enum Urgency {
 
 /// How long housekeeping (settles, horizons) may wait for a block to ride on, milliseconds.
 pub const LAZY_MS: u64 = 5;
+
+/// The payload of a block that fills one page of memory, header and all.
+const USUAL_BYTES_MIN: usize = BLOCK_ALIGN - BLOCK_HEADER_BYTES;
 
 /// A finished block's payload on its way to the log.
 #[derive(Debug)]
@@ -135,7 +138,7 @@ struct Open {
 
 impl Proposals {
     pub fn new() -> Proposals {
-        Proposals { full: VecDeque::new(), open: Open::default(), usual_bytes: 4096 }
+        Proposals { full: VecDeque::new(), open: Open::default(), usual_bytes: USUAL_BYTES_MIN }
     }
 
     /// Adds `count` framed records that belong together. `waits` hears when they have been applied.
@@ -222,7 +225,7 @@ impl Proposals {
         // Half of the difference each time, so that one lone message between bursts does not cost the next
         // burst a dozen reallocations.
         self.usual_bytes = (self.usual_bytes + buf.payload_len() * 5 / 4) / 2;
-        self.usual_bytes = self.usual_bytes.clamp(4096, BLOCK_PAYLOAD_SOFT_MAX);
+        self.usual_bytes = self.usual_bytes.clamp(USUAL_BYTES_MIN, BLOCK_PAYLOAD_SOFT_MAX);
         // The block stays in the cache for a while.
         buf.shrink();
         Some(Proposal { buf, n_records: open.n_records, waiters: open.waiters })

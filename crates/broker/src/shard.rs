@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub shard: ShardId,
-    /// Recent blocks kept in memory, bytes of payload.
+    /// Recent blocks kept in memory, bytes.
     pub cache_bytes: usize,
-    /// Blocks read back from the log for catch-up, bytes of payload, outside `cache_bytes`.
+    /// Blocks read back from the log for catch-up, bytes, outside `cache_bytes`.
     pub readahead_bytes: usize,
     /// Messages that live in memory only, bytes of their batches; beyond it they are logged.
     pub volatile_bytes: usize,
@@ -239,6 +239,7 @@ impl Shard {
             match reader {
                 Reader::Queue(at) => self.queues.loaded(at),
                 Reader::Fetch(number) => self.streams.loaded(number, &mut self.cache, fx),
+                Reader::Ahead => {}
             }
         }
     }

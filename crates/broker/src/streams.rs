@@ -122,8 +122,10 @@ impl Streams {
         let missing = match &mut what {
             What::Fetch(fetch) => match partitions.fetch(fetch, retry, cache) {
                 FetchOutcome::Missing(reads) => reads,
-                FetchOutcome::Ready(partitions) => {
-                    return fx.event(session, Event::Fetched { token: fetch.token, partitions });
+                FetchOutcome::Ready(found) => {
+                    let ahead = partitions.read_ahead(&found, cache);
+                    cache.read_ahead(ahead.into_iter().map(|read| (read.lsn, read.max_bytes)), fx);
+                    return fx.event(session, Event::Fetched { token: fetch.token, partitions: found });
                 }
             },
             What::Offsets { token, search } => match partitions.list_offsets(search, cache) {

@@ -4,9 +4,8 @@
 //! into that room and hands the same memory to the disk, to replicas and to consumers. So a payload is
 //! copied once, into here, however many readers it has.
 
-use crate::{Lsn, Millis, ShardId};
+use crate::{Lsn, Millis, ShardId, pool};
 use bytes::Bytes;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -65,8 +64,8 @@ unsafe impl Sync for AlignedBuf {}
 impl AlignedBuf {
     /// Room for `payload` bytes before the first growth.
     pub fn with_payload_capacity(payload: usize) -> AlignedBuf {
-        let capacity = round_up(BLOCK_HEADER_BYTES + payload.max(1));
-        let mut buf = AlignedBuf { ptr: allocate(capacity), len: 0, capacity };
+        let (ptr, capacity) = pool::take(round_up(BLOCK_HEADER_BYTES + payload.max(1)));
+        let mut buf = AlignedBuf { ptr, len: 0, capacity };
         buf.push_zeros(BLOCK_HEADER_BYTES);
         buf
     }
@@ -95,7 +94,7 @@ impl AlignedBuf {
     /// for padding to [`BLOCK_ALIGN`].
     pub fn shrink(&mut self) {
         let capacity = round_up(self.len);
-        if self.capacity > capacity + capacity / 2 + BLOCK_ALIGN {
+        if self.capacity > capacity + capacity / 2 {
             self.move_to(capacity);
         }
     }
@@ -127,8 +126,8 @@ impl AlignedBuf {
 
     /// A zeroed buffer of exactly `len` bytes (rounded up to the alignment in memory): for reads.
     pub fn zeroed(len: usize) -> AlignedBuf {
-        let capacity = round_up(len.max(1));
-        let mut buf = AlignedBuf { ptr: allocate(capacity), len: 0, capacity };
+        let (ptr, capacity) = pool::take(round_up(len.max(1)));
+        let mut buf = AlignedBuf { ptr, len: 0, capacity };
         buf.push_zeros(len);
         buf
     }
@@ -155,10 +154,10 @@ impl AlignedBuf {
 
     fn move_to(&mut self, capacity: usize) {
         debug_assert!(capacity >= self.len);
-        let ptr = allocate(capacity);
+        let (ptr, capacity) = pool::take(capacity);
         // SAFETY: both regions are ours, distinct, and at least len long.
         unsafe { std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), ptr.as_ptr(), self.len) };
-        free(self.ptr, self.capacity);
+        pool::give(self.ptr, self.capacity);
         self.ptr = ptr;
         self.capacity = capacity;
     }
@@ -172,7 +171,7 @@ impl AsRef<[u8]> for AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        free(self.ptr, self.capacity);
+        pool::give(self.ptr, self.capacity);
     }
 }
 
@@ -184,21 +183,6 @@ impl fmt::Debug for AlignedBuf {
 
 fn round_up(len: usize) -> usize {
     len.div_ceil(BLOCK_ALIGN) * BLOCK_ALIGN
-}
-
-fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(capacity, BLOCK_ALIGN).expect("block capacities are far below isize::MAX")
-}
-
-fn allocate(capacity: usize) -> NonNull<u8> {
-    let layout = layout(capacity);
-    // SAFETY: capacity is never zero.
-    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
-}
-
-fn free(ptr: NonNull<u8>, capacity: usize) {
-    // SAFETY: ptr came from allocate(capacity).
-    unsafe { dealloc(ptr.as_ptr(), layout(capacity)) };
 }
 
 #[cfg(test)]
@@ -220,5 +204,17 @@ mod tests {
         buf.header_mut()[0] = 7;
         let bytes = buf.freeze();
         assert_eq!((bytes[0], bytes[1], bytes[BLOCK_HEADER_BYTES + 1]), (7, 0, 1));
+    }
+
+    /// A message of a kilobyte, a block to itself on a quiet broker, must not hold more than a page.
+    #[test]
+    fn small_blocks_are_kept_small() {
+        let mut buf = AlignedBuf::with_payload_capacity(4096);
+        buf.extend_from_slice(&[1; 1100]);
+        buf.shrink();
+        assert_eq!(buf.capacity(), BLOCK_ALIGN);
+        assert_eq!(buf.payload(), [1; 1100]);
+        buf.pad_to(512);
+        assert_eq!(buf.capacity(), BLOCK_ALIGN);
     }
 }

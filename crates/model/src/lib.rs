@@ -15,6 +15,7 @@ pub mod group;
 pub mod id;
 pub mod lsn;
 pub mod meta;
+pub mod pool;
 pub mod record;
 pub mod request;
 pub mod settings;

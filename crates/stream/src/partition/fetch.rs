@@ -16,6 +16,13 @@ use bowline_model::{BlockRef, Lsn};
 /// block may be larger.
 pub const PINNED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// So much of a partition is had in memory ahead of a reader who is behind, bytes of batches …
+const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
+/// … read in pieces of about this size, bytes: large enough for the disk, small enough that several are under way.
+const AHEAD_PIECE_BYTES: u64 = 1024 * 1024;
+/// So many extents are looked at for that.
+const AHEAD_EXTENTS_MAX: usize = 1024;
+
 /// What became of a fetch.
 #[derive(Debug)]
 pub enum FetchOutcome {
@@ -59,6 +66,53 @@ impl Partitions {
         } else {
             FetchOutcome::Missing(serving.plan.into_reads())
         }
+    }
+}
+
+impl Partitions {
+    /// What a reader who was given `found` will want next and is not in memory, so that it is there by the time it is
+    /// asked for. Nothing for readers who keep up.
+    pub fn read_ahead(&self, found: &[FetchedPartition], lookup: &mut dyn BlockLookup) -> Vec<Read> {
+        let mut reads = Vec::new();
+        for FetchedPartition { partition, result } in found {
+            if let Ok(fetched) = result
+                && let Some(last) = fetched.batches.last()
+                && let Some(partition) = self.by_id.get(partition)
+            {
+                ahead(partition, last.base_offset, lookup, &mut reads);
+            }
+        }
+        reads
+    }
+}
+
+/// Adds to `reads` what is missing of the log behind the extent that holds `offset`.
+fn ahead(partition: &Partition, offset: u64, lookup: &mut dyn BlockLookup, reads: &mut Vec<Read>) {
+    let first = partition.extents.find(offset) + 1;
+    let mut plan = ReadPlan::default();
+    let (mut bytes, mut planned) = (0, 0);
+    let behind = (first..first + AHEAD_EXTENTS_MAX).map_while(|index| partition.extents.get(index));
+    for extent in behind {
+        if lookup.unreadable(extent.lsn) {
+            break;
+        }
+        if lookup.block(extent.lsn).is_none() {
+            // Extents that are larger than that are their own pieces.
+            if planned >= AHEAD_PIECE_BYTES {
+                reads.extend(std::mem::take(&mut plan).into_reads());
+                planned = 0;
+            }
+            plan.add(extent);
+            planned += extent.block_bytes_min();
+        }
+        bytes += u64::from(extent.bytes);
+        if bytes >= AHEAD_BYTES {
+            break;
+        }
+    }
+    // A small rest waits until more has come together.
+    if planned >= AHEAD_PIECE_BYTES / 2 {
+        reads.extend(plan.into_reads());
     }
 }
 

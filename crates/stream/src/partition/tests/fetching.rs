@@ -190,3 +190,27 @@ fn reading_and_pinning_are_bounded() {
     let bytes: u64 = reads.iter().map(|read| u64::from(read.max_bytes)).sum();
     assert!(bytes > 900_000 && bytes <= u64::from(READ_BYTES_MAX), "{bytes}");
 }
+
+#[test]
+fn what_a_reader_behind_wants_next_is_read_ahead_in_pieces() {
+    let mut world = World::with_partitions(1);
+    let large = Batch { body: vec![0; 300_000], ..Batch::plain(1) };
+    for _ in 0..40 {
+        world.write(0, appends(&[(1, large.clone())]));
+    }
+    let got = ready(&mut world, &fetch(&[(1, 0, 900_000)], 900_000));
+    assert_eq!(bases(&got), [[0, 1]]);
+    let none = world.stream.partitions.read_ahead(&got, &mut world.blocks);
+    assert!(none.is_empty(), "all is in memory: {none:?}");
+
+    world.blocks.absent = world.blocks.all.keys().copied().skip(2).collect();
+    let reads = world.stream.partitions.read_ahead(&got, &mut world.blocks);
+    let third = *world.blocks.all.keys().nth(2).unwrap();
+    assert_eq!(reads[0].lsn, third);
+    assert!(reads.len() > 1, "several may be under way: {reads:?}");
+    let bytes: u64 = reads.iter().map(|read| u64::from(read.max_bytes)).sum();
+    assert!((2_000_000..6_000_000).contains(&bytes), "{bytes}");
+    for pair in reads.windows(2) {
+        assert!(pair[0].lsn.0 + u64::from(pair[0].max_bytes) <= pair[1].lsn.0, "{pair:?}");
+    }
+}
