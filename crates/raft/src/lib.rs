@@ -34,6 +34,18 @@ pub trait Replication: Send {
     /// [`AppendError`] when the log cannot take it; nothing was appended then.
     fn propose(&mut self, entry: Entry) -> Result<Slot, AppendError>;
 
+    /// As [`Replication::propose`], by an owner that has nothing else to do: the entry may wait for
+    /// [`Replication::release`], which must follow soon.
+    ///
+    /// # Errors
+    /// As [`Replication::propose`].
+    fn propose_held(&mut self, entry: Entry) -> Result<Slot, AppendError> {
+        self.propose(entry)
+    }
+
+    /// Lets go of what is held. The commit callback may be called before this returns.
+    fn release(&mut self) {}
+
     /// The index that has to be applied before a read may be answered as if it had happened now.
     fn read_barrier(&self) -> u64;
 
@@ -52,20 +64,25 @@ pub struct SingleNode {
     log: Log,
     shard: ShardId,
     last: Slot,
+    /// Something was appended that no writer was woken for.
+    held: bool,
 }
 
 impl SingleNode {
     /// `recovered`: the last entry of this shard that the log or the checkpoint knows. A start begins a
     /// new term, as an election would.
     pub fn new(log: Log, shard: ShardId, recovered: Slot) -> SingleNode {
-        SingleNode { log, shard, last: Slot { term: recovered.term + 1, index: recovered.index } }
+        SingleNode {
+            log,
+            shard,
+            last: Slot { term: recovered.term + 1, index: recovered.index },
+            held: false,
+        }
     }
-}
 
-impl Replication for SingleNode {
-    fn propose(&mut self, entry: Entry) -> Result<Slot, AppendError> {
+    fn place(&mut self, entry: Entry, hold: bool) -> Result<Slot, AppendError> {
         let slot = Slot { term: self.last.term, index: self.last.index + 1 };
-        self.log.append(Append {
+        let append = Append {
             shard: self.shard,
             term: slot.term,
             index: slot.index,
@@ -73,9 +90,31 @@ impl Replication for SingleNode {
             n_records: entry.n_records,
             buf: entry.buf,
             essential: true,
-        })?;
+        };
+        if hold {
+            self.log.append_held(append)?
+        } else {
+            self.log.append(append)?
+        };
+        self.held |= hold;
         self.last = slot;
         Ok(slot)
+    }
+}
+
+impl Replication for SingleNode {
+    fn propose(&mut self, entry: Entry) -> Result<Slot, AppendError> {
+        self.place(entry, false)
+    }
+
+    fn propose_held(&mut self, entry: Entry) -> Result<Slot, AppendError> {
+        self.place(entry, true)
+    }
+
+    fn release(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.log.write_here();
+        }
     }
 
     fn read_barrier(&self) -> u64 {

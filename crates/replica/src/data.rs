@@ -29,6 +29,8 @@ pub struct DataShard<R> {
     replay_floor: Lsn,
     /// Since when the open block has only been waiting lazily.
     lazy_since: Option<Millis>,
+    /// The thread has nothing else to do than what is at hand.
+    alone: bool,
     /// The disk is full: what would add messages is refused, what removes them is not.
     full: bool,
     /// The start's record is applied: what was delivered before counts as such.
@@ -49,6 +51,7 @@ impl<R: Replication> DataShard<R> {
             in_flight: VecDeque::new(),
             replay_floor,
             lazy_since: None,
+            alone: false,
             full: false,
             recorded: false,
             reconciled: false,
@@ -143,6 +146,17 @@ impl<R: Replication> DataShard<R> {
         self.shard.relocated(moved)
     }
 
+    /// Whether the caller, once [`DataShard::advance`] has returned and its effects are performed, has nothing to do
+    /// but to call [`DataShard::release`]: then the write may be made on its thread.
+    pub fn set_alone(&mut self, alone: bool) {
+        self.alone = alone;
+    }
+
+    /// See [`DataShard::set_alone`].
+    pub fn release(&mut self) {
+        self.replication.release();
+    }
+
     /// Proposes what is ripe, then dispatches. To be called after every batch of input.
     pub fn advance(&mut self, now: Millis, fx: &mut Effects) {
         self.shard.tick(now, fx);
@@ -188,7 +202,11 @@ impl<R: Replication> DataShard<R> {
         // The last block applied may lie in a segment that an earlier checkpoint, which needed nothing below the
         // end of the log, has let go.
         let position = self.replication.position();
-        if let Err(error) = self.replication.propose(entry) {
+        // With a block under way, or more to come, the writers' threads are at work anyway.
+        let held = self.alone && self.in_flight.is_empty();
+        let proposed =
+            if held { self.replication.propose_held(entry) } else { self.replication.propose(entry) };
+        if let Err(error) = proposed {
             return Err((error, waiters));
         }
         if self.in_flight.is_empty() {

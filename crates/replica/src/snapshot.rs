@@ -15,6 +15,8 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);
 /// How often the need for a checkpoint and the room on the disk are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The same while the log grows quickly.
+const LOOK_OFTEN: Duration = Duration::from_millis(25);
 
 /// One shard's part of a checkpoint.
 pub struct ShardSnapshot {
@@ -56,7 +58,9 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
     let mut due_bytes = CHECKPOINT_BYTES;
     let mut dirty_since = None;
     let mut was_full = false;
-    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(LOOK_EVERY) {
+    let mut seen = at_last;
+    let mut look_after = LOOK_EVERY;
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(look_after) {
         if let Some(fatal) = log.fatal() {
             // It failed with nothing under way, so nobody was told.
             crate::node::die(&fatal);
@@ -70,6 +74,10 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
             was_full = full;
         }
         let appended = log.stats().bytes;
+        // A log that would be far beyond the mark by the next look is looked at more often: segments that a checkpoint
+        // lets go of are there to be written again, others have to be made first.
+        look_after = if appended - seen > due_bytes / 8 { LOOK_OFTEN } else { LOOK_EVERY };
+        seen = appended;
         if appended == at_last {
             continue;
         }

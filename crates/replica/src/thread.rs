@@ -98,9 +98,14 @@ impl DataThread {
         let mut messages = Vec::new();
         let mut fx = Effects::default();
         let mut stopping = None;
+        let mut slept = false;
         loop {
             inbox.take(&mut messages);
             let idle = messages.is_empty();
+            // A lone request to a shard that slept: to hand its write to another thread, and to be woken by that,
+            // would take as long as the write.
+            self.shard.set_alone(slept && messages.len() == 1);
+            slept = false;
             let now = now();
             for message in messages.drain(..) {
                 match message {
@@ -120,6 +125,7 @@ impl DataThread {
             }
             self.shard.advance(now, &mut fx);
             self.perform(&mut fx, &mut sessions);
+            self.shard.release();
             if self.shard.is_started()
                 && let Some(ready) = self.ready.take()
             {
@@ -133,6 +139,7 @@ impl DataThread {
             }
             if idle {
                 sleep(inbox, self.shard.next_deadline());
+                slept = true;
             }
             if self.shard.is_stopped() {
                 return;

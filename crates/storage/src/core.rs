@@ -249,6 +249,11 @@ impl LogCore {
         self.poisoned.is_none() && self.queue.front().is_some_and(|b| b.lsn.segment() <= self.prepared_upto)
     }
 
+    /// All that there is to write is one op of at most `bytes_max`, and nothing is under way.
+    pub fn is_little(&self, bytes_max: usize) -> bool {
+        self.can_take() && self.flights.is_empty() && self.queued_bytes <= bytes_max
+    }
+
     /// The write of `op` is on stable storage.
     pub fn completed(&mut self, op: WriteOp) {
         if let Some(fatal) = self.poisoned.clone() {

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub delivering: AtomicBool,
     pub on_complete: OnceLock<OnComplete>,
     pub counters: Counters,
+    /// How long the last write took, nanoseconds.
+    pub last_write_ns: AtomicU64,
     pub checkpoints: Mutex<Checkpoints>,
     pub upkeep: Mutex<Upkeep>,
     pub wakers: Wakers,
@@ -87,6 +89,28 @@ impl Log {
     /// `on_complete` is called for it later, exactly once, unless an error is returned here.
     pub fn append(&self, append: Append) -> Result<Lsn, AppendError> {
         self.with_core_and_wake(|core| core.place(append))
+    }
+
+    /// As [`Log::append`], but no writer is woken: [`Log::write_here`] must follow soon, on any thread.
+    pub fn append_held(&self, append: Append) -> Result<Lsn, AppendError> {
+        let shared = self.shared();
+        let mut core = shared.core.lock();
+        let result = core.place(append);
+        shared.wakers.appended();
+        let upkeep = !core.alarm() && core.wants_segment().is_some();
+        drop(core);
+        if upkeep {
+            shared.wakers.wake_upkeep();
+        }
+        result
+    }
+
+    /// Sees to it that what [`Log::append_held`] placed is written: on this thread, if it is little, the log is idle
+    /// and the disk is quick, or else by a writer. Called back is before this returns, or later.
+    ///
+    /// Two threads hand a write over and back in about the time that a quick disk takes for it.
+    pub fn write_here(&self) {
+        crate::writer::write_here(self.shared());
     }
 
     /// Records that the entries of `shard` from `from_index` on are void (a conflict with the leader).

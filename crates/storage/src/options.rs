@@ -55,7 +55,7 @@ impl Default for Options {
             writer_spin: Duration::ZERO,
             write_bytes_max: 512 << 10,
             ready_segments: 3,
-            spare_segments: 4,
+            spare_segments: 8,
             free_bytes_min: 128 << 20,
             idle_seal_after: Duration::from_millis(50),
             accept_loss: false,

@@ -206,6 +206,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Arc<Shared>
         delivering: AtomicBool::new(false),
         on_complete: OnceLock::new(),
         counters: Counters::default(),
+        last_write_ns: AtomicU64::new(0),
         checkpoints: Mutex::new(checkpoints),
         upkeep: Mutex::default(),
         wakers: Wakers::new(),

@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 /// How long upkeep waits before it tries again to get space on a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 const WRITERS_MAX: usize = 8;
+/// A write that is made where it was asked for ([`crate::Log::write_here`]) is at most this large, bytes …
+const HERE_BYTES_MAX: usize = 32 << 10;
+/// … on a disk whose last write took at most this long, nanoseconds: the caller can do nothing else meanwhile.
+const HERE_NS_MAX: u64 = 500_000;
 
 /// Where threads sleep.
 pub(crate) struct Wakers {
@@ -48,6 +52,22 @@ impl Wakers {
             upkeep_wake: Condvar::new(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Something was appended, and no writer needs to be woken for it.
+    pub fn appended(&self) {
+        self.appends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The writer to wake so that one waits for the log to fall idle, if none does. With the core's lock held.
+    fn writer_to_seal(&self) -> Option<usize> {
+        let asleep = self.asleep.load(Ordering::Relaxed);
+        if asleep == 0 || self.sealing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let i = asleep.trailing_zeros();
+        self.asleep.store(asleep & !(1 << i), Ordering::Relaxed);
+        Some(i as usize)
     }
 
     /// The writer to wake if there is `work`, if one must be. With the core's lock held; the caller lets go
@@ -127,11 +147,39 @@ fn write(shared: &Shared, i: usize) {
     let mut file = CurrentFile::default();
     while wait_for_work(shared, i) {
         let Some(op) = next_op(shared) else { continue };
-        let started = Instant::now();
-        let result = file.write(shared, &op);
-        shared.counters.write_took(started.elapsed());
-        report(shared, op, result);
+        write_op(shared, &mut file, op);
     }
+}
+
+fn write_op(shared: &Shared, file: &mut CurrentFile, op: WriteOp) {
+    let started = Instant::now();
+    let result = file.write(shared, &op);
+    let took = started.elapsed();
+    shared.counters.write_took(took);
+    shared.last_write_ns.store(took.as_nanos() as u64, Ordering::Relaxed);
+    report(shared, op, result);
+}
+
+/// See [`crate::Log::write_here`].
+pub(crate) fn write_here(shared: &Shared) {
+    let core = shared.core.lock();
+    let quick = shared.last_write_ns.load(Ordering::Relaxed) <= HERE_NS_MAX;
+    if !quick || !core.is_little(HERE_BYTES_MAX) {
+        let writer = shared.wakers.writer_for(core.can_take());
+        drop(core);
+        return shared.wakers.wake(writer);
+    }
+    drop(core);
+    let _guard = PanicGuard(shared);
+    // None: somebody else has taken it meanwhile.
+    if let Some(op) = next_op(shared) {
+        write_op(shared, &mut CurrentFile::default(), op);
+    }
+    let core = shared.core.lock();
+    let more = shared.wakers.writer_for(core.can_take());
+    let writer = more.or_else(|| if core.wants_seal() { shared.wakers.writer_to_seal() } else { None });
+    drop(core);
+    shared.wakers.wake(writer);
 }
 
 /// A thread of the log that panics (a callback's bug) stops the log: better than a log that hangs.
@@ -172,7 +220,9 @@ fn wait_for_work(shared: &Shared, i: usize) -> bool {
             wakers.sleep(i, &mut core, None);
             continue;
         }
-        let idle = wakers.sleep(i, &mut core, Some(shared.options.idle_seal_after));
+        let seen = wakers.appends.load(Ordering::Relaxed);
+        let idle = wakers.sleep(i, &mut core, Some(shared.options.idle_seal_after))
+            && wakers.appends.load(Ordering::Relaxed) == seen;
         wakers.sealing.store(false, Ordering::Relaxed);
         if idle && core.wants_seal() && core.place_seal(false).is_err() {
             // A full disk: the position is recorded by the next block instead.

@@ -89,6 +89,35 @@ fn blocks_complete_in_order_and_come_back() {
 }
 
 #[test]
+fn a_held_block_is_written_by_whoever_releases_it() {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
+        let (log, done) = started(open());
+        let mut lsns = Vec::new();
+        for index in 1..=50 {
+            // Large ones are left to the writers; either way it is durable soon, and in order.
+            let bytes = if index % 10 == 0 { 100_000 } else { 300 };
+            lsns.push(log.append_held(append(1, index, &payload(1, index, bytes))).unwrap());
+            if index % 7 == 0 {
+                lsns.push(log.append(append(2, index / 7, &payload(2, index / 7, 300))).unwrap());
+            }
+            log.write_here();
+        }
+        log.wait_durable(*lsns.last().unwrap()).unwrap();
+        log.write_here();
+        log.close().unwrap();
+        let completed: Vec<Lsn> = done.lock().drain(..).map(|(_, block)| block.unwrap().lsn).collect();
+        assert_eq!(completed, lsns);
+        drop(log);
+
+        let (_, mut recovered) = Log::open(open(), small()).unwrap();
+        let replayed: Vec<Lsn> = (&mut recovered.replay).map(|b| b.unwrap().lsn).collect();
+        assert_eq!(replayed, lsns);
+        let report = recovered.replay.report();
+        assert!(report.closed && report.cut.is_none() && report.notes.is_empty(), "{report:?}");
+    });
+}
+
+#[test]
 fn indexes_are_contiguous_and_the_end_can_be_voided() {
     on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
         let (log, _) = started(open());
