@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Flush, LogFormat, ServeArgs};
 use anyhow::Context;
-use bowline_net::{Limit, Shutdown};
+use bowline_net::{Limit, Shutdown, Threads};
 use bowline_replica::Node;
 use std::future::Future;
 use std::io::IsTerminal;
@@ -15,12 +15,15 @@ use tokio::task::JoinSet;
 
 /// How long open connections get to end cleanly once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
+/// Once nothing was appended for so long, memory that is not in use goes back to the system.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(2);
 
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.resolve()?;
     init_tracing(&config)?;
     raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("session").build()?;
+    // Listens and waits; connections run on threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
 
@@ -61,11 +64,12 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
 
     let (stop, shutdown) = watch::channel(false);
+    let threads = Threads::start(std::thread::available_parallelism().map_or(2, |n| n.get()))?;
     let mut servers = JoinSet::new();
-    for server in amqp_servers(&config, &node, amqp, &shutdown)? {
+    for server in amqp_servers(&config, &node, amqp, &shutdown, &threads)? {
         servers.spawn(server);
     }
-    for server in kafka_servers(&config, &node, kafka, &shutdown)? {
+    for server in kafka_servers(&config, &node, kafka, &shutdown, &threads)? {
         servers.spawn(server);
     }
     banner(&config, &engine, began.elapsed());
@@ -78,6 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = give_back(engine.log()) => {}
     }
     tracing::info!("stopping");
     engine.announce_shutdown();
@@ -89,6 +94,23 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     tokio::task::spawn_blocking(move || engine.stop()).await??;
     tracing::info!("stopped cleanly");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gives memory that a burst has left behind back to the system once the log has been quiet. Never returns.
+async fn give_back(log: &bowline_storage::Log) {
+    let mut given_at = 0;
+    let mut seen = 0;
+    loop {
+        tokio::time::sleep(GIVE_BACK_AFTER).await;
+        let bytes = log.stats().bytes;
+        if bytes == seen && given_at != bytes {
+            given_at = bytes;
+            bowline_model::pool::clear();
+            // SAFETY: may be called at any time, on any thread.
+            unsafe { libmimalloc_sys::mi_collect(true) };
+        }
+        seen = bytes;
+    }
 }
 
 fn replica_options(config: &Config) -> bowline_replica::Options {
@@ -110,9 +132,10 @@ fn amqp_servers(
     node: &Node,
     listeners: Vec<TcpListener>,
     shutdown: &Shutdown,
+    threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_amqp::Options::new(config.users.iter().cloned());
-    let limit = Limit::new(connections_max(config));
+    let limit = Limit::new(connections_max(config)).on(threads.clone());
     let serve = |listener| {
         bowline_front_amqp::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
     };
@@ -124,6 +147,7 @@ fn kafka_servers(
     node: &Node,
     listeners: Vec<TcpListener>,
     shutdown: &Shutdown,
+    threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_kafka::Options {
         advertised: config.kafka_advertised.clone(),
@@ -132,7 +156,7 @@ fn kafka_servers(
         num_partitions: config.num_partitions,
         ..Default::default()
     };
-    let limit = Limit::new(connections_max(config));
+    let limit = Limit::new(connections_max(config)).on(threads.clone());
     let serve = |listener| {
         bowline_front_kafka::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
     };

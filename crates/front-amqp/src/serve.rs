@@ -52,7 +52,8 @@ pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: L
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, options: Arc<Options>) {
     let mut connection = Connection::new(stream, peer, &node, options);
     match connection.run().await {
-        Ok(()) => connection.farewell().await,
+        // Boxed, so that a connection that lives does not hold the room for its end.
+        Ok(()) => Box::pin(connection.farewell()).await,
         Err(error) => tracing::debug!(%peer, %error, "AMQP connection lost"),
     }
 }

@@ -7,8 +7,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 /// Connections waiting to be accepted, as the kernel keeps them.
@@ -48,13 +50,77 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// How many connections may run at a time, over all listeners that share it.
+/// How many connections may run at a time, over all listeners that share it, and where they run.
 #[derive(Clone)]
-pub struct Limit(Arc<Semaphore>);
+pub struct Limit {
+    permits: Arc<Semaphore>,
+    threads: Option<Threads>,
+}
 
 impl Limit {
+    /// They run in the listener's runtime.
     pub fn new(connections: u32) -> Limit {
-        Limit(Arc::new(Semaphore::new(connections as usize)))
+        Limit { permits: Arc::new(Semaphore::new(connections as usize)), threads: None }
+    }
+
+    /// They run on `threads`.
+    pub fn on(self, threads: Threads) -> Limit {
+        Limit { threads: Some(threads), ..self }
+    }
+}
+
+/// Threads that run connections, each with a scheduler and an event queue of its own. A connection stays with its
+/// thread: waking it wakes that thread and no other. A scheduler that shares its tasks between threads wakes a second
+/// one to look for work each time, which on a quiet broker is most of what it does.
+#[derive(Clone)]
+pub struct Threads(Arc<[Thread]>);
+
+struct Thread {
+    handle: Handle,
+    /// Connections that it runs.
+    connections: AtomicUsize,
+}
+
+/// A connection's place on a thread.
+struct Seat {
+    threads: Threads,
+    at: usize,
+}
+
+impl Threads {
+    /// Starts `count` threads (at least one). They end with the process.
+    ///
+    /// # Errors
+    /// The system gives no thread or no event queue.
+    pub fn start(count: usize) -> io::Result<Threads> {
+        let mut threads = Vec::new();
+        for n in 0..count.max(1) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            threads.push(Thread { handle: runtime.handle().clone(), connections: AtomicUsize::new(0) });
+            let run = move || runtime.block_on(std::future::pending::<()>());
+            std::thread::Builder::new().name(format!("session-{n}")).spawn(run)?;
+        }
+        Ok(Threads(threads.into()))
+    }
+
+    /// On the thread with the fewest connections.
+    fn seat(&self) -> Seat {
+        let load = |at: &usize| self.0[*at].connections.load(Ordering::Relaxed);
+        let at = (0..self.0.len()).min_by_key(load).unwrap_or(0);
+        self.0[at].connections.fetch_add(1, Ordering::Relaxed);
+        Seat { threads: self.clone(), at }
+    }
+}
+
+impl Seat {
+    fn handle(&self) -> Handle {
+        self.threads.0[self.at].handle.clone()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.threads.0[self.at].connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -65,7 +131,7 @@ pub type Shutdown = watch::Receiver<bool>;
 /// waits in the kernel's backlog until another one ends. Returns when every connection has ended.
 pub async fn serve<H, F>(listener: TcpListener, limit: Limit, mut shutdown: Shutdown, handler: H)
 where
-    H: Fn(TcpStream, SocketAddr) -> F,
+    H: Fn(TcpStream, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut connections = tokio::task::JoinSet::new();
@@ -80,11 +146,27 @@ where
         match accepted {
             Ok((stream, peer, permit)) => {
                 let _ = stream.set_nodelay(true);
-                let connection = handler(stream, peer);
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                let Some(threads) = &limit.threads else {
+                    let connection = handler(stream, peer);
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                    continue;
+                };
+                // The socket changes over to the event queue of its thread.
+                let handler = handler.clone();
+                let moved = stream.into_std();
+                let seat = threads.seat();
+                let thread = seat.handle();
+                let connection = async move {
+                    match moved.and_then(TcpStream::from_std) {
+                        Ok(stream) => Box::pin(handler(stream, peer)).await,
+                        Err(error) => tracing::warn!(%peer, %error, "a connection cannot be served"),
+                    }
+                    drop((seat, permit));
+                };
+                connections.spawn_on(connection, &thread);
             }
             Err(error) => {
                 // Out of descriptors or memory: nothing to do but to let some connections end.
@@ -101,7 +183,7 @@ async fn accept(
     listener: &TcpListener,
     limit: &Limit,
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = limit.0.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let permit = limit.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return Ok((stream, peer, permit)),
