@@ -10,7 +10,6 @@ use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Waiting};
 use crate::queues::{Target, clamp};
 use crate::refusal::{Refusal, Step};
-use crate::routes::VHOST;
 use crate::session::{Now, Phase, Session};
 use crate::token::Asker;
 
@@ -92,7 +91,7 @@ impl Session {
     /// A vhost or user has been deleted: RabbitMQ closes the connections that use it.
     fn revoked(&mut self, revoked: &Revoked, broker: &mut dyn Broker) {
         let text = match revoked {
-            Revoked::Vhost(name) if **name == *VHOST => format!("vhost '{name}' is deleted"),
+            Revoked::Vhost(name) if **name == *self.vhost => format!("vhost '{name}' is deleted"),
             // Users of the node's configuration stay.
             Revoked::User(name)
                 if *name == self.client.user && !look_up(broker, |topology| topology.has_user(name)) =>
@@ -214,7 +213,8 @@ impl Session {
                 self.reply_unless(no_wait, number, QueueDeleteOk { message_count: clamp(messages) });
             }
             (Pending::Counts { name, no_wait, left, messages, consumers }, Answer::Counts(result)) => {
-                let (more, more_consumers) = result.map_err(|()| Refusal::not_found("queue", &name))?;
+                let (more, more_consumers) =
+                    result.map_err(|()| Refusal::not_found("queue", &self.vhost, &name))?;
                 let (messages, consumers) = (messages + more, consumers + more_consumers);
                 if left > 1 {
                     let pending = Pending::Counts { name, no_wait, left: left - 1, messages, consumers };
@@ -224,17 +224,17 @@ impl Session {
                 }
             }
             (Pending::Purge { no_wait }, Answer::Purged(result)) => {
-                let messages = result.map_err(|()| Refusal::not_found("queue", ""))?;
+                let messages = result.map_err(|()| Refusal::not_found("queue", &self.vhost, ""))?;
                 self.reply_unless(no_wait, number, QueuePurgeOk { message_count: clamp(messages) });
             }
             (Pending::Consume { consumer, queue, no_wait }, Answer::Subscribed(result)) => {
                 if let Err(error) = result {
                     self.retire_consumer(consumer);
                     return Err(match error {
-                        SubscribeError::NoSuchQueue => Refusal::not_found("queue", &queue),
+                        SubscribeError::NoSuchQueue => Refusal::not_found("queue", &self.vhost, &queue),
                         SubscribeError::Exclusive => Refusal::new(
                             ReplyCode::AccessRefused,
-                            format!("queue '{queue}' in vhost '/' in exclusive use"),
+                            format!("queue '{queue}' in vhost '{}' in exclusive use", self.vhost),
                         ),
                     });
                 }
@@ -251,7 +251,7 @@ impl Session {
                 self.reply_unless(no_wait, number, BasicCancelOk { consumer_tag });
             }
             (Pending::Get { consumer, queue, no_ack }, Answer::Got(result)) => {
-                match result.map_err(|()| Refusal::not_found("queue", &queue))? {
+                match result.map_err(|()| Refusal::not_found("queue", &self.vhost, &queue))? {
                     Some(got) => self.got(number, consumer, no_ack, &got),
                     None => self.reply(number, BasicGetEmpty),
                 }

@@ -4,12 +4,13 @@ use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
 use bowline_model::request::{Outcome, Request, Subscribe};
 use bowline_model::{ConsumerId, ShardId};
+use bowline_topology::Access;
 
 use crate::broker::{Broker, look_up};
 use crate::channel::Pending;
 use crate::consumers::{Consumer, Source};
 use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
-use crate::queues::{Target, find};
+use crate::queues::Target;
 use crate::refusal::{Refusal, Step};
 use crate::replies::PSEUDO_QUEUE;
 use crate::session::Session;
@@ -72,7 +73,8 @@ impl Session {
         if name == PSEUDO_QUEUE {
             return self.consume_replies(number, method, tag, broker);
         }
-        match find(&name, broker)? {
+        self.permit(broker, |asking| asking.queue(Access::Read, &name))?;
+        match self.find(&name, broker)? {
             Target::Queue { queue, shard } => {
                 let Arguments { priority, timeout_ms, retry_delay_ms } = Arguments::read(method.arguments)?;
                 let is_single = look_up(broker, |topology| {
@@ -81,7 +83,7 @@ impl Session {
                 if is_single && method.exclusive {
                     return Err(Refusal::new(
                         ReplyCode::AccessRefused,
-                        format!("queue '{name}' in vhost '/' in exclusive use"),
+                        format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost),
                     ));
                 }
                 // No consumer needs more in flight than the channel may have.
@@ -110,12 +112,14 @@ impl Session {
             Target::Stream(partitions) => {
                 if method.no_ack {
                     return Err(Refusal::not_implemented(format!(
-                        "automatic acknowledgement not supported by stream queue '{name}' in vhost '/'"
+                        "automatic acknowledgement not supported by stream queue '{name}' in vhost '{}'",
+                        self.vhost
                     )));
                 }
                 if prefetch == 0 {
                     return Err(Refusal::precondition(format!(
-                        "consumer prefetch count is not set for stream queue '{name}' in vhost '/'"
+                        "consumer prefetch count is not set for stream queue '{name}' in vhost '{}'",
+                        self.vhost
                     )));
                 }
                 Arguments::read(method.arguments)?;
@@ -194,11 +198,13 @@ impl Session {
             return Ok(());
         }
         let name = self.queue_name(number, method.queue)?;
-        let (queue, shard) = match find(&name, broker)? {
+        self.permit(broker, |asking| asking.queue(Access::Read, &name))?;
+        let (queue, shard) = match self.find(&name, broker)? {
             Target::Queue { queue, shard } => (queue, shard),
             Target::Stream(_) => {
                 return Err(Refusal::not_implemented(format!(
-                    "basic.get not supported by stream queue '{name}' in vhost '/'"
+                    "basic.get not supported by stream queue '{name}' in vhost '{}'",
+                    self.vhost
                 )));
             }
         };
@@ -209,8 +215,9 @@ impl Session {
             return Err(Refusal::new(
                 ReplyCode::ResourceLocked,
                 format!(
-                    "cannot obtain access to queue '{name}' in vhost '/'. basic.get operations are not supported \
+                    "cannot obtain access to queue '{name}' in vhost '{}'. basic.get operations are not supported \
                      by {} queues with single active consumer",
+                    self.vhost,
                     kind.name()
                 ),
             ));

@@ -3,14 +3,13 @@
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{ReplyCode, ShortStr, TableRef};
 use bowline_model::meta::{Binding, Command, Destination, ExchangeSpec, MetaRequest, Table};
-use bowline_topology::{arguments, names, refusal};
+use bowline_topology::{Access, arguments, names, refusal};
 
 use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Reply};
 use crate::fields::to_table;
 use crate::options::ARGUMENTS_BYTES_MAX;
 use crate::refusal::{Refusal, Step};
-use crate::routes::VHOST;
 use crate::session::Session;
 use crate::token::Asker;
 
@@ -29,20 +28,33 @@ impl Session {
                     "operation not permitted on the default exchange",
                 ));
             }
-            if look_up(broker, |topology| topology.exchange(VHOST, &name).is_none()) {
-                return Err(refusal::no_exchange(VHOST, &name).into());
+            let vhost = &*self.vhost;
+            if look_up(broker, |topology| topology.exchange(vhost, &name).is_none()) {
+                return Err(refusal::no_exchange(vhost, &name).into());
             }
             self.reply_unless(method.no_wait, number, ExchangeDeclareOk);
             return Ok(());
         }
+        let kind = arguments::exchange_kind(&text(method.exchange_type)?)?;
+        let declared = declared_arguments(method.arguments)?;
+        self.permit(broker, |asking| {
+            asking.exchange(Access::Configure, &name)?;
+            let is_new = asking.topology.exchange(asking.vhost, &name).is_none();
+            let forwards = declared.iter().any(|(name, _)| name == arguments::ALTERNATE_EXCHANGE);
+            if is_new && forwards {
+                asking.exchange(Access::Read, &name)?;
+                asking.forwarding(&declared, arguments::ALTERNATE_EXCHANGE)?;
+            }
+            Ok(())
+        })?;
         let command = Command::ExchangeDeclare(ExchangeSpec {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             name,
-            kind: arguments::exchange_kind(&text(method.exchange_type)?)?,
+            kind,
             durable: method.durable,
             auto_delete: method.auto_delete,
             internal: method.internal,
-            arguments: declared_arguments(method.arguments)?,
+            arguments: declared,
         });
         self.ask(number, ExchangeDeclare::ID, command, Reply::ExchangeDeclare, method.no_wait, broker);
         Ok(())
@@ -54,11 +66,10 @@ impl Session {
         method: &ExchangeDelete<'_>,
         broker: &mut dyn Broker,
     ) -> Step {
-        let command = Command::ExchangeDelete {
-            vhost: VHOST.to_string(),
-            name: declared_name(method.exchange)?,
-            if_unused: method.if_unused,
-        };
+        let name = declared_name(method.exchange)?;
+        self.permit(broker, |asking| asking.exchange(Access::Configure, &name))?;
+        let command =
+            Command::ExchangeDelete { vhost: self.vhost.to_string(), name, if_unused: method.if_unused };
         self.ask(number, ExchangeDelete::ID, command, Reply::ExchangeDelete, method.no_wait, broker);
         Ok(())
     }
@@ -70,12 +81,13 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let binding = Binding {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             source: declared_name(method.source)?,
             destination: Destination::Exchange(declared_name(method.destination)?),
             routing_key: text(method.routing_key)?,
             arguments: declared_arguments(method.arguments)?,
         };
+        self.permit_binding(&binding, broker)?;
         let command = Command::Bind(binding);
         self.ask(number, ExchangeBind::ID, command, Reply::ExchangeBind, method.no_wait, broker);
         Ok(())
@@ -88,15 +100,28 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let binding = Binding {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             source: declared_name(method.source)?,
             destination: Destination::Exchange(declared_name(method.destination)?),
             routing_key: text(method.routing_key)?,
             arguments: declared_arguments(method.arguments)?,
         };
+        self.permit_binding(&binding, broker)?;
         let command = Command::Unbind(binding);
         self.ask(number, ExchangeUnbind::ID, command, Reply::ExchangeUnbind, method.no_wait, broker);
         Ok(())
+    }
+
+    /// Binding and unbinding need write on the destination and read on the source.
+    pub(crate) fn permit_binding(&self, binding: &Binding, broker: &dyn Broker) -> Step {
+        self.permit(broker, |asking| {
+            match &binding.destination {
+                Destination::Queue(name) => asking.queue(Access::Write, name)?,
+                Destination::Exchange(name) => asking.exchange(Access::Write, name)?,
+            }
+            asking.exchange(Access::Read, &binding.source)?;
+            asking.topic(Access::Read, &binding.source, &binding.routing_key)
+        })
     }
 
     /// Proposes a command; `reply` goes out when it was applied, unless the client wants none.

@@ -6,13 +6,14 @@ use bowline_codec_amqp::frame::PROTOCOL_HEADER;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, Frame, FrameKind, ProtocolHeader, ReplyCode, ShortStr, TableRef};
 use bowline_model::meta::MetaRequest;
+use bowline_topology::access::IMPERSONATOR;
 use bowline_topology::password;
 
 use crate::broker::{Broker, look_up};
+use crate::exchanges::text;
 use crate::login::{MECHANISMS, Mechanism};
 use crate::options::{CLOSE_OK_MS_MAX, FRAME_MIN, LEAVING_MS_MAX, SILENT_REFUSAL_MS};
 use crate::refusal::{Refusal, Step};
-use crate::routes::VHOST;
 use crate::session::{Phase, Session};
 use crate::token::Asker;
 
@@ -151,12 +152,22 @@ impl Session {
     }
 
     fn open(&mut self, method: &ConnectionOpen<'_>, broker: &mut dyn Broker) -> Step {
-        if method.virtual_host != VHOST {
-            return Err(Refusal::new(
-                ReplyCode::NotAllowed,
-                format!("vhost {} not found", method.virtual_host),
-            ));
+        let vhost = text(method.virtual_host)?;
+        let user = &*self.client.user;
+        let (exists, may_enter, may_impersonate) = look_up(broker, |topology| {
+            let may_enter = topology.may_enter(user, &vhost);
+            (topology.has_vhost(&vhost), may_enter, topology.has_tag(user, IMPERSONATOR))
+        });
+        let refused = |explanation: String| Err(Refusal::new(ReplyCode::NotAllowed, explanation));
+        if !exists {
+            return refused(format!("vhost {vhost} not found"));
         }
+        if !may_enter {
+            return refused(format!("access to vhost '{vhost}' refused for user '{user}'"));
+        }
+        self.client.may_impersonate = may_impersonate;
+        self.vhost = vhost.into();
+        self.routes.begin(self.vhost.clone(), self.client.user.clone());
         self.reply(0, ConnectionOpenOk);
         self.phase = Phase::Running;
         tracing::debug!(
@@ -236,7 +247,7 @@ impl Session {
         let deletes_left = names.len() as u32;
         for name in names {
             let request = MetaRequest::QueueDelete {
-                vhost: VHOST.to_string(),
+                vhost: self.vhost.to_string(),
                 name,
                 if_unused: false,
                 if_empty: false,

@@ -10,6 +10,7 @@
 //! properties and headers what queues have to know. Transactions (`tx`) and direct replies (`replies`) live here
 //! alone; the latter go from session to session.
 
+mod access;
 mod answers;
 mod broker;
 mod chance;

@@ -11,6 +11,9 @@ use bowline_codec_amqp::{
 use bowline_model::event::DirectReply;
 use bowline_model::extras::Extras;
 use bowline_model::record::{self, PUBLISH_PERSISTENT, Publish};
+use bowline_topology::Access;
+use bowline_topology::access::DEFAULT_EXCHANGE;
+use bowline_topology::refusal::Resource;
 use smallvec::SmallVec;
 
 use crate::broker::Broker;
@@ -20,7 +23,7 @@ use crate::options::{PARTIAL_BYTES_MAX, WHOLE_CONTENT_BYTES_MAX};
 use crate::publisher::{Completed, Content, Publisher};
 use crate::refusal::{Refusal, Step};
 use crate::replies;
-use crate::routes::{Keys, Special, Verdict};
+use crate::routes::{Keys, Route, Special, Verdict};
 use crate::session::Session;
 
 /// A whole message as it came.
@@ -161,7 +164,7 @@ impl Session {
             }
         }
         let version = self.routes.version();
-        let keys = Keys { exchange, routing_key, copies: &[], headers: properties.headers() };
+        let keys = Keys { exchange, routing_key, copies: &[], properties: *properties };
         let route = self.routes.find(&keys, broker);
         let [(shard, queues)] = &route.queues[..] else { return };
         if route.verdict != Verdict::Allowed || !route.topics.is_empty() || !route.special.is_empty() {
@@ -307,10 +310,10 @@ impl Session {
                 exchange: message.exchange,
                 routing_key: message.routing_key,
                 copies: &[],
-                headers: message.properties.headers(),
+                properties: message.properties,
             };
             let verdict = self.routes.find(&keys, broker).verdict;
-            refuse_verdict(verdict, message.exchange)?;
+            refuse_verdict(verdict, &self.vhost, &self.client.user, message)?;
         }
         asked
     }
@@ -337,10 +340,10 @@ impl Session {
             exchange: message.exchange,
             routing_key: message.routing_key,
             copies: &[],
-            headers: message.properties.headers(),
+            properties: message.properties,
         };
         let verdict = self.routes.find(&keys, broker).verdict;
-        refuse_verdict(verdict, message.exchange)
+        refuse_verdict(verdict, &self.vhost, &self.client.user, message)
     }
 
     fn publish_routed(
@@ -358,12 +361,13 @@ impl Session {
             exchange: message.exchange,
             routing_key: message.routing_key,
             copies: &treatment.copies,
-            headers: message.properties.headers(),
+            properties: message.properties,
         };
         let route = self.routes.find(&keys, broker);
-        refuse_verdict(route.verdict, message.exchange)?;
+        refuse_verdict(route.verdict, &self.vhost, &self.client.user, message)?;
         if !route.special.is_empty() {
-            return self.publish_special(number, message, treatment, broker);
+            let route = route.clone();
+            return self.publish_special(number, message, treatment, &route, broker);
         }
 
         note_publish(&mut self.channels, &mut self.publisher, number);
@@ -399,16 +403,10 @@ impl Session {
         number: u16,
         message: &Message<'_>,
         treatment: &Treatment<'_>,
+        route: &Route,
         broker: &mut dyn Broker,
     ) -> Step {
-        let keys = Keys {
-            exchange: message.exchange,
-            routing_key: message.routing_key,
-            copies: &treatment.copies,
-            headers: message.properties.headers(),
-        };
-        let route = self.routes.find(&keys, broker);
-        let (queues, special, topics) = (route.queues.clone(), route.special.clone(), route.topics.clone());
+        let Route { queues, special, topics, .. } = route;
         let persistent = message.properties.is_persistent();
         let logged = persistent && route.durable || !topics.is_empty();
         let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
@@ -424,13 +422,13 @@ impl Session {
             pieces: message.pieces,
             extras: treatment.extras.as_ref(),
         };
-        for (shard, queues) in &queues {
+        for (shard, queues) in queues {
             self.publisher.publish(broker, *shard, queues, logged, flags, &content);
         }
-        for topic in &topics {
+        for topic in topics {
             self.append_to_stream(topic, &content, broker)?;
         }
-        for Special { shard, queue, wants } in &special {
+        for Special { shard, queue, wants } in special {
             let mut extras = treatment.extras.unwrap_or_default();
             let of = Of {
                 routing_key: message.routing_key,
@@ -459,6 +457,9 @@ impl Session {
         properties: &[u8],
         broker: &mut dyn Broker,
     ) -> Step {
+        let keys = Keys { exchange: &[], routing_key: &[], copies: &[], properties: Properties::EMPTY };
+        let verdict = self.routes.find(&keys, broker).verdict;
+        refuse_verdict(verdict, &self.vhost, &self.client.user, message)?;
         note_publish(&mut self.channels, &mut self.publisher, number);
         let sent = replies::address_of(message.routing_key).is_some_and(|to| {
             let reply = DirectReply {
@@ -665,18 +666,31 @@ fn unexpected(explanation: &str) -> Refusal {
     Refusal::new(ReplyCode::UnexpectedFrame, explanation)
 }
 
-fn refuse_verdict(verdict: Verdict, exchange: &[u8]) -> Step {
-    match verdict {
-        Verdict::Allowed => Ok(()),
-        Verdict::NoExchange => Err(Refusal::not_found("exchange", &String::from_utf8_lossy(exchange))),
-        Verdict::Internal => Err(Refusal::new(
+/// Says no where a route's verdict is one.
+#[inline]
+fn refuse_verdict(verdict: Verdict, vhost: &str, user: &str, message: &Message<'_>) -> Step {
+    if verdict == Verdict::Allowed { Ok(()) } else { refused_verdict(verdict, vhost, user, message) }
+}
+
+#[cold]
+fn refused_verdict(verdict: Verdict, vhost: &str, user: &str, message: &Message<'_>) -> Step {
+    let exchange = &String::from_utf8_lossy(message.exchange);
+    Err(match verdict {
+        Verdict::Allowed => return Ok(()),
+        Verdict::NoExchange => Refusal::not_found("exchange", vhost, exchange),
+        Verdict::Internal => Refusal::new(
             ReplyCode::AccessRefused,
-            format!(
-                "cannot publish to internal exchange '{}' in vhost '/'",
-                String::from_utf8_lossy(exchange)
-            ),
-        )),
-    }
+            format!("cannot publish to internal exchange '{exchange}' in vhost '{vhost}'"),
+        ),
+        Verdict::NoPermission => {
+            let shown = if exchange.is_empty() { DEFAULT_EXCHANGE } else { exchange };
+            Access::Write.refusal(Resource::exchange(vhost, shown), user).into()
+        }
+        Verdict::NoTopicPermission => {
+            let key = String::from_utf8_lossy(message.routing_key);
+            Access::Write.topic_refusal(vhost, exchange, &key, user).into()
+        }
+    })
 }
 
 /// The keys that the headers CC and BCC add (RabbitMQ's sender-selected distribution).

@@ -2,11 +2,13 @@
 
 use bowline_codec_amqp::Frame;
 use bowline_codec_amqp::methods::*;
-use bowline_model::meta::{Binding, Command, Destination, MetaRequest, QueueDeclaration, TopicSpec};
+use bowline_model::meta::{
+    Binding, Command, Destination, MetaRequest, QueueDeclaration, Table, TopicSpec, Value,
+};
 use bowline_model::request::Request;
 use bowline_model::{PartitionId, QueueId, ShardId};
 use bowline_topology::arguments::{self, DeclaredType};
-use bowline_topology::{Entry, names, refusal};
+use bowline_topology::{Access, Entry, names, refusal};
 use std::sync::Arc;
 
 use crate::broker::{Broker, look_up};
@@ -14,9 +16,12 @@ use crate::channel::{Pending, Reply};
 use crate::exchanges::{declared_arguments, declared_name, text};
 use crate::refusal::{Refusal, Step};
 use crate::replies::refuse_bound;
-use crate::routes::VHOST;
 use crate::session::Session;
 use crate::token::Asker;
+
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+/// Bowline's own: how many partitions a stream is declared with.
+const PARTITIONS: &str = "x-partitions";
 
 /// What a queue name stands for, once it is known that this session may use it.
 pub(crate) enum Target {
@@ -24,19 +29,28 @@ pub(crate) enum Target {
     Stream(Arc<[PartitionId]>),
 }
 
-/// Finds the queue or stream; refuses what is not there or belongs to another connection.
-pub(crate) fn find(name: &str, broker: &dyn Broker) -> Step<Target> {
-    let session = broker.session_id();
-    look_up(broker, |topology| match topology.entry(VHOST, name) {
-        Some(Entry::Topic(topic)) => Ok(Target::Stream(topic.partitions.clone())),
-        _ => {
-            let queue = topology.queue_for(VHOST, name, session)?;
-            Ok(Target::Queue { queue: queue.id, shard: queue.shard })
-        }
-    })
-}
-
 impl Session {
+    /// Finds the queue or stream; refuses what is not there or belongs to another connection. `name-N` is partition N
+    /// of stream `name`, unless there is a queue or stream that is called so.
+    pub(crate) fn find(&self, name: &str, broker: &dyn Broker) -> Step<Target> {
+        let (session, vhost) = (broker.session_id(), &*self.vhost);
+        look_up(broker, |topology| {
+            let entry = topology.entry(vhost, name);
+            if let Some(Entry::Topic(topic)) = entry {
+                return Ok(Target::Stream(topic.partitions.clone()));
+            }
+            if entry.is_none()
+                && let Some((stream, index)) = partition_name(name)
+                && let Some(Entry::Topic(topic)) = topology.entry(vhost, stream)
+                && let Some(partition) = topic.partitions.get(index)
+            {
+                return Ok(Target::Stream([*partition].into()));
+            }
+            let queue = topology.queue_for(vhost, name, session)?;
+            Ok(Target::Queue { queue: queue.id, shard: queue.shard })
+        })
+    }
+
     pub(crate) fn queue_declare(
         &mut self,
         frame: &Frame<'_>,
@@ -53,12 +67,17 @@ impl Session {
             return Ok(());
         }
         if method.passive {
-            let target = find(&name, broker)?;
+            self.permit(broker, |asking| asking.any(&name))?;
+            let target = self.find(&name, broker)?;
             self.count(number, name, target, method.no_wait, broker);
             return Ok(());
         }
-        let arguments = declared_arguments(method.arguments)?;
-        let declared_type = arguments::declared_type(VHOST, &name, &arguments)?;
+        let mut arguments = declared_arguments(method.arguments)?;
+        let mut declared_type = arguments::declared_type(&self.vhost, &name, &arguments)?;
+        if self.is_stream_by_default(method, &arguments, broker) {
+            declared_type = DeclaredType::Stream;
+            arguments.push((arguments::QUEUE_TYPE.to_string(), Value::Str(b"stream".to_vec())));
+        }
         if name.is_empty() {
             if declared_type != DeclaredType::Classic {
                 return Err(Refusal::precondition("Cannot declare a server-named queue for this queue type"));
@@ -67,12 +86,25 @@ impl Session {
         } else {
             names::validate_queue_choice(&name)?;
         }
+        self.permit(broker, |asking| {
+            asking.queue(Access::Configure, &name)?;
+            let is_new = asking.topology.entry(asking.vhost, &name).is_none();
+            if is_new && arguments.iter().any(|(name, _)| name == DEAD_LETTER_EXCHANGE) {
+                asking.queue(Access::Read, &name)?;
+                asking.forwarding(&arguments, DEAD_LETTER_EXCHANGE)?;
+            }
+            Ok(())
+        })?;
+        let partitions = match declared_type {
+            DeclaredType::Stream => self.partitions_of(&name, &arguments, broker)?,
+            _ => 1,
+        };
         let operation = self.new_operation();
         let token = Asker::Channel { channel: number, operation }.token();
         let no_wait = method.no_wait;
         if declared_type == DeclaredType::Stream {
             let configs = arguments::validate_stream(
-                VHOST,
+                &self.vhost,
                 &name,
                 method.durable,
                 method.exclusive,
@@ -80,10 +112,10 @@ impl Session {
                 &arguments,
             )?;
             let command = Command::TopicCreate(TopicSpec {
-                vhost: VHOST.to_string(),
+                vhost: self.vhost.to_string(),
                 name: name.clone(),
                 id: self.chance.topic_id(),
-                partitions: 1,
+                partitions,
                 configs,
                 arguments,
             });
@@ -92,7 +124,7 @@ impl Session {
             return Ok(());
         }
         let command = Command::QueueDeclare(QueueDeclaration {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             name,
             durable: method.durable,
             auto_delete: method.auto_delete,
@@ -102,6 +134,53 @@ impl Session {
         broker.ask_meta(token, MetaRequest::Propose(command));
         self.wait(number, operation, QueueDeclare::ID, Pending::QueueDeclare { no_wait });
         Ok(())
+    }
+
+    /// The vhost may make streams of what names no type and could be one.
+    fn is_stream_by_default(
+        &self,
+        method: &QueueDeclare<'_>,
+        arguments: &Table,
+        broker: &dyn Broker,
+    ) -> bool {
+        method.durable
+            && !method.exclusive
+            && !method.auto_delete
+            && !method.queue.is_empty()
+            && arguments.iter().all(|(name, _)| name != arguments::QUEUE_TYPE)
+            && look_up(broker, |topology| {
+                topology.default_queue_type(&self.vhost) == DeclaredType::Stream
+                    && !matches!(
+                        topology.entry(&self.vhost, &method.queue.to_string()),
+                        Some(Entry::Queue(_))
+                    )
+            })
+    }
+
+    /// How many partitions a declared stream has: argument `x-partitions`, usually absent.
+    fn partitions_of(&self, name: &str, arguments: &Table, broker: &dyn Broker) -> Step<u32> {
+        let Some((_, value)) = arguments.iter().find(|(name, _)| name == PARTITIONS) else { return Ok(1) };
+        let vhost = &*self.vhost;
+        let number = match value {
+            Value::Int { value, .. } => u32::try_from(*value).ok().filter(|number| *number > 0),
+            _ => None,
+        };
+        let Some(number) = number else {
+            return Err(Refusal::precondition(format!(
+                "invalid arg '{PARTITIONS}' for queue '{name}' in vhost '{vhost}': not a positive integer"
+            )));
+        };
+        let current = look_up(broker, |topology| match topology.entry(vhost, name) {
+            Some(Entry::Topic(topic)) => Some(topic.partitions.len()),
+            _ => None,
+        });
+        match current {
+            Some(current) if current != number as usize => Err(Refusal::precondition(format!(
+                "inequivalent arg '{PARTITIONS}' for queue '{name}' in vhost '{vhost}': received '{number}' but \
+                 current is '{current}'"
+            ))),
+            _ => Ok(number),
+        }
     }
 
     /// Asks for the counts of a queue or stream; they make a queue.declare-ok.
@@ -156,12 +235,13 @@ impl Session {
         let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
         refuse_bound(&queue)?;
         let binding = Binding {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             source: declared_name(method.exchange)?,
             destination: Destination::Queue(queue),
             routing_key,
             arguments: declared_arguments(method.arguments)?,
         };
+        self.permit_binding(&binding, broker)?;
         self.ask(number, QueueBind::ID, Command::Bind(binding), Reply::QueueBind, method.no_wait, broker);
         Ok(())
     }
@@ -175,12 +255,13 @@ impl Session {
         let (queue, routing_key) = self.binding_names(number, method.queue, method.routing_key)?;
         refuse_bound(&queue)?;
         let binding = Binding {
-            vhost: VHOST.to_string(),
+            vhost: self.vhost.to_string(),
             source: declared_name(method.exchange)?,
             destination: Destination::Queue(queue),
             routing_key,
             arguments: declared_arguments(method.arguments)?,
         };
+        self.permit_binding(&binding, broker)?;
         self.ask(number, QueueUnbind::ID, Command::Unbind(binding), Reply::QueueUnbind, false, broker);
         Ok(())
     }
@@ -195,9 +276,11 @@ impl Session {
             return Ok(());
         }
         let name = self.queue_name(frame.channel, method.queue)?;
-        match find(&name, broker)? {
+        self.permit(broker, |asking| asking.queue(Access::Read, &name))?;
+        match self.find(&name, broker)? {
             Target::Stream(_) => Err(Refusal::not_implemented(format!(
-                "queue.purge not supported by stream queue '{name}' in vhost '/'"
+                "queue.purge not supported by stream queue '{name}' in vhost '{}'",
+                self.vhost
             ))),
             Target::Queue { queue, shard } => {
                 let operation = self.new_operation();
@@ -221,17 +304,18 @@ impl Session {
         }
         let number = frame.channel;
         let name = self.queue_name(number, method.queue)?;
-        let session = broker.session_id();
-        let request = look_up(broker, |topology| match topology.entry(VHOST, &name) {
+        self.permit(broker, |asking| asking.queue(Access::Configure, &name))?;
+        let (session, vhost) = (broker.session_id(), &*self.vhost);
+        let request = look_up(broker, |topology| match topology.entry(vhost, &name) {
             None => Ok(None),
             // Flags are ignored for streams, as RabbitMQ does.
             Some(Entry::Topic(_)) => Ok(Some(MetaRequest::Propose(Command::TopicDelete {
-                vhost: VHOST.to_string(),
+                vhost: self.vhost.to_string(),
                 name: name.clone(),
             }))),
-            Some(Entry::Queue(queue)) if !queue.open_to(session) => Err(refusal::locked(VHOST, &name)),
+            Some(Entry::Queue(queue)) if !queue.open_to(session) => Err(refusal::locked(vhost, &name)),
             Some(Entry::Queue(_)) => Ok(Some(MetaRequest::QueueDelete {
-                vhost: VHOST.to_string(),
+                vhost: self.vhost.to_string(),
                 name: name.clone(),
                 if_unused: method.if_unused,
                 if_empty: method.if_empty,
@@ -274,6 +358,14 @@ impl Session {
         }
         Ok((name, text(routing_key)?))
     }
+}
+
+/// `name-N`: the stream's name, and N.
+fn partition_name(name: &str) -> Option<(&str, usize)> {
+    let (stream, index) = name.rsplit_once('-')?;
+    let number = index.parse().ok()?;
+    // As we would write it: no sign, no zeros in front.
+    (format!("{number}") == index).then_some((stream, number))
 }
 
 /// Counts are 32 bits wide on the wire.

@@ -23,8 +23,8 @@ impl Refusal {
         self.code.level()
     }
 
-    pub fn not_found(what: &str, name: &str) -> Refusal {
-        Refusal::new(ReplyCode::NotFound, format!("no {what} '{name}' in vhost '/'"))
+    pub fn not_found(what: &str, vhost: &str, name: &str) -> Refusal {
+        Refusal::new(ReplyCode::NotFound, format!("no {what} '{name}' in vhost '{vhost}'"))
     }
 
     pub fn precondition(explanation: impl AsRef<str>) -> Refusal {

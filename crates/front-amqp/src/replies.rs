@@ -43,7 +43,7 @@ pub fn refuse_bound(queue: &str) -> Step {
     if queue == PSEUDO_QUEUE || queue.as_bytes().starts_with(PREFIX) {
         return Err(Refusal::new(
             ReplyCode::AccessRefused,
-            format!("queue '{queue}' in vhost '/' takes direct replies and cannot be bound"),
+            format!("queue '{queue}' takes direct replies and cannot be bound"),
         ));
     }
     Ok(())
@@ -105,7 +105,7 @@ impl Session {
                 return Ok(false);
             }
             if !address_of(name.as_bytes()).is_some_and(|address| broker.takes_replies(address)) {
-                return Err(Refusal::not_found("queue", name));
+                return Err(Refusal::not_found("queue", &self.vhost, name));
             }
         }
         self.declared(number, name.to_string(), (0, 1), no_wait);

@@ -3,23 +3,24 @@
 //! What is remembered holds for one version of the topology. Routes that depend on a message's headers are
 //! asked for every time.
 
-use bowline_codec_amqp::TableRef;
+use bowline_codec_amqp::Properties;
 use bowline_model::ShardId;
-use bowline_topology::{Targets, TopicTarget, Topology};
+use bowline_model::meta::Table;
+use bowline_topology::{Access, Message, Property, Targets, TopicTarget};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
+use crate::access::Asking;
 use crate::broker::{Broker, look_up};
+use crate::chance::step;
 use crate::extras::Wants;
 use crate::fields::to_table;
 use crate::options::ROUTES_MAX;
 
-/// The only vhost there is for now.
-pub const VHOST: &str = "/";
-
 /// The outcome of routing one exchange and routing key.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Route {
     exchange: Box<[u8]>,
     routing_key: Box<[u8]>,
@@ -48,10 +49,16 @@ pub enum Verdict {
     NoExchange,
     /// Clients may not publish to it.
     Internal,
+    /// The user may not publish to it, or not with this routing key.
+    NoPermission,
+    NoTopicPermission,
 }
 
-#[derive(Default)]
 pub struct RouteCache {
+    vhost: Arc<str>,
+    user: Arc<str>,
+    /// For exchanges that choose by chance.
+    chance: u64,
     version: u64,
     routes: Vec<Route>,
     /// Indexes into `routes`.
@@ -70,7 +77,7 @@ pub struct Keys<'a> {
     pub exchange: &'a [u8],
     pub routing_key: &'a [u8],
     pub copies: &'a [&'a [u8]],
-    pub headers: Option<TableRef<'a>>,
+    pub properties: Properties<'a>,
 }
 
 impl Route {
@@ -85,6 +92,28 @@ impl Route {
 }
 
 impl RouteCache {
+    pub fn new(chance: u64) -> RouteCache {
+        RouteCache {
+            vhost: "".into(),
+            user: "".into(),
+            chance,
+            version: 0,
+            routes: Vec::new(),
+            index: HashTable::new(),
+            hasher: FixedState::default(),
+            last: 0,
+            single: Route::default(),
+            targets: Targets::default(),
+        }
+    }
+
+    /// The connection is open: who publishes, and where.
+    pub fn begin(&mut self, vhost: Arc<str>, user: Arc<str>) {
+        self.vhost = vhost;
+        self.user = user;
+        self.forget();
+    }
+
     /// Forgets everything if the topology has changed since.
     pub fn refresh(&mut self, version: u64) {
         if version != self.version {
@@ -120,10 +149,14 @@ impl RouteCache {
         self.targets.clear();
         let targets = &mut self.targets;
         let mut special = Vec::new();
+        let mut message = Routed { properties: keys.properties, chance: &mut self.chance };
+        let (vhost, user) = (&*self.vhost, &*self.user);
         let verdict = look_up(broker, |topology| {
-            let verdict = route(topology, keys, targets);
+            let asking = Asking { topology, vhost, user };
+            let verdict = route(asking, keys, &mut message, targets);
             special.extend(targets.queues.iter().map(|target| {
-                let queue = topology.queue_by_id(target.queue);
+                let is_special = target.limited || target.reads;
+                let queue = is_special.then(|| topology.queue_by_id(target.queue)).flatten();
                 queue.map(Wants::of).unwrap_or_default()
             }));
             verdict
@@ -184,16 +217,53 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
         && left_rest.iter().zip(right_rest).all(|(a, b)| a == b)
 }
 
-fn route(topology: &Topology, keys: &Keys<'_>, targets: &mut Targets) -> Verdict {
+/// What routing may ask of a message.
+struct Routed<'a, 'b> {
+    properties: Properties<'a>,
+    chance: &'b mut u64,
+}
+
+impl Message for Routed<'_, '_> {
+    fn headers(&mut self) -> Table {
+        self.properties.headers().map(to_table).unwrap_or_default()
+    }
+
+    fn property(&mut self, property: Property) -> Option<Vec<u8>> {
+        match property {
+            Property::MessageId => self.properties.message_id().map(|id| id.as_bytes().to_vec()),
+            Property::CorrelationId => self.properties.correlation_id().map(|id| id.as_bytes().to_vec()),
+            Property::Timestamp => self.properties.timestamp().map(|time| time.to_string().into_bytes()),
+        }
+    }
+
+    fn chance(&mut self) -> u64 {
+        step(self.chance)
+    }
+}
+
+fn route(
+    asking: Asking<'_>,
+    keys: &Keys<'_>,
+    message: &mut Routed<'_, '_>,
+    targets: &mut Targets,
+) -> Verdict {
+    let Asking { topology, vhost, .. } = asking;
     let Ok(exchange) = std::str::from_utf8(keys.exchange) else { return Verdict::NoExchange };
-    let mut headers = || keys.headers.map(to_table).unwrap_or_default();
-    for key in std::iter::once(&keys.routing_key).chain(keys.copies) {
-        if topology.route(VHOST, exchange, key, &mut headers, targets).is_err() {
+    if asking.exchange(Access::Write, exchange).is_err() {
+        return Verdict::NoPermission;
+    }
+    let all_keys = || std::iter::once(&keys.routing_key).chain(keys.copies);
+    for key in all_keys() {
+        if topology.route(vhost, exchange, key, message, targets).is_err() {
             return Verdict::NoExchange;
         }
     }
-    match topology.exchange(VHOST, exchange) {
-        Some(exchange) if exchange.spec.internal => Verdict::Internal,
-        _ => Verdict::Allowed,
+    if topology.exchange(vhost, exchange).is_some_and(|exchange| exchange.spec.internal) {
+        return Verdict::Internal;
     }
+    let may = |key: &[u8]| asking.topic(Access::Write, exchange, &String::from_utf8_lossy(key)).is_ok();
+    if topology.checks_topics(asking.user, vhost, exchange) && !all_keys().all(|key| may(key)) {
+        return Verdict::NoTopicPermission;
+    }
+    Verdict::Allowed
 }

@@ -61,6 +61,8 @@ pub struct Session {
     pub(crate) now: Now,
     pub(crate) chance: Chance,
     pub(crate) client: Client,
+    /// The connection's virtual host.
+    pub(crate) vhost: Arc<str>,
     /// Negotiated; before that what a client may assume.
     pub(crate) frame_max: u32,
     pub(crate) channel_max: u16,
@@ -146,6 +148,7 @@ impl Session {
             now,
             chance: Chance::new(seed),
             client: Client::default(),
+            vhost: "/".into(),
             frame_max: HANDSHAKE_FRAME_MAX,
             channel_max,
             heartbeat_ms: 0,
@@ -159,7 +162,7 @@ impl Session {
             next_operation: 0,
             next_consumer: 0,
             publisher: Publisher::new(data_shards),
-            routes: RouteCache::default(),
+            routes: RouteCache::new(seed[0] ^ seed[1]),
             reply_channels: HashMap::new(),
             tx_bytes: 0,
             settles: Settles::new(data_shards),

@@ -63,6 +63,7 @@ fn refused_handshakes() {
     assert!(client.hear().pop().unwrap().contains("reply_code: 403"), "guest from elsewhere");
 
     let users = [("ann".to_string(), "pw".to_string())];
+    world.borrow_mut().configure_user("ann");
     let mut client = Client::with(&world, Options::new(users), false);
     client.handshake("ann", "pw");
     assert_eq!(client.hear().pop().unwrap(), "0 ConnectionOpenOk");

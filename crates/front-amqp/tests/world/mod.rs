@@ -17,8 +17,11 @@ use bowline_codec_amqp::{
 };
 use bowline_front_amqp::{Broker, Now, Options, Peer, Session};
 use bowline_model::event::{DirectReply, Event, MetaEvent};
-use bowline_model::meta::{Command, MetaRequest, Outcome};
+use bowline_model::extras::Extras;
+use bowline_model::meta::{ApplyTo, Command, MetaRequest, Outcome, PermissionSpec, PolicySpec, Table, Value};
+use bowline_model::record;
 use bowline_model::request::{Provision, Request};
+use bowline_model::settings::{Overflow, QueueSettings};
 use bowline_model::{Block, Lsn, QueueId, SessionId, ShardId, Token};
 use bowline_topology::{Applied, Check, Defaults, Topology};
 
@@ -42,6 +45,8 @@ pub struct World {
     pub disk_works: bool,
     /// How many records each proposal had.
     proposed: Vec<u32>,
+    /// The records of the last one.
+    last_proposed: bytes::Bytes,
     pub now: Now,
 }
 
@@ -121,6 +126,7 @@ impl World {
             next_reply_address: 1,
             disk_works: true,
             proposed: Vec::new(),
+            last_proposed: bytes::Bytes::new(),
             now: Now { elapsed_ms: 0, unix_ms: 1_700_000_000_000 },
         };
         world.provision_all(|_| Provision::Reconcile { queues: Vec::new(), partitions: Vec::new() });
@@ -131,6 +137,55 @@ impl World {
         for events in self.outboxes.values_mut() {
             events.push(Event::Alarm { reason });
         }
+    }
+
+    /// Changes the topology as a management tool would. The world carries out nothing of it.
+    pub fn apply(&mut self, command: &Command) {
+        self.version += 1;
+        self.topology.apply(self.now.unix_ms, command).expect("tests know what they do");
+    }
+
+    /// A user of the node's configuration.
+    pub fn configure_user(&mut self, name: &str) {
+        let hash = bowline_topology::password::sha256([0; 4], b"");
+        self.topology.set_configured_users([(name.to_string(), hash)].into_iter().collect());
+        self.version += 1;
+    }
+
+    /// Gives a user all permissions in a vhost.
+    pub fn let_in(&mut self, user: &str, vhost: &str) {
+        let all = || ".*".to_string();
+        self.apply(&Command::PermissionPut(PermissionSpec {
+            user: user.to_string(),
+            vhost: vhost.to_string(),
+            configure: all(),
+            write: all(),
+            read: all(),
+        }));
+    }
+
+    /// Makes a queue enforce this, as a policy would.
+    pub fn configure_queue(&mut self, name: &str, settings: QueueSettings) {
+        let policy = definition(&settings);
+        self.apply(&Command::PolicyPut(PolicySpec {
+            vhost: "/".to_string(),
+            name: name.to_string(),
+            operator: false,
+            pattern: format!("^{name}$"),
+            apply_to: ApplyTo::Queues,
+            priority: 1,
+            definition: policy,
+        }));
+        let queue = self.topology.queue("/", name).expect("it is declared");
+        let (queue, shard, settings) = (queue.id, queue.shard, queue.settings.clone());
+        self.provision(shard, Provision::Settings { queue, settings });
+        while self.turn() {}
+    }
+
+    /// What the messages of the last proposal carried.
+    pub fn published(&self) -> Vec<Extras> {
+        let records = record::iter(&self.last_proposed).map(|record| record.unwrap());
+        records.map(|record| record::Publish::decode(record.body).unwrap().extras).collect()
     }
 
     /// How many records each request to log something had, so far.
@@ -160,6 +215,7 @@ impl World {
             moved = true;
             if let Request::Propose(propose) = &request {
                 self.proposed.push(propose.count);
+                self.last_proposed = propose.records.clone();
             }
             let mut fx = Effects::default();
             let now = self.now.unix_ms;
@@ -333,6 +389,7 @@ pub struct Client {
     /// How many octets a read brings. 0: all.
     pub chunk: usize,
     pub frame_max: u32,
+    pub vhost: &'static str,
 }
 
 impl Client {
@@ -358,6 +415,7 @@ impl Client {
             received: Vec::new(),
             chunk: 0,
             frame_max: 131_072,
+            vhost: "/",
         }
     }
 
@@ -388,7 +446,7 @@ impl Client {
             },
         );
         self.say(0, ConnectionTuneOk { channel_max: 2047, frame_max: self.frame_max, heartbeat: 0 });
-        self.say(0, ConnectionOpen { virtual_host: s("/") });
+        self.say(0, ConnectionOpen { virtual_host: s(self.vhost) });
         self.run();
     }
 
@@ -529,6 +587,22 @@ impl Drop for Client {
             world.requests.push((ShardId(at as u16 + 1), self.line.id, Request::CloseSession));
         }
     }
+}
+
+/// A policy that amounts to the settings, as far as tests need it.
+fn definition(settings: &QueueSettings) -> Table {
+    let mut definition = Table::new();
+    let mut add = |name: &str, value: Value| definition.push((name.to_string(), value));
+    if settings.single_active_consumer {
+        add("single-active-consumer", Value::Bool(true));
+    }
+    if let Some(length) = settings.max_length {
+        add("max-length", Value::Int { tag: b'l', value: length.into() });
+    }
+    if settings.overflow == Overflow::RejectPublish {
+        add("overflow", Value::Str(b"reject-publish".to_vec()));
+    }
+    definition
 }
 
 pub fn s(text: &str) -> ShortStr<'_> {

@@ -1,0 +1,172 @@
+//! What publishes carry for their queues: extras, checks, copies.
+
+mod world;
+
+use bowline_codec_amqp::methods::*;
+use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties};
+use bowline_model::extras::Extras;
+use world::*;
+
+#[test]
+fn properties_and_headers_become_extras_and_stay_what_they_are() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    client.hear();
+    let of = |client: &mut Client, properties: OwnedProperties, body: &[u8]| {
+        client.publish_with(1, "", "q", false, &properties, body);
+        client.run();
+        world.borrow().published().pop().unwrap()
+    };
+    let durable = || OwnedProperties { delivery_mode: Some(2), ..Default::default() };
+    let plain = of(&mut client, OwnedProperties { message_id: Some(b"m".to_vec()), ..durable() }, b"x");
+    assert_eq!(plain, Extras::default());
+    let properties = OwnedProperties { priority: Some(7), expiration: Some(b"1000".to_vec()), ..durable() };
+    let expected = Extras { priority: Some(7), ttl_ms: Some(1000), ..Extras::default() };
+    assert_eq!(of(&mut client, properties.clone(), b"x"), expected);
+    // A large message, whose record is begun before its body has come, is no different.
+    assert_eq!(of(&mut client, properties, &[b'y'; 400_000]), expected);
+    let delayed = of(&mut client, headers(FieldTable::new().with("x-delay", FieldValue::I16(500))), b"x");
+    assert_eq!(delayed, Extras { delay_ms: Some(500), ..Extras::default() });
+    let at = FieldTable::new().with("x-deliver-at", FieldValue::Timestamp(1_700_000_100));
+    assert_eq!(
+        of(&mut client, headers(at), b"x"),
+        Extras { deliver_at: Some(1_700_000_100_000), ..Extras::default() }
+    );
+    let ignored = FieldTable::new().with("x-delay", FieldValue::I32(-1)).with("n", 1i64);
+    assert_eq!(of(&mut client, headers(ignored), b"x"), Extras::default());
+}
+
+#[test]
+fn failures_are_counted_and_told_where_the_queue_counts() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    let quorum = FieldTable::new().with("x-queue-type", "quorum").to_bytes();
+    client.say(1, declare("q", &quorum));
+    client.hear();
+    let claimed = FieldTable::new().with("x-delivery-count", 99i64).with("n", 1i64);
+    client.publish_with(1, "", "q", false, &headers(claimed), b"x");
+    client.say(1, get("q"));
+    let line = client.hear().pop().unwrap();
+    assert!(line.contains("redelivered: false"), "{line}");
+    client.say(1, BasicReject { delivery_tag: 1, requeue: true });
+    client.say(1, get("q"));
+    let line = client.hear().pop().unwrap();
+    assert!(
+        line.ends_with("{\"n\": I64(1), \"x-acquired-count\": I64(1), \"x-delivery-count\": I64(1)} = x"),
+        "{line}"
+    );
+    client.say(1, nack(2, false, true));
+    client.say(1, get("q"));
+    let line = client.hear().pop().unwrap();
+    assert!(line.contains("\"x-acquired-count\": I64(2), \"x-delivery-count\": I64(1)"), "{line}");
+}
+
+#[test]
+fn consumer_arguments_are_checked() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    client.hear();
+    for (name, value) in [
+        ("x-priority", FieldValue::from("high")),
+        ("x-consumer-timeout", FieldValue::I32(0)),
+        ("x-retry-delay", FieldValue::I32(-1)),
+    ] {
+        let bad = FieldTable::new().with(name, value).to_bytes();
+        let arguments = bowline_codec_amqp::TableRef::parse(&bad).unwrap();
+        client.say(1, BasicConsume { arguments, ..consume("q", "t") });
+        let line = client.hear().pop().unwrap();
+        assert!(line.contains("406") && line.contains(name), "{line}");
+        reopen(&mut client);
+    }
+}
+
+#[test]
+fn stream_filters_are_exact() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    let stream = FieldTable::new().with("x-queue-type", "stream").to_bytes();
+    client.say(1, declare("s", &stream));
+    client.say(1, qos(100, false));
+    client.hear();
+    for value in ["red", "blue", "green", "red"] {
+        let properties = headers(FieldTable::new().with("x-stream-filter-value", value));
+        client.publish_with(1, "", "s", false, &properties, value.as_bytes());
+    }
+    client.publish(1, "", "s", b"none");
+    let array = FieldValue::Array(vec!["red".into(), "green".into()]);
+    for (filter, unfiltered, expected) in [
+        (FieldValue::from("red"), false, vec!["red", "red"]),
+        (array, false, vec!["red", "green", "red"]),
+        ("blue".into(), true, vec!["blue", "none"]),
+        ("violet".into(), false, vec![]),
+    ] {
+        let arguments = FieldTable::new()
+            .with("x-stream-offset", "first")
+            .with("x-stream-filter", filter)
+            .with("x-stream-match-unfiltered", unfiltered)
+            .to_bytes();
+        let arguments = bowline_codec_amqp::TableRef::parse(&arguments).unwrap();
+        client.say(1, BasicConsume { arguments, ..consume("s", "t") });
+        client.say(1, BasicCancel { consumer_tag: s("t"), no_wait: false });
+        client.hear();
+        client.say(1, BasicConsume { arguments, ..consume("s", "t") });
+        let lines = client.hear();
+        let bodies: Vec<_> = lines.iter().filter_map(|line| line.split(" = ").nth(1)).collect();
+        assert_eq!(bodies, expected, "{lines:?}");
+        client.say(1, BasicCancel { consumer_tag: s("t"), no_wait: false });
+        client.hear();
+    }
+    let bad = FieldTable::new().with("x-stream-filter", 1i64).to_bytes();
+    let arguments = bowline_codec_amqp::TableRef::parse(&bad).unwrap();
+    client.say(1, BasicConsume { arguments, ..consume("s", "t") });
+    assert!(client.hear()[0].contains("406"));
+}
+
+#[test]
+fn a_stream_of_several_partitions_and_each_of_them() {
+    let world = World::new(2);
+    let mut client = Client::open(&world);
+    let stream = FieldTable::new().with("x-queue-type", "stream").with("x-partitions", 3i64).to_bytes();
+    client.say(1, declare("s", &stream));
+    client.say(1, declare("s", &stream));
+    client.say(1, qos(100, false));
+    let lines = client.hear();
+    assert!(lines.len() == 3 && lines[1].contains("QueueDeclareOk"), "{lines:?}");
+    for n in 0..30 {
+        let key = format!("key{n}");
+        client
+            .say(1, BasicPublish { exchange: s(""), routing_key: s("s"), mandatory: true, immediate: false });
+        bowline_codec_amqp::frame::encode_header_frame(&mut client.pending, 1, key.len() as u64, &[0, 0]);
+        bowline_codec_amqp::frame::encode_body_frames(&mut client.pending, 1, key.as_bytes(), 4096);
+    }
+    assert!(client.hear().is_empty());
+    let mut total = 0;
+    for name in ["s-0", "s-1", "s-2"] {
+        client.say(1, QueueDeclare { passive: true, ..declare(name, &[]) });
+        let line = client.hear().pop().unwrap();
+        let count: usize =
+            line.split("message_count: ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+        let first = FieldTable::new().with("x-stream-offset", "first").to_bytes();
+        let arguments = bowline_codec_amqp::TableRef::parse(&first).unwrap();
+        client.say(1, BasicConsume { arguments, ..consume(name, name) });
+        let delivered = client.hear().iter().filter(|line| line.contains("BasicDeliver")).count();
+        assert_eq!(delivered, count, "{name}");
+        total += count;
+    }
+    assert_eq!(total, 30);
+    for name in ["s-3", "s-00", "s-", "t-0"] {
+        client.say(1, QueueDeclare { passive: true, ..declare(name, &[]) });
+        assert!(client.hear()[0].contains("404"), "{name}");
+        reopen(&mut client);
+    }
+    for partitions in [FieldValue::I32(2), FieldValue::I32(0), "three".into()] {
+        let stream =
+            FieldTable::new().with("x-queue-type", "stream").with("x-partitions", partitions).to_bytes();
+        client.say(1, declare("s", &stream));
+        let lines = client.hear();
+        assert!(lines[0].contains("406") && lines[0].contains("x-partitions"), "{lines:?}");
+        reopen(&mut client);
+    }
+}
