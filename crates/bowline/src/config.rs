@@ -41,6 +41,10 @@ pub struct ServeArgs {
     /// A file of AMQP users, one `name:password` a line.
     #[arg(long, env = "BOWLINE_USERS_FILE", value_name = "FILE")]
     users_file: Option<PathBuf>,
+    /// RabbitMQ's definitions (JSON): vhosts, users, permissions, policies, queues, exchanges, bindings. What is missing
+    /// is added at the start and on SIGHUP; nothing is removed.
+    #[arg(long, env = "BOWLINE_DEFINITIONS", value_name = "FILE")]
+    definitions: Option<PathBuf>,
     /// `durable`: a confirm means on stable storage. `relaxed`: a confirm means handed to the operating
     /// system; a power cut or kernel crash can lose confirmed messages. [default: durable]
     #[arg(long, env = "BOWLINE_FLUSH", value_enum)]
@@ -143,6 +147,7 @@ pub struct Config {
     pub kafka_addr: Option<String>,
     pub kafka_advertised: Option<(String, u16)>,
     pub users: Vec<(String, String)>,
+    pub definitions: Option<PathBuf>,
     pub flush: Flush,
     pub cache_bytes: usize,
     pub transient_bytes: usize,
@@ -185,6 +190,7 @@ impl ServeArgs {
             kafka_addr: address(self.kafka_addr.or(file.kafka_addr), "localhost:9092"),
             kafka_advertised: advertised.as_deref().map(host_port).transpose()?,
             users,
+            definitions: self.definitions.or(file.definitions),
             flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
             cache_bytes: self.cache.or(file.cache).map_or(32 << 20, |s| s.0 as usize),
             transient_bytes: self

@@ -4,6 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 mod config;
+mod definitions;
 mod inspect;
 mod serve;
 
@@ -39,6 +40,10 @@ enum Command {
     Bench(bowline_bench::Args),
     /// Attack a broker under load and report what was confirmed and lost.
     Verify(bowline_verify::Args),
+    /// Take over vhosts, users, policies, queues, exchanges and bindings from RabbitMQ's definitions, offline.
+    Import(definitions::ImportArgs),
+    /// Write the definitions of a stopped node as RabbitMQ's JSON.
+    Export(definitions::ExportArgs),
     /// Read a data directory offline and say what is in it and what is damaged.
     Inspect(inspect::Args),
     /// Print a completion script for your shell.
@@ -82,6 +87,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Consume(args) => bowline_cli::consume::run(args),
         Command::Bench(args) => bowline_bench::run(args),
         Command::Verify(args) => bowline_verify::run(args),
+        Command::Import(args) => definitions::import(args),
+        Command::Export(args) => definitions::export(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bowline", &mut std::io::stdout());

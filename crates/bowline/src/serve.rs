@@ -1,6 +1,7 @@
 //! `bowline serve`: opens the log, listens, and runs until a signal.
 
 use crate::config::{Config, Flush, LogFormat, ServeArgs};
+use crate::definitions;
 use anyhow::Context;
 use bowline_net::{Limit, Shutdown, Threads};
 use bowline_replica::Node;
@@ -58,11 +59,18 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     // Before anything else: a signal that comes during the start is an orderly shutdown, too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     // Bind first: an address in use should not cost a recovery.
     let amqp = bind("AMQP", config.amqp_addr.as_deref()).await?;
     let kafka = bind("Kafka", config.kafka_addr.as_deref()).await?;
     let options = replica_options(&config);
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
+
+    node.configure_users(config.users.iter().cloned(), definitions::random());
+    if let Some(path) = &config.definitions {
+        let report = definitions::load(&node, path).await?;
+        tracing::info!(file = %path.display(), "definitions: {report}");
+    }
 
     let (stop, shutdown) = watch::channel(false);
     let threads = Threads::start(std::thread::available_parallelism().map_or(2, |n| n.get()))?;
@@ -80,10 +88,16 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         tokio::task::spawn_blocking(move || report_flush_time(&dir, flush));
     }
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = give_back(engine.log()) => {}
+    {
+        let mut giving_back = std::pin::pin!(give_back(engine.log()));
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => reload(&config, &node).await,
+                () = &mut giving_back => {}
+            }
+        }
     }
     tracing::info!("stopping");
     engine.announce_shutdown();
@@ -111,6 +125,18 @@ async fn give_back(log: &bowline_storage::Log) {
             unsafe { libmimalloc_sys::mi_collect(true) };
         }
         seen = bytes;
+    }
+}
+
+/// SIGHUP: what the definitions say now is added to what there is.
+async fn reload(config: &Config, node: &Node) {
+    let Some(path) = &config.definitions else {
+        tracing::info!("SIGHUP: no definitions file was given (--definitions), nothing to read");
+        return;
+    };
+    match definitions::load(node, path).await {
+        Ok(report) => tracing::info!(file = %path.display(), "definitions read again: {report}"),
+        Err(error) => tracing::error!("definitions: {error:#}"),
     }
 }
 

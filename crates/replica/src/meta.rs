@@ -352,7 +352,12 @@ impl<R: Replication> MetaShard<R> {
             Applied::ExistingQueue { queue, .. } => {
                 let spec = self.shared.topology.read().queue_by_id(queue).map(Queue::spec);
                 match spec {
-                    Some(spec) => self.provision_queue(spec, asker, fx),
+                    Some(spec) => {
+                        if spec.settings.expires_ms.is_some() {
+                            fx.provisions.push((self.shard_of(queue.0), Provision::Touched { queue }));
+                        }
+                        self.provision_queue(spec, asker, fx);
+                    }
                     None => answer(asker, Err(unavailable()), fx),
                 }
             }
