@@ -50,24 +50,24 @@ const SIZED: &[DeclaredType] = ALL;
 /// In the order in which RabbitMQ checks them.
 #[rustfmt::skip]
 static ARGUMENTS: &[Argument] = &[
-    Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: never },
-    Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: never },
+    Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: always },
+    Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: always },
     Argument { name: "x-dead-letter-exchange", types: QUEUES, check: check_string, honoured: never },
     Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: never },
     Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: never },
-    Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: never },
+    Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: always },
     // A stream's retention; see `validate_stream`.
-    Argument { name: "x-max-length-bytes", types: SIZED, check: check_size, honoured: never },
+    Argument { name: "x-max-length-bytes", types: SIZED, check: check_size, honoured: always },
     // Messages of quorum queues are on disk here as there: nothing to do.
     Argument { name: "x-max-in-memory-length", types: QUORUM, check: check_size, honoured: always },
     Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size, honoured: always },
     // RabbitMQ refuses it for quorum queues, which always have 32; here it says how many, as on classic ones.
-    Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: never },
-    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: is_drop_head },
+    Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: always },
+    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: is_not_dead_lettering },
     Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
-    Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: is_false },
+    Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: always },
     // RabbitMQ refuses it for classic queues since 4.3.2.
-    Argument { name: "x-consumer-timeout", types: QUEUES, check: check_size, honoured: never },
+    Argument { name: "x-consumer-timeout", types: QUEUES, check: check_size, honoured: always },
     // About consumers on other nodes; a consumer of ours is lost at once, and its messages return.
     Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size, honoured: always },
     Argument { name: QUEUE_TYPE, types: ALL, check: check_nothing, honoured: always },
@@ -78,21 +78,21 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-initial-cluster-size", types: STREAM, check: check_positive, honoured: always },
     Argument { name: "x-queue-leader-locator", types: ALL, check: check_locator, honoured: always },
     Argument { name: "x-member-placement-tag", types: QUORUM, check: check_tag, honoured: always },
-    Argument { name: "x-delivery-limit", types: QUORUM, check: check_integer, honoured: is_negative },
-    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type, honoured: never },
-    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive, honoured: never },
-    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max, honoured: never },
+    Argument { name: "x-delivery-limit", types: QUORUM, check: check_integer, honoured: always },
+    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type, honoured: always },
+    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive, honoured: always },
+    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max, honoured: always },
     Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
     Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing, honoured: always },
     // Bowline's own.
-    Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive, honoured: never },
-    Argument { name: "x-retry-delays", types: QUEUES, check: check_delays, honoured: never },
-    Argument { name: "x-retry-min", types: QUEUES, check: check_ttl, honoured: never },
-    Argument { name: "x-retry-max", types: QUEUES, check: check_ttl, honoured: never },
-    Argument { name: "x-retry-factor", types: QUEUES, check: check_factor, honoured: never },
-    Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: never },
-    Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: never },
-    Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: is_false },
+    Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive, honoured: always },
+    Argument { name: "x-retry-delays", types: QUEUES, check: check_delays, honoured: always },
+    Argument { name: "x-retry-min", types: QUEUES, check: check_ttl, honoured: always },
+    Argument { name: "x-retry-max", types: QUEUES, check: check_ttl, honoured: always },
+    Argument { name: "x-retry-factor", types: QUEUES, check: check_factor, honoured: always },
+    Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: always },
+    Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: always },
+    Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: always },
     Argument { name: ORDER_KEY, types: QUEUES, check: check_key, honoured: never },
     Argument { name: FAIR_KEY, types: QUEUES, check: check_key, honoured: never },
 ];
@@ -592,16 +592,7 @@ fn never(_: &Value) -> bool {
     false
 }
 
-/// Without a length limit there is nothing to drop.
-fn is_drop_head(value: &Value) -> bool {
-    value::same(value, &Value::Str(b"drop-head".to_vec()))
-}
-
-fn is_false(value: &Value) -> bool {
-    *value == Value::Bool(false)
-}
-
-/// No limit.
-fn is_negative(value: &Value) -> bool {
-    integer(value).is_some_and(|n| n < 0)
+/// Dead letters are to come.
+fn is_not_dead_lettering(value: &Value) -> bool {
+    !value::same(value, &Value::Str(b"reject-publish-dlx".to_vec()))
 }

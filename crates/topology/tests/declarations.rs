@@ -309,14 +309,29 @@ fn bad_queue_arguments_are_refused_as_rabbitmq_does() {
             "invalid arg 'x-queue-mode' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue",
         ),
         (
-            &[("x-message-ttl", int(1000))],
+            &[("x-dead-letter-exchange", text("x"))],
             Reason::NotImplemented,
-            "argument 'x-message-ttl' of queue 'q' in vhost '/' is not implemented yet",
+            "argument 'x-dead-letter-exchange' of queue 'q' in vhost '/' is not implemented yet",
         ),
         (
-            &[("x-queue-type", text("quorum")), ("x-delivery-limit", int(3))],
-            Reason::NotImplemented,
-            "argument 'x-delivery-limit' of queue 'q' in vhost '/' is not implemented yet",
+            &[("x-retry-delays", Value::Array(vec![int(5), text("x")]))],
+            Reason::InvalidArgument,
+            "invalid arg 'x-retry-delays' for queue 'q' in vhost '/': \"expected integer, got longstr\"",
+        ),
+        (
+            &[("x-retry-factor", int(0))],
+            Reason::InvalidArgument,
+            "invalid arg 'x-retry-factor' for queue 'q' in vhost '/': \"expected a factor of 1 to 1000\"",
+        ),
+        (
+            &[("x-deduplication", Value::Table(table(&[("windw", int(5))])))],
+            Reason::InvalidArgument,
+            "invalid arg 'x-deduplication' for queue 'q' in vhost '/': \"unknown key 'windw'\"",
+        ),
+        (
+            &[("x-deduplication", Value::Table(table(&[("count", int(0))])))],
+            Reason::InvalidArgument,
+            "invalid arg 'x-deduplication' for queue 'q' in vhost '/': \"expected a count of 1 to 100000000, got 0\"",
         ),
     ];
     for (arguments, reason, expected) in cases {

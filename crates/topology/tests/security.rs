@@ -267,6 +267,33 @@ fn the_policy_with_the_highest_priority_is_in_force_on_living_queues() {
 }
 
 #[test]
+fn a_policy_changes_what_a_living_queue_enforces_and_an_operator_bounds_it() {
+    let mut t = new();
+    done(&mut t, queue("/", "q", &[("x-message-ttl", int(5000))]));
+    let ttl = |t: &Topology| t.queue("/", "q").unwrap().settings.message_ttl_ms;
+    let spec = policy("p", ".*", 0, &[("message-ttl", int(1000)), ("max-length", int(9))]);
+    let Applied::Reconfigured { queues, .. } = done(&mut t, Command::PolicyPut(spec)) else { panic!() };
+    assert_eq!((queues.len(), queues[0].0, queues[0].2.message_ttl_ms), (1, QueueId(1), Some(1000)));
+    let mut operator = policy("o", ".*", 0, &[("max-length", int(3)), ("expires", int(60))]);
+    operator.operator = true;
+    operator.definition.push(("max-age".to_owned(), text("1D")));
+    let not = "'max-age' is not recognised in operator policies";
+    refused(&mut t, Command::PolicyPut(operator.clone()), Reason::InvalidArgument, not);
+    operator.definition.pop();
+    done(&mut t, Command::PolicyPut(operator));
+    let mut t = restarted(&t);
+    let settings = &t.queue("/", "q").unwrap().settings;
+    assert_eq!(
+        (settings.max_length, settings.expires_ms, settings.message_ttl_ms),
+        (Some(3), Some(60), Some(1000))
+    );
+    let gone = Command::PolicyDelete { vhost: "/".to_owned(), name: "p".to_owned(), operator: false };
+    done(&mut t, gone);
+    assert_eq!(ttl(&t), Some(5000));
+    assert_eq!(t.queue("/", "q").unwrap().settings.max_length, Some(3));
+}
+
+#[test]
 fn a_policy_gives_an_exchange_its_alternate() {
     let mut t = new();
     done(&mut t, queue("/", "q", &[]));
