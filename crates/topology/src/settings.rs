@@ -105,7 +105,7 @@ impl Said<'_> {
 
     /// The smaller of the two; negative ones say nothing.
     fn number(&self, argument: &str) -> Option<u64> {
-        let read = |value: Option<&Value>| value.and_then(integer).and_then(|n| unsigned(n));
+        let read = |value: Option<&Value>| value.and_then(integer).and_then(unsigned);
         match (read(get(self.arguments, argument)), read(self.policy(argument))) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
