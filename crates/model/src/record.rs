@@ -218,6 +218,8 @@ impl<'a> Iterator for Iter<'a> {
 pub const PUBLISH_PERSISTENT: u8 = 1;
 /// Flag of a publish: it has [`Extras`].
 pub const PUBLISH_EXTRAS: u8 = 2;
+/// Flag of a publish: it came by way of a dead-letter exchange, so its header `x-death` is the broker's own word.
+pub const PUBLISH_DIED: u8 = 4;
 
 /// A message as it lies in the log.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,141 @@
+//! A message on its way through a dead-letter exchange.
+
+use crate::history::{Death, History};
+use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, Properties, TableRef, Value as Field};
+use bowline_model::meta::{Table, Value};
+use bowline_model::record::{Extras, PUBLISH_DIED, Publish, SettleReason};
+use bowline_topology::{Targets, Topology};
+
+/// A message that died.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    pub publish: &'a Publish<'a>,
+    pub vhost: &'a str,
+    /// Where it died.
+    pub queue: &'a str,
+    pub reason: SettleReason,
+    /// The queue's dead-letter exchange, and its routing key if it has one.
+    pub exchange: &'a str,
+    pub routing_key: Option<&'a str>,
+    /// Seconds since 1970.
+    pub time: u64,
+}
+
+/// What it is now.
+#[derive(Debug)]
+pub struct Reborn {
+    pub flags: u8,
+    pub routing_key: Vec<u8>,
+    pub properties: Vec<u8>,
+    pub extras: Extras,
+    /// Empty: it goes nowhere.
+    pub targets: Targets,
+    /// It would have gone round for ever in one of its targets, which is left out.
+    pub cycle: bool,
+}
+
+/// Rewrites and routes. An exchange that is not there routes nowhere.
+pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
+    let publish = letter.publish;
+    // Sessions store only blocks that they have validated.
+    let properties = Properties::parse(publish.properties).unwrap_or(Properties::EMPTY);
+    let mut properties: OwnedProperties = properties.to_owned();
+    let mut headers = properties.headers.take().unwrap_or_default();
+    let copies = copies(&headers);
+    let mut old_keys = vec![publish.routing_key];
+    old_keys.extend(copies.iter().map(Vec::as_slice));
+    let death = Death {
+        queue: letter.queue,
+        reason: letter.reason,
+        time: letter.time,
+        exchange: publish.exchange,
+        routing_keys: &old_keys,
+        expiration: properties.expiration.as_deref(),
+    };
+    let mut history = History::take(&mut headers, publish.flags & PUBLISH_DIED != 0);
+    history.add(&death);
+    let keys: Vec<&[u8]> = match letter.routing_key {
+        Some(key) => vec![key.as_bytes()],
+        None => old_keys.clone(),
+    };
+    if letter.routing_key.is_some() {
+        headers = without(&headers, b"CC");
+    }
+
+    let mut targets = Targets::default();
+    let mut table = || {
+        let bytes = headers.to_bytes();
+        TableRef::parse(&bytes).map(to_table).unwrap_or_default()
+    };
+    for key in &keys {
+        // A missing exchange drops the message, as in RabbitMQ.
+        let _ = topology.route(letter.vhost, letter.exchange, key, &mut table, &mut targets);
+    }
+    let before = targets.queues.len();
+    targets.queues.retain(|target| {
+        let queue = topology.queue_by_id(target.queue);
+        !queue.is_some_and(|queue| history.is_cycle(&queue.declared.name))
+    });
+    let cycle = targets.queues.len() < before;
+
+    history.put(&mut headers, &death);
+    let routing_key = keys[0].to_vec();
+    properties.headers = Some(headers);
+    properties.expiration = None;
+    Reborn {
+        flags: publish.flags | PUBLISH_DIED,
+        routing_key,
+        properties: properties.to_bytes(),
+        extras: Extras {
+            ttl_ms: None,
+            delay_ms: None,
+            deliver_at: None,
+            dedup: None,
+            from: None,
+            ..publish.extras
+        },
+        targets,
+        cycle,
+    }
+}
+
+/// The further keys that the header CC names.
+fn copies(headers: &FieldTable) -> Vec<Vec<u8>> {
+    let Some(FieldValue::Array(keys)) = headers.get("CC") else { return Vec::new() };
+    let keys = keys.iter().filter_map(|key| match key {
+        FieldValue::LongStr(key) => Some(key.clone()),
+        _ => None,
+    });
+    keys.collect()
+}
+
+fn without(headers: &FieldTable, gone: &[u8]) -> FieldTable {
+    let mut kept = FieldTable::new();
+    for (name, value) in headers.iter().filter(|(name, _)| *name != gone) {
+        kept.push_bytes(name, value.clone());
+    }
+    kept
+}
+
+/// For headers exchanges.
+fn to_table(fields: TableRef<'_>) -> Table {
+    fields.iter().map(|(name, value)| (name.to_string(), to_value(value))).collect()
+}
+
+fn to_value(field: Field<'_>) -> Value {
+    if let Some(value) = field.as_i64() {
+        return Value::Int { tag: field.tag(), value: value.into() };
+    }
+    match field {
+        Field::Bool(value) => Value::Bool(value),
+        Field::F32(x) => Value::Float(x),
+        Field::F64(x) => Value::Double(x),
+        Field::Decimal { scale, digits } => Value::Decimal { scale, value: digits as i32 },
+        Field::LongStr(bytes) => Value::Str(bytes.to_vec()),
+        Field::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+        Field::Timestamp(seconds) => Value::Timestamp(seconds),
+        Field::Array(values) => Value::Array(values.iter().map(to_value).collect()),
+        Field::Table(table) => Value::Table(to_table(table)),
+        _ => Value::Void,
+    }
+}
