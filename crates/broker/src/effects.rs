@@ -3,7 +3,7 @@
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::SettleReason;
 use bowline_model::request::QueueSpec;
-use bowline_model::{BlockRef, Lsn, QueueId, SessionId};
+use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId};
 
 /// Gathered over one or many calls; the caller drains it when it likes.
 #[derive(Debug, Default)]
@@ -17,11 +17,17 @@ pub struct Effects {
     pub reads: Vec<Read>,
     /// For the dead-letter router, which answers each letter with [`crate::Shard::reborn`].
     pub dead: Vec<DeadLetters>,
+    /// What came by [`crate::Shard::receive`] is safe.
+    pub received: Vec<Receipt>,
 }
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.meta.is_empty() && self.reads.is_empty() && self.dead.is_empty()
+        self.events.is_empty()
+            && self.meta.is_empty()
+            && self.reads.is_empty()
+            && self.dead.is_empty()
+            && self.received.is_empty()
     }
 
     pub(crate) fn event(&mut self, session: SessionId, event: Event) {
@@ -97,4 +103,22 @@ impl DeadLetters {
             letters,
         }
     }
+}
+
+/// Messages on their way from another shard.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Framed Publish records.
+    pub records: Vec<u8>,
+    pub count: u32,
+    pub logged: bool,
+    /// Given back when they are safe.
+    pub receipt: Option<Receipt>,
+}
+
+/// Who waits for a transfer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    pub shard: ShardId,
+    pub ticket: u64,
 }

@@ -3,6 +3,7 @@
 //! A batch of a session goes into one block as a whole. When the open block is full, it is set aside and another
 //! is begun; [`Proposals::seal`] gives them out in order.
 
+use crate::effects::Receipt;
 use crate::queue::{QueueRef, Runs};
 use bowline_model::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_SOFT_MAX};
 use bowline_model::event::AppendResult;
@@ -102,6 +103,8 @@ pub(crate) enum Provisioned {
     },
     PartitionReady(PartitionId),
     PartitionDropped(PartitionId),
+    /// Another shard waits for it.
+    Received(Receipt),
     /// It waits for nothing.
     Reconciled,
 }

@@ -2,9 +2,9 @@
 
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
-use crate::effects::{Effects, Reborn};
+use crate::effects::{Effects, Reborn, Transfer};
 use crate::proposal::{Proposal, Proposals, Provisioned, Urgency, Waiter, Waits};
-use crate::queue::{Get, Queue, Queues};
+use crate::queue::{Get, Queue, Queues, transferred};
 use crate::relocation::{Moved, Relocation, Run, Survey};
 use crate::streams::Streams;
 use bowline_model::event::{Event, Failure, MetaEvent};
@@ -256,6 +256,21 @@ impl Shard {
         self.queues.reborn(now, from, reborn, &mut self.proposals);
     }
 
+    /// Messages come from another shard.
+    pub fn receive(&mut self, now: Millis, transfer: Transfer) {
+        self.queues.receive(now, transfer, &mut self.proposals);
+    }
+
+    /// All messages of `queue` below are settled for good; `None`: there is no such queue.
+    pub fn settled_below(&self, queue: QueueId) -> Option<u64> {
+        self.queues.settled_below(queue)
+    }
+
+    /// Nothing that another shard's `queue` numbered below `upto` comes again: what is known of it may be forgotten.
+    pub fn transferred(&mut self, queue: QueueId, upto: u64) {
+        self.proposals.insist(transferred(queue, upto), 1, Provisioned::Reconciled);
+    }
+
     /// Timers that are due.
     pub fn tick(&mut self, now: Millis, fx: &mut Effects) {
         if self.cache.tick(now) {
@@ -453,7 +468,7 @@ impl Shard {
             Kind::Meta | Kind::Truncate | Kind::Noop => {}
             Kind::Failures => queues.apply_failures(record),
             Kind::Delays => queues.apply_delays(record),
-            Kind::Transferred => {}
+            Kind::Transferred => queues.apply_transferred(record),
         }
         false
     }
@@ -487,6 +502,7 @@ impl Shard {
                 Provisioned::PartitionDropped(partition) => {
                     fx.meta.push(MetaEvent::PartitionDropped { partition });
                 }
+                Provisioned::Received(receipt) => fx.received.push(receipt),
                 Provisioned::Reconciled => {}
             },
             Waits::Stream(waiter) => self.streams.stream.applied(waiter, &mut self.streams.out),

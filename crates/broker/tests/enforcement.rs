@@ -2,7 +2,7 @@
 
 mod common;
 
-use bowline_broker::{DeadLetters, Reborn, Remains};
+use bowline_broker::{DeadLetters, Reborn, Receipt, Remains, Transfer};
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish, SettleReason};
 use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Volatile, Want};
@@ -507,4 +507,38 @@ fn a_refused_block_does_not_lose_the_dead() {
         kinds.contains(&record::Kind::Settle) && kinds.contains(&record::Kind::Publish)
     };
     assert!(world.log.iter().any(settles), "both in one block");
+}
+
+/// Another shard that does not know whether its message arrived sends it again.
+#[test]
+fn what_was_moved_here_twice_is_here_once() {
+    for checkpointed in [false, true] {
+        let mut world = World::new();
+        world.declare(queue(9));
+        let send = |world: &mut World, numbers: &[u64]| {
+            let mut records = Vec::new();
+            for number in numbers {
+                let extras = Extras { from: Some((77, *number)), ..Extras::default() };
+                records.extend_from_slice(&message(&[9], &extras, format!("m{number}").as_bytes()));
+            }
+            let receipt = Some(Receipt { shard: bowline_model::ShardId(2), ticket: 5 });
+            let count = numbers.len() as u32;
+            world.shard.receive(world.now, Transfer { records, count, logged: true, receipt });
+            world.settle_down();
+        };
+        send(&mut world, &[3, 4, 3, 5]);
+        assert_eq!(ready(&world, 9), 3);
+        let (bytes, covered) = (world.shard.checkpoint(), world.log.len());
+        world.crash(0, checkpointed.then_some((bytes.as_slice(), covered)));
+        send(&mut world, &[4, 5, 6, 3]);
+        assert_eq!(content(&mut world, 9), ["m3", "m4", "m5", "m6"]);
+        world.publish(A, &[9], &[b"other"]);
+        send(&mut world, &[6]);
+        world.crash(0, checkpointed.then_some((bytes.as_slice(), covered)));
+        assert_eq!(content(&mut world, 9), ["m3", "m4", "m5", "m6", "other"]);
+        let before = world.shard.checkpoint().len();
+        world.shard.transferred(QueueId(77), 100);
+        world.settle_down();
+        assert!(world.shard.checkpoint().len() < before, "forgotten");
+    }
 }

@@ -5,6 +5,7 @@
 //! clock, so that the simulation drives the very code that serves.
 
 pub mod data;
+pub mod dead_letters;
 mod link;
 pub mod meta;
 mod node;

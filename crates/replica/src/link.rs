@@ -6,11 +6,11 @@
 
 use crate::replies::{REPLIES_BYTES_MAX, Replies};
 use crate::snapshot::ShardSnapshot;
-use bowline_broker::{Moved, Relocation, Survey};
+use bowline_broker::{Moved, Relocation, Survey, Transfer};
 use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
-use bowline_model::{BlockRef, Lsn, SessionId, ShardId, Token};
+use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId, Token};
 use bowline_topology::{Topology, password};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -79,6 +79,12 @@ pub(crate) enum Internal {
     },
     /// From the meta shard.
     Provision(Provision),
+    /// Messages from a queue of another data shard.
+    Transfer(Transfer),
+    /// The other shard has what went under this ticket.
+    Received(u64),
+    /// What a queue of another shard numbered below does not come again.
+    Transferred(QueueId, u64),
     /// To the meta shard.
     Meta(MetaEvent),
     Checkpoint(Sender<ShardSnapshot>),

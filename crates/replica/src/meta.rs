@@ -637,6 +637,9 @@ impl MetaThread {
                     Message::Internal(
                         Internal::Loaded { .. }
                         | Internal::Provision(_)
+                        | Internal::Transfer(_)
+                        | Internal::Received(_)
+                        | Internal::Transferred(..)
                         | Internal::Survey(_)
                         | Internal::PlanRelocation(..)
                         | Internal::Relocated(..),

@@ -1,9 +1,10 @@
 //! The thread of a data shard: waits for input, drives [`DataShard`], performs its effects.
 
 use crate::data::DataShard;
+use crate::dead_letters::{self, Waiting};
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
-use bowline_broker::Effects;
+use bowline_broker::{Effects, Receipt, Transfer};
 use bowline_model::event::Event;
 use bowline_model::{Millis, SessionId, ShardId};
 use bowline_raft::{Replication, SingleNode};
@@ -87,6 +88,7 @@ pub(crate) struct DataThread {
     pub reads: Sender<ReadJob>,
     /// Told once, when sessions may be served.
     pub ready: Option<Sender<()>>,
+    pub waiting: Waiting,
 }
 
 impl DataThread {
@@ -124,6 +126,10 @@ impl DataThread {
                 }
             }
             self.shard.advance(now, &mut fx);
+            if !fx.dead.is_empty() {
+                self.bury(now, &mut fx);
+                self.shard.advance(now, &mut fx);
+            }
             self.perform(&mut fx, &mut sessions);
             self.shard.release();
             if self.shard.is_started()
@@ -137,7 +143,7 @@ impl DataThread {
                 let _: Result<(), _> = Sender::send(done, ());
                 stopping = None;
             }
-            if idle {
+            if idle && fx.dead.is_empty() {
                 sleep(inbox, self.shard.next_deadline());
                 slept = true;
             }
@@ -160,6 +166,13 @@ impl DataThread {
             Internal::Provision(provision) => {
                 let request = bowline_model::request::Request::Provision(provision);
                 self.shard.request(now, crate::META_SESSION, request, fx);
+            }
+            Internal::Transfer(transfer) => self.shard.shard.receive(now, transfer),
+            Internal::Transferred(queue, upto) => self.shard.shard.transferred(queue, upto),
+            Internal::Received(ticket) => {
+                if let Some(fate) = self.waiting.received(ticket) {
+                    self.shard.shard.reborn(now, fate.queue, fate.reborn);
+                }
             }
             Internal::Checkpoint(reply) => {
                 let _ = reply.send(self.snapshot());
@@ -184,6 +197,35 @@ impl DataThread {
         self.shard.snapshot(self.id)
     }
 
+    /// Routes what died.
+    fn bury(&mut self, now: Millis, fx: &mut Effects) {
+        for dead in std::mem::take(&mut fx.dead) {
+            let fates = dead_letters::route(&self.shared.topology.read(), self.id, now, &dead);
+            for mut fate in fates {
+                let waits = fate.waits();
+                let elsewhere = std::mem::take(&mut fate.elsewhere);
+                let (queue, parts) = (fate.queue, elsewhere.len());
+                let receipt = match waits {
+                    true => Some(Receipt { shard: self.id, ticket: self.waiting.put(fate, parts) }),
+                    false => {
+                        self.shard.shard.reborn(now, queue, fate.reborn);
+                        None
+                    }
+                };
+                for (shard, transfer) in elsewhere {
+                    let inbox = &self.shared.inboxes[shard.0 as usize];
+                    inbox.push(Message::Internal(Internal::Transfer(Transfer { receipt, ..transfer })));
+                    if receipt.is_some()
+                        && self.waiting.sent(queue, shard)
+                        && let Some(upto) = self.shard.shard.settled_below(queue)
+                    {
+                        inbox.push(Message::Internal(Internal::Transferred(queue, upto)));
+                    }
+                }
+            }
+        }
+    }
+
     fn perform(&mut self, fx: &mut Effects, sessions: &mut Sessions) {
         for (session, event) in fx.events.drain(..) {
             sessions.post(session, event);
@@ -191,6 +233,9 @@ impl DataThread {
         sessions.flush();
         for event in fx.meta.drain(..) {
             self.shared.inboxes[0].push(Message::Internal(Internal::Meta(event)));
+        }
+        for Receipt { shard, ticket } in fx.received.drain(..) {
+            self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Received(ticket)));
         }
         for read in fx.reads.drain(..) {
             // The readers outlive the shards.

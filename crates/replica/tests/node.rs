@@ -1,7 +1,7 @@
 //! A whole node without sockets: sessions talk to it through `Link`, as front ends do.
 
 use bowline_model::event::{Deliveries, Event};
-use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration};
+use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration, Table, Value};
 use bowline_model::record::{self, Publish};
 use bowline_model::request::{self, Propose, Request, Settle, Subscribe, Volatile, Want};
 use bowline_model::{ConsumerId, QueueId, ShardId, Token};
@@ -56,13 +56,17 @@ impl Session {
     }
 
     fn declare(&mut self, name: &str, durable: bool) -> (QueueId, u64) {
+        self.declare_with(name, durable, Vec::new())
+    }
+
+    fn declare_with(&mut self, name: &str, durable: bool, arguments: Table) -> (QueueId, u64) {
         let declaration = QueueDeclaration {
             vhost: "/".into(),
             name: name.into(),
             durable,
             auto_delete: false,
             exclusive: None,
-            arguments: Vec::new(),
+            arguments,
         };
         let request = MetaRequest::Propose(Command::QueueDeclare(declaration));
         self.link.ask_meta(Token(1), request);
@@ -243,5 +247,94 @@ fn a_relaxed_log_is_whole_after_a_stop() {
     engine.stop().unwrap();
     let (node, engine) = relaxed();
     assert_eq!(Session::new(&node).declare("work", true).1, 50);
+    engine.stop().unwrap();
+}
+
+fn dead_letters_to(queue: &str, more: &[(&str, i128)]) -> Table {
+    let text = |value: &str| Value::Str(value.as_bytes().to_vec());
+    let mut arguments = vec![
+        ("x-dead-letter-exchange".to_owned(), text("")),
+        ("x-dead-letter-routing-key".to_owned(), text(queue)),
+    ];
+    arguments
+        .extend(more.iter().map(|(name, value)| (name.to_string(), Value::Int { tag: b'I', value: *value })));
+    arguments
+}
+
+/// Asks until `queue` holds `n` ready messages.
+fn wait_for_ready(session: &mut Session, name: &str, arguments: &Table, n: u64) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (_, ready) = session.declare_with(name, true, arguments.clone());
+        if ready == n {
+            return;
+        }
+        assert!(Instant::now() < end, "{name} has {ready} and not {n}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_dead_arrive_once_wherever_their_queue_is() {
+    for shards in [1, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        // Ids go round the shards: three queues for the dead, so that some are in another shard.
+        let names = ["dead 1", "dead 2", "dead 3"];
+        let dead = names.map(|name| session.declare(name, true).0);
+        for (name, dead) in names.iter().zip(dead) {
+            let arguments = dead_letters_to(name, &[("x-max-length", 40)]);
+            let source = format!("source of {name}");
+            let (work, _) = session.declare_with(&source, true, arguments.clone());
+            session.publish(work, &bodies(0..100), true);
+            wait_for_ready(&mut session, &source, &arguments, 40);
+            wait_for_ready(&mut session, name, &Vec::new(), 60);
+            let mut taker = Session::new(&node);
+            let consumer = taker.subscribe(work, 0);
+            assert_eq!(taker.deliveries(40)[0].2, "message 60");
+            taker.settle(work, consumer, 0, 40, request::Outcome::Rejected);
+            wait_for_ready(&mut session, name, &Vec::new(), 100);
+            let mut reader = Session::new(&node);
+            reader.subscribe(dead, 0);
+            let got: Vec<_> = reader.deliveries(100).into_iter().map(|got| got.2).collect();
+            assert_eq!(got, bodies(0..100));
+        }
+        drop(session);
+        engine.stop().unwrap();
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        for name in names {
+            assert_eq!(session.declare(name, true).1, 100);
+            let arguments = dead_letters_to(name, &[("x-max-length", 40)]);
+            assert_eq!(session.declare_with(&format!("source of {name}"), true, arguments).1, 0);
+        }
+        drop(session);
+        engine.stop().unwrap();
+    }
+}
+
+#[test]
+fn messages_expire_on_time_and_queues_that_nobody_uses_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, engine) = start(dir.path(), 2);
+    let mut session = Session::new(&node);
+    session.declare("dead", true);
+    let arguments = dead_letters_to("dead", &[("x-message-ttl", 50)]);
+    let (work, _) = session.declare_with("work", true, arguments.clone());
+    let begun = Instant::now();
+    session.publish(work, &bodies(0..10), true);
+    session.publish(work, &bodies(10..20), false);
+    wait_for_ready(&mut session, "dead", &Vec::new(), 20);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    wait_for_ready(&mut session, "work", &arguments, 0);
+    let lease = vec![("x-expires".to_owned(), Value::Int { tag: b'I', value: 60 })];
+    session.declare_with("leased", true, lease);
+    let end = Instant::now() + Duration::from_secs(20);
+    while node.topology().queue("/", "leased").is_some() {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
+    drop(session);
     engine.stop().unwrap();
 }

@@ -52,9 +52,9 @@ const SIZED: &[DeclaredType] = ALL;
 static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: always },
     Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: always },
-    Argument { name: "x-dead-letter-exchange", types: QUEUES, check: check_string, honoured: never },
-    Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: never },
-    Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: never },
+    Argument { name: "x-dead-letter-exchange", types: QUEUES, check: check_string, honoured: always },
+    Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: always },
+    Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: always },
     Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: always },
     // A stream's retention; see `validate_stream`.
     Argument { name: "x-max-length-bytes", types: SIZED, check: check_size, honoured: always },

@@ -309,9 +309,9 @@ fn bad_queue_arguments_are_refused_as_rabbitmq_does() {
             "invalid arg 'x-queue-mode' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue",
         ),
         (
-            &[("x-dead-letter-exchange", text("x"))],
+            &[("x-order-key", text("k"))],
             Reason::NotImplemented,
-            "argument 'x-dead-letter-exchange' of queue 'q' in vhost '/' is not implemented yet",
+            "argument 'x-order-key' of queue 'q' in vhost '/' is not implemented yet",
         ),
         (
             &[("x-retry-delays", Value::Array(vec![int(5), text("x")]))],

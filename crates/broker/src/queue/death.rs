@@ -10,7 +10,7 @@ use super::volatile::{self, VolatileStore};
 use super::window::MessageRef;
 use super::{Queue, Queues};
 use crate::cache::Cache;
-use crate::effects::{DeadLetter, DeadLetters, Reborn, Remains};
+use crate::effects::{DeadLetter, DeadLetters, Reborn, Remains, Transfer};
 use crate::proposal::{Proposals, Provisioned};
 use bowline_model::record::{self, Publish, SettleReason};
 use bowline_model::settings::Overflow;
@@ -129,6 +129,18 @@ impl Queues {
             if let Some(special) = &mut queue.special {
                 special.arriving = 0;
             }
+        }
+    }
+
+    /// Messages moved here from a queue of another shard. They get in sooner or later; `receipt` comes back when they
+    /// are safe.
+    pub(crate) fn receive(&mut self, now: Millis, transfer: Transfer, proposals: &mut Proposals) {
+        let Transfer { records, count, logged, receipt } = transfer;
+        let cost = volatile::cost_of(records.len(), count);
+        if !logged && receipt.is_none() && self.volatile.has_room(cost) {
+            self.enqueue_volatile(now, records.into(), cost);
+        } else {
+            proposals.insist(records, count, receipt.map_or(Provisioned::Reconciled, Provisioned::Received));
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `lanes`, `sorted`, `classes` | priorities, and messages that wait for a time |
 //! | `failures` | what comes back: counts, limits, delays |
 //! | `duplicates` | ids seen lately |
+//! | `transfers` | what was moved here from other shards |
 //! | `timers` | when a queue wants to be looked at |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
@@ -53,6 +54,7 @@ mod sorted;
 mod special;
 mod subscribe;
 mod timers;
+mod transfers;
 mod turns;
 mod unacked;
 mod volatile;
@@ -63,6 +65,7 @@ pub(crate) use horizon::Horizon;
 pub(crate) use housekeeping::Runs;
 pub(crate) use index::{Extent, Index};
 pub(crate) use special::{Kept, Special};
+pub(crate) use transfers::transferred;
 
 use crate::segments::Segments;
 use crate::session::Sessions;

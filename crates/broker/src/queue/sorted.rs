@@ -115,6 +115,12 @@ impl Queue {
     /// Durable: message `seq` has just come in, and is taken for fresh. Puts it where it belongs. False if it is a
     /// duplicate: then it belongs nowhere, and is to be settled.
     pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> bool {
+        if let Some((source, number)) = extras.from
+            && !self.special().kept.transferred.insert(source, number)
+        {
+            self.fresh.unpush(seq);
+            return false;
+        }
         let due = due(extras, stamp);
         let settings = &*self.spec.settings;
         let class = level(settings, extras.priority);

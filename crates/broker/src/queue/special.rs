@@ -11,6 +11,7 @@ use super::failures::Counts;
 use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
 use super::sizes::Sizes;
+use super::transfers::Transferred;
 use super::window::MessageRef;
 use super::{Index, Queue, Queues};
 use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
@@ -32,6 +33,7 @@ pub(crate) struct Kept {
     /// How often messages came back.
     pub failures: BTreeMap<u64, Counts>,
     pub seen: Seen,
+    pub transferred: Transferred,
 }
 
 #[derive(Debug, Default)]
@@ -159,8 +161,9 @@ impl Queues {
     #[inline(never)]
     pub(super) fn apply_special(queue: &mut Queue, block: &Block, record: &Record<'_>, seq: u64) -> bool {
         let Some(publish) = Publish::decode(record.body) else { return true };
-        let Extras { ttl_ms, delay_ms, deliver_at, .. } = publish.extras;
-        if queue.special.is_none() && ttl_ms.is_none() && delay_ms.is_none() && deliver_at.is_none() {
+        let Extras { ttl_ms, delay_ms, deliver_at, from, .. } = publish.extras;
+        let is_timed = ttl_ms.is_some() || delay_ms.is_some() || deliver_at.is_some();
+        if queue.special.is_none() && !is_timed && from.is_none() {
             return true;
         }
         let body_bytes = publish.body.len() as u32;

@@ -1,0 +1,138 @@
+//! The dead-letter router: a shard names messages that died; here they are rewritten, and routed by the topology.
+//!
+//! Where all targets are in the shard itself, the new message and the end of the old one share a block: a crash leaves
+//! one of them, never both and never none. Targets in other shards get theirs first ([`Transfer`], under a name by
+//! which they know it again); when all have it, the old one ends. A crash in between has it sent again.
+//!
+//! Dead letters do not go into topics yet: such targets are passed over, and the log says so.
+
+use bowline_broker::{DeadLetter, DeadLetters, Reborn, Remains, Transfer};
+use bowline_dead_letter::{Letter, rewrite};
+use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish};
+use bowline_model::{Millis, QueueId, ShardId};
+use bowline_topology::Topology;
+use hashbrown::HashMap;
+
+/// What becomes of one dead letter.
+#[derive(Debug)]
+pub struct Fate {
+    /// Where it died.
+    pub queue: QueueId,
+    /// For the shard where it died: at once, or when the others have theirs.
+    pub reborn: Reborn,
+    /// For other shards.
+    pub elsewhere: Vec<(ShardId, Transfer)>,
+}
+
+impl Fate {
+    /// The others must have theirs before the old message may end.
+    pub fn waits(&self) -> bool {
+        matches!(self.reborn.remains, Remains::Log(_)) && self.elsewhere.iter().any(|(_, part)| part.logged)
+    }
+}
+
+/// Decides for each of `dead`, which are of `shard`.
+pub fn route(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters) -> Vec<Fate> {
+    dead.letters.iter().map(|letter| decide(topology, shard, now, dead, letter)).collect()
+}
+
+fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, letter: &DeadLetter) -> Fate {
+    let DeadLetter { remains, reason, .. } = *letter;
+    let nowhere = Reborn { remains, reason, records: Vec::new(), count: 0, logged: false };
+    let mut fate = Fate { queue: dead.queue, reborn: nowhere, elsewhere: Vec::new() };
+    let found = record::at(&letter.block.payload, letter.offset).ok();
+    let Some(publish) = found.and_then(|found| Publish::decode(found.body)) else { return fate };
+    let new = rewrite(
+        &Letter {
+            publish: &publish,
+            vhost: &dead.vhost,
+            queue: &dead.name,
+            reason,
+            exchange: &dead.exchange,
+            routing_key: dead.routing_key.as_deref(),
+            time: now / 1000,
+        },
+        topology,
+    );
+    if new.cycle {
+        tracing::warn!(queue = dead.name, "a dead letter would go round for ever and is dropped");
+    }
+    if !new.targets.topics.is_empty() {
+        tracing::warn!(queue = dead.name, "a dead letter is for a stream: not done yet");
+    }
+    let logged =
+        new.flags & PUBLISH_PERSISTENT != 0 && new.targets.queues.iter().any(|target| target.durable);
+    let mut shards: Vec<ShardId> = new.targets.queues.iter().map(|target| target.shard).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    for to in shards {
+        let from = match remains {
+            Remains::Log(seq) if to != shard && logged => Some((dead.queue.0, seq)),
+            _ => None,
+        };
+        let ids: Vec<u32> = new
+            .targets
+            .queues
+            .iter()
+            .filter(|target| target.shard == to)
+            .map(|target| target.queue.0)
+            .collect();
+        let mut records = Vec::new();
+        Publish::encode_with(
+            &mut records,
+            new.flags,
+            ids.into_iter(),
+            dead.exchange.as_bytes(),
+            &new.routing_key,
+            &new.properties,
+            &Extras { from, ..new.extras },
+            [publish.body].into_iter(),
+        );
+        if to == shard {
+            fate.reborn = Reborn { remains, reason, records, count: 1, logged };
+        } else {
+            fate.elsewhere.push((to, Transfer { records, count: 1, logged, receipt: None }));
+        }
+    }
+    fate
+}
+
+/// What waits for other shards, by ticket; and how much each other shard may have to forget.
+#[derive(Default)]
+pub struct Waiting {
+    next_ticket: u64,
+    fates: HashMap<u64, (usize, Fate)>,
+    /// By queue and other shard: transfers since that shard was told.
+    sent: HashMap<(QueueId, ShardId), u32>,
+}
+
+/// So many transfers from one queue to one shard, and the shard is told which of them are over.
+const FORGET_EVERY: u32 = 256;
+
+impl Waiting {
+    /// A fate that waits for `parts` elsewhere: its ticket.
+    pub fn put(&mut self, fate: Fate, parts: usize) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.fates.insert(ticket, (parts, fate));
+        ticket
+    }
+
+    /// A shard has its part: the fate, if it was the last.
+    pub fn received(&mut self, ticket: u64) -> Option<Fate> {
+        let (left, _) = self.fates.get_mut(&ticket)?;
+        *left -= 1;
+        if *left == 0 { self.fates.remove(&ticket).map(|(_, fate)| fate) } else { None }
+    }
+
+    /// Something went from `queue` to `shard`: true if it is time to tell what is over.
+    pub fn sent(&mut self, queue: QueueId, shard: ShardId) -> bool {
+        let sent = self.sent.entry((queue, shard)).or_default();
+        *sent += 1;
+        if *sent < FORGET_EVERY {
+            return false;
+        }
+        self.sent.remove(&(queue, shard));
+        true
+    }
+}
