@@ -8,7 +8,7 @@
 use crate::exchange;
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
 use crate::spread::By;
-use crate::value::{self, integer, type_name};
+use crate::value::{integer, type_name};
 use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, Table, Value};
 
 pub const QUEUE_TYPE: &str = "x-queue-type";
@@ -63,7 +63,7 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size, honoured: always },
     // RabbitMQ refuses it for quorum queues, which always have 32; here it says how many, as on classic ones.
     Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: always },
-    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: is_not_dead_lettering },
+    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: always },
     Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
     Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: always },
     // RabbitMQ refuses it for classic queues since 4.3.2.
@@ -590,9 +590,4 @@ fn always(_: &Value) -> bool {
 
 fn never(_: &Value) -> bool {
     false
-}
-
-/// Dead letters are to come.
-fn is_not_dead_lettering(value: &Value) -> bool {
-    !value::same(value, &Value::Str(b"reject-publish-dlx".to_vec()))
-}
+}}
