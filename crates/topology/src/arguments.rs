@@ -590,4 +590,4 @@ fn always(_: &Value) -> bool {
 
 fn never(_: &Value) -> bool {
     false
-}}
+}
