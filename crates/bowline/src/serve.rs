@@ -66,7 +66,6 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let options = replica_options(&config);
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
 
-    node.configure_users(config.users.iter().cloned(), definitions::random());
     if let Some(path) = &config.definitions {
         let report = definitions::load(&node, path).await?;
         tracing::info!(file = %path.display(), "definitions: {report}");

@@ -18,7 +18,7 @@ fn sample() -> serde_json::Value {
         "rabbit_version": "4.0.5", "rabbitmq_version": "4.0.5", "product_name": "RabbitMQ",
         "rabbitmq_definition_format": "cluster",
         "users": [{
-            "name": "app", "tags": ["monitoring"], "limits": {"max-connections": 9},
+            "name": "app", "tags": ["monitoring"], "limits": {"max-connections": -1},
             "password_hash": secret_hash(),
             "hashing_algorithm": "rabbit_password_hashing_sha256"
         }],
@@ -68,7 +68,7 @@ fn a_rabbitmqs_topology_is_taken_over_and_given_back() {
     assert_eq!(topology.exchange("shop", "orders").unwrap().alternate.as_deref(), Some("amq.fanout"));
     assert!(topology.topic("shop", "log").is_some());
     assert_eq!(topology.vhost_limit("shop", "max-queues"), Some(100));
-    assert_eq!(topology.user_limit("app", "max-connections"), Some(9));
+    assert_eq!(topology.user_limit("app", "max-connections"), None);
 
     // Out and into another node: the same topology but for the stream's random id.
     let exported = write::definitions(&topology);
