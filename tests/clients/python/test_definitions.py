@@ -105,14 +105,19 @@ def test_what_a_user_may(clerk, guest):
     channel.queue_delete("mine-1")
 
 
-def test_of_two_policies_the_one_with_the_higher_priority_bounds_a_queue(guest):
+def test_a_policy_bounds_queues_and_the_one_with_the_highest_priority_counts(guest):
     guest.confirm_delivery()
-    guest.queue_declare("short-er", durable=True)
-    for i in range(5):
-        guest.basic_publish("", "short-er", str(i), persistent())
-    eventually(lambda: ready(guest, "short-er") == 1)
-    assert bodies(guest, "short-er") == [b"4"]
-    guest.queue_delete("short-er")
+    for queue in ("short-1", "short-er"):
+        guest.queue_declare(queue, durable=True)
+        for i in range(5):
+            guest.basic_publish("", queue, f"{queue} {i}", persistent())
+    eventually(lambda: ready(guest, "inbox") == 2)
+    assert bodies(guest, "inbox") == [b"short-1 0", b"short-1 1"]
+    assert bodies(guest, "short-1") == [b"short-1 2", b"short-1 3", b"short-1 4"]
+    # Policies are not mixed: this one knows no dead letter exchange.
+    assert bodies(guest, "short-er") == [b"short-er 4"]
+    for queue in ("short-1", "short-er"):
+        guest.queue_delete(queue)
 
 
 def test_a_policy_gives_an_exchange_its_alternate(guest):
