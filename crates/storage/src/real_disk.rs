@@ -60,7 +60,9 @@ impl RealDisk {
 
     /// Opens an existing directory without locking it: for files that are nobody's data.
     pub(crate) fn unlocked(root: &Path) -> Result<RealDisk, DiskError> {
-        Ok(RealDisk { root: root.to_path_buf(), way: probe(root)?, read_only: false, _lock: None })
+        let way = probe(root)?;
+        let _ = std::fs::remove_file(root.join(PROBE_FILE));
+        Ok(RealDisk { root: root.to_path_buf(), way, read_only: false, _lock: None })
     }
 
     /// Opens the directory for looking only: takes no lock and changes nothing. What a running node
