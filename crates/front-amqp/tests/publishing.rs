@@ -5,6 +5,7 @@ mod world;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties};
 use bowline_model::extras::Extras;
+use bowline_model::settings::{Overflow, QueueSettings};
 use world::*;
 
 #[test]
@@ -35,6 +36,51 @@ fn properties_and_headers_become_extras_and_stay_what_they_are() {
     );
     let ignored = FieldTable::new().with("x-delay", FieldValue::I32(-1)).with("n", 1i64);
     assert_eq!(of(&mut client, headers(ignored), b"x"), Extras::default());
+}
+
+#[test]
+fn a_queue_that_refuses_nacks_one_message_alone() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("plain", &[]));
+    client.say(1, declare("full", &[]));
+    client.say(1, ConfirmSelect { no_wait: false });
+    client.hear();
+    let settings =
+        QueueSettings { overflow: Overflow::RejectPublish, max_length: Some(2), ..QueueSettings::default() };
+    world.borrow_mut().configure_queue("full", settings);
+    for queue in ["plain", "full", "full", "full", "plain"] {
+        client.publish(1, "", queue, b"x");
+    }
+    let lines = client.hear();
+    let nacks: Vec<_> = lines.iter().filter(|line| line.contains("Nack")).collect();
+    assert_eq!(nacks, ["1 BasicNack { delivery_tag: 4, multiple: false, requeue: false }"], "{lines:?}");
+    let acked = lines.iter().filter(|line| line.contains("BasicAck")).last().unwrap();
+    assert!(acked.contains("delivery_tag: 5"), "{lines:?}");
+    for (queue, count) in [("plain", 2), ("full", 2)] {
+        client.say(1, QueueDeclare { passive: true, ..declare(queue, &[]) });
+        assert!(client.hear()[0].contains(&format!("message_count: {count},")));
+    }
+}
+
+#[test]
+fn a_single_active_consumer_is_all_there_is() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    client.hear();
+    let settings = QueueSettings { single_active_consumer: true, ..QueueSettings::default() };
+    world.borrow_mut().configure_queue("q", settings);
+    client.say(1, get("q"));
+    let line = client.hear().pop().unwrap();
+    assert!(
+        line.contains("405, reply_text: \"RESOURCE_LOCKED - cannot obtain access to queue 'q' in vhost '/'. basic.get operations are not supported by classic queues with single active consumer\""),
+        "{line}"
+    );
+    reopen(&mut client);
+    client.say(1, BasicConsume { exclusive: true, ..consume("q", "t") });
+    let line = client.hear().pop().unwrap();
+    assert!(line.contains("403, reply_text: \"ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use\""));
 }
 
 #[test]
@@ -134,12 +180,20 @@ fn a_stream_of_several_partitions_and_each_of_them() {
     client.say(1, qos(100, false));
     let lines = client.hear();
     assert!(lines.len() == 3 && lines[1].contains("QueueDeclareOk"), "{lines:?}");
+    client.say(
+        1,
+        QueueBind {
+            queue: s("s"),
+            exchange: s("amq.topic"),
+            routing_key: s("#"),
+            no_wait: false,
+            arguments: bowline_codec_amqp::TableRef::EMPTY,
+        },
+    );
+    client.hear();
     for n in 0..30 {
         let key = format!("key{n}");
-        client
-            .say(1, BasicPublish { exchange: s(""), routing_key: s("s"), mandatory: true, immediate: false });
-        bowline_codec_amqp::frame::encode_header_frame(&mut client.pending, 1, key.len() as u64, &[0, 0]);
-        bowline_codec_amqp::frame::encode_body_frames(&mut client.pending, 1, key.as_bytes(), 4096);
+        client.publish(1, "amq.topic", &key, b"x");
     }
     assert!(client.hear().is_empty());
     let mut total = 0;
@@ -153,6 +207,7 @@ fn a_stream_of_several_partitions_and_each_of_them() {
         client.say(1, BasicConsume { arguments, ..consume(name, name) });
         let delivered = client.hear().iter().filter(|line| line.contains("BasicDeliver")).count();
         assert_eq!(delivered, count, "{name}");
+        assert!(count > 0, "the keys are spread");
         total += count;
     }
     assert_eq!(total, 30);

@@ -134,8 +134,13 @@ impl World {
     }
 
     pub fn alarm(&mut self, reason: Option<&'static str>) {
+        self.announce(|| Event::Alarm { reason });
+    }
+
+    /// Tells every session.
+    pub fn announce(&mut self, event: impl Fn() -> Event) {
         for events in self.outboxes.values_mut() {
-            events.push(Event::Alarm { reason });
+            events.push(event());
         }
     }
 
