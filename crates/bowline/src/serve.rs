@@ -6,7 +6,6 @@ use anyhow::Context;
 use bowline_net::{Limit, Shutdown, Threads};
 use bowline_replica::Node;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -160,9 +159,6 @@ fn amqp_servers(
     shutdown: &Shutdown,
     threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
-    // They may do everything; the topology has to know them to say so.
-    let salt = RandomState::new().hash_one(0u8).to_le_bytes();
-    node.configure_users(config.users.iter().cloned(), [salt[0], salt[1], salt[2], salt[3]]);
     let options = bowline_front_amqp::Options::new(config.users.iter().cloned());
     let limit = Limit::new(connections_max(config)).on(threads.clone());
     let serve = |listener| {
