@@ -28,7 +28,8 @@ fn flow_can_be_switched_on_only() {
 #[test]
 fn shutdowns_and_deletions_close_with_320() {
     let world = World::new(1);
-    let cases: [(fn() -> Event, &str); 3] = [
+    type Told = fn() -> Event;
+    let cases: [(Told, &str); 3] = [
         (|| Event::Shutdown, "broker forced connection closure with reason 'shutdown'"),
         (|| Event::Revoked(Revoked::Vhost("/".into())), "vhost '/' is deleted"),
         (|| Event::Revoked(Revoked::Vhost("other".into())), ""),
