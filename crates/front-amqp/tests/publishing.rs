@@ -55,7 +55,7 @@ fn a_queue_that_refuses_nacks_one_message_alone() {
     let lines = client.hear();
     let nacks: Vec<_> = lines.iter().filter(|line| line.contains("Nack")).collect();
     assert_eq!(nacks, ["1 BasicNack { delivery_tag: 4, multiple: false, requeue: false }"], "{lines:?}");
-    let acked = lines.iter().filter(|line| line.contains("BasicAck")).last().unwrap();
+    let acked = lines.iter().rfind(|line| line.contains("BasicAck")).unwrap();
     assert!(acked.contains("delivery_tag: 5"), "{lines:?}");
     for (queue, count) in [("plain", 2), ("full", 2)] {
         client.say(1, QueueDeclare { passive: true, ..declare(queue, &[]) });
