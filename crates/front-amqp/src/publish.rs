@@ -702,10 +702,10 @@ fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
         let Value::Array(values) = value else {
             return Err(invalid_copies(name));
         };
+        // Elements of another type are passed over, as in RabbitMQ.
         for value in values.iter() {
-            match value {
-                Value::LongStr(key) => keys.push(key),
-                _ => return Err(invalid_copies(name)),
+            if let Value::LongStr(key) = value {
+                keys.push(key);
             }
         }
     }

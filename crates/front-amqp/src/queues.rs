@@ -80,7 +80,9 @@ impl Session {
         }
         if name.is_empty() {
             if declared_type != DeclaredType::Classic {
-                return Err(Refusal::precondition("Cannot declare a server-named queue for this queue type"));
+                let kind = declared_type.name();
+                let text = format!("Cannot declare a server-named queue for type rabbit_{kind}_queue");
+                return Err(Refusal::precondition(text));
             }
             name = self.chance.name("amq.gen-");
         } else {
