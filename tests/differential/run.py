@@ -3,7 +3,7 @@
     python3 run.py --program ../../target/release/bowline [--seed N] [--count N] [--only NUMBER] [--theme NAME]
 
 A difference is known if a rule of known.json matches: `step`, `rabbitmq` and `bowline` are regular expressions for the step and
-the events that only one of them sent. With `"goes_on": true` the two agree about the state afterwards and the comparison
+the events that only one of them sent; `theme` keeps it to one theme. With `"goes_on": true` the two agree about the state afterwards and the comparison
 goes on; else the conversation ends there. Everything else is a failure, printed with the steps before it.
 Before a difference counts, the conversation is played again with more time to answer.
 """
@@ -90,7 +90,9 @@ def one(options, number, rabbitmq, bowline, rules):
             theirs, ours = Peer(rabbitmq, quiet).play(renamed), Peer(bowline, quiet).play(renamed)
         except (OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
             return 0, (number, f"--- {number} {theme}: {error!r}"), []
-        at, difference, met = first_difference(steps, theirs, ours, rules)
+        applying = [rule for rule in rules if rule.get("theme", theme) == theme]
+        at, difference, met = first_difference(steps, theirs, ours, applying)
+        met = [rules.index(applying[rule]) for rule in met]
         if difference is None:
             return at, None, met
     lines = [f"--- {number} {theme}"] + [f"        {step}" for step in steps[max(0, at - 30):at]]
