@@ -4,7 +4,7 @@
 
 use bowline_fuzz as _;
 use bowline_model::record::{self, Append, Kind, Publish};
-use bowline_model::{PartitionId, QueueId, group, meta, request};
+use bowline_model::{PartitionId, QueueId, group, meta, request, settings};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -42,6 +42,10 @@ fn body(kind: Kind, bytes: &[u8]) {
         Kind::OffsetCommit => value::<group::OffsetCommitRecord>(bytes),
         Kind::OffsetDelete => value::<group::OffsetDeleteRecord>(bytes),
         Kind::Meta => value::<meta::Command>(bytes),
+        Kind::QueueSettings => value::<(QueueId, settings::QueueSettings)>(bytes),
+        Kind::Failures => value::<(QueueId, Vec<(u64, (u32, u32))>)>(bytes),
+        Kind::Delays => value::<(QueueId, Vec<(u64, u64)>)>(bytes),
+        Kind::Transferred => value::<(QueueId, u64)>(bytes),
         Kind::NodeStarted | Kind::Truncate | Kind::Noop => {}
     }
 }
@@ -53,18 +57,20 @@ fn publish(bytes: &[u8]) {
     assert_eq!(queues, quick);
     let mut out = Vec::new();
     let pieces = std::iter::once(found.body);
-    Publish::encode(
+    Publish::encode_with(
         &mut out,
         found.flags,
         queues.iter().copied(),
         found.exchange,
         found.routing_key,
         found.properties,
+        &found.extras,
         pieces,
     );
     let again = Publish::decode(&out[record::FRAME_BYTES + 1..]).expect("our own");
     assert_eq!((again.exchange, again.routing_key), (found.exchange, found.routing_key));
     assert_eq!((again.properties, again.body), (found.properties, found.body));
+    assert_eq!(again.extras, found.extras);
     assert!(again.queues().eq(queues));
 }
 

@@ -13,6 +13,8 @@ app.conf.update(
     task_default_queue_type=os.environ.get("CELERY_TEST_TYPE", "classic"),
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    # Without it, a task that is in the client's socket when the broker is killed is nobody's promise.
+    broker_transport_options={"confirm_publish": True},
     result_expires=None,
 )
 
