@@ -65,6 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let options = replica_options(&config);
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
 
+    node.configure_users(config.users.iter().cloned(), rand::random());
     if let Some(path) = &config.definitions {
         let report = definitions::load(&node, path).await?;
         tracing::info!(file = %path.display(), "definitions: {report}");
@@ -159,7 +160,7 @@ fn amqp_servers(
     shutdown: &Shutdown,
     threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
-    let options = bowline_front_amqp::Options::new(config.users.iter().cloned());
+    let options = bowline_front_amqp::Options::default();
     let limit = Limit::new(connections_max(config)).on(threads.clone());
     let serve = |listener| {
         bowline_front_amqp::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())

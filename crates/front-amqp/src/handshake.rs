@@ -99,11 +99,9 @@ impl Session {
         let credentials = mechanism.read(method.response);
         let accepted = credentials.as_ref().is_some_and(|credentials| {
             let (user, from_here) = (credentials.user, self.peer.is_loopback);
-            self.options.users.accepts(user, credentials.password, from_here).unwrap_or_else(|| {
-                // The hash is taken out of the topology first: checking it takes its time.
-                let hash = look_up(broker, |topology| topology.login(user, from_here));
-                hash.is_some_and(|hash| password::accepts(&hash, credentials.password))
-            })
+            // The hash is taken out of the topology first: checking it takes its time.
+            let hash = look_up(broker, |topology| topology.login(user, from_here));
+            hash.is_some_and(|hash| password::accepts(&hash, credentials.password))
         });
         let user = credentials.map_or("", |credentials| credentials.user);
         if !accepted {

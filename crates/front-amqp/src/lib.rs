@@ -44,7 +44,7 @@ mod unacked;
 mod windows;
 
 pub use broker::Broker;
-pub use options::{Options, Users};
+pub use options::Options;
 pub use outbox::Outbox;
 pub use serve::serve;
 pub use session::{Now, Peer, Session};

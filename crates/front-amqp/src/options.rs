@@ -1,13 +1,8 @@
 //! What an operator may choose for AMQP connections, and the bounds that nobody may.
 
-use std::collections::HashMap;
-use std::fmt;
-
 /// Settings of all AMQP sessions of a node.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Who may log in besides the users of the topology; they may do everything.
-    pub users: Users,
     /// Largest frame offered in connection.tune, octets, envelope included. At least 4096.
     pub frame_max: u32,
     /// Highest channel number offered, ≥ 1.
@@ -20,17 +15,9 @@ pub struct Options {
     pub cluster_name: String,
 }
 
-impl Options {
-    /// The defaults, with these users: names and passwords.
-    pub fn new(users: impl IntoIterator<Item = (String, String)>) -> Options {
-        Options { users: Users::new(users), ..Options::default() }
-    }
-}
-
 impl Default for Options {
     fn default() -> Options {
         Options {
-            users: Users::default(),
             frame_max: 131_072,
             channel_max: 2047,
             heartbeat_s: 60,
@@ -38,37 +25,6 @@ impl Default for Options {
             cluster_name: "bowline".to_string(),
         }
     }
-}
-
-/// User names and passwords of the node's configuration. Guest may log in from the loopback interface only, whatever
-/// its password (as in RabbitMQ).
-#[derive(Clone, Default)]
-pub struct Users(HashMap<String, String>);
-
-impl Users {
-    pub fn new(users: impl IntoIterator<Item = (String, String)>) -> Users {
-        Users(users.into_iter().collect())
-    }
-
-    /// Whether that password opens that account for a client from there. `None`: the user is not of this list.
-    pub fn accepts(&self, user: &str, password: &[u8], from_loopback: bool) -> Option<bool> {
-        let expected = self.0.get(user)?;
-        let from_here = user != "guest" || from_loopback;
-        Some(equal_in_constant_time(expected.as_bytes(), password) && from_here)
-    }
-}
-
-/// Passwords stay out of logs.
-impl fmt::Debug for Users {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-/// Takes as long for a wrong first octet as for a wrong last one; the length is not kept secret.
-fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
-    let difference = left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b));
-    left.len() == right.len() && std::hint::black_box(difference) == 0
 }
 
 /// A connection has to be open this long after it was accepted.
@@ -120,20 +76,3 @@ pub const ROUTES_MAX: usize = 4096;
 pub const CONSUMERS_MAX: usize = 65_536;
 /// Field tables of declarations and bindings, octets: they live in memory and in every checkpoint.
 pub const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn guest_stays_at_home() {
-        let users = Users::new([("ann", "secret"), ("guest", "other")].map(|(u, p)| (u.into(), p.into())));
-        assert_eq!(users.accepts("ann", b"secret", false), Some(true));
-        assert_eq!(users.accepts("ann", b"secrets", false), Some(false));
-        assert_eq!(users.accepts("ann", b"", true), Some(false));
-        assert_eq!(users.accepts("bob", b"", true), None);
-        assert_eq!(users.accepts("guest", b"guest", true), Some(false));
-        assert_eq!(users.accepts("guest", b"other", true), Some(true));
-        assert_eq!(users.accepts("guest", b"other", false), Some(false));
-    }
-}

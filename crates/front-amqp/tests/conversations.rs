@@ -62,9 +62,8 @@ fn refused_handshakes() {
     client.handshake("guest", "guest");
     assert!(client.hear().pop().unwrap().contains("reply_code: 403"), "guest from elsewhere");
 
-    let users = [("ann".to_string(), "pw".to_string())];
-    world.borrow_mut().configure_user("ann");
-    let mut client = Client::with(&world, Options::new(users), false);
+    world.borrow_mut().configure_user("ann", "pw");
+    let mut client = Client::with(&world, Options::default(), false);
     client.handshake("ann", "pw");
     assert_eq!(client.hear().pop().unwrap(), "0 ConnectionOpenOk");
 

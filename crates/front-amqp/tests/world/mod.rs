@@ -151,8 +151,8 @@ impl World {
     }
 
     /// A user of the node's configuration.
-    pub fn configure_user(&mut self, name: &str) {
-        let hash = bowline_topology::password::sha256([0; 4], b"");
+    pub fn configure_user(&mut self, name: &str, password: &str) {
+        let hash = bowline_topology::password::sha256([0; 4], password.as_bytes());
         self.topology.set_configured_users([(name.to_string(), hash)].into_iter().collect());
         self.version += 1;
     }
