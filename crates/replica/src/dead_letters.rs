@@ -6,7 +6,7 @@
 //!
 //! Dead letters do not go into topics yet: such targets are passed over, and the log says so.
 
-use bowline_broker::{DeadLetter, DeadLetters, Reborn, Remains, Transfer};
+use bowline_broker::{DeadLetter, DeadLetters, Reborn, Receipt, Remains, Shard, Transfer};
 use bowline_dead_letter::{Letter, rewrite};
 use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish};
 use bowline_model::{Millis, QueueId, ShardId};
@@ -97,9 +97,19 @@ fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, 
     fate
 }
 
-/// What waits for other shards, by ticket; and how much each other shard may have to forget.
+/// What the router of a shard has for another one.
+#[derive(Debug)]
+pub enum Passage {
+    /// For [`Shard::receive`].
+    Transfer(Transfer),
+    /// For [`Shard::transferred`]: nothing that the queue numbered below comes again.
+    Over(QueueId, u64),
+}
+
+/// The router of one shard: what waits for other shards, by ticket; and how much each of them may have to forget. All
+/// of it dies with the node; what waited then is still in its queue, and dies again.
 #[derive(Default)]
-pub struct Waiting {
+pub struct Router {
     next_ticket: u64,
     fates: HashMap<u64, (usize, Fate)>,
     /// By queue and other shard: transfers since that shard was told.
@@ -109,24 +119,61 @@ pub struct Waiting {
 /// So many transfers from one queue to one shard, and the shard is told which of them are over.
 const FORGET_EVERY: u32 = 256;
 
-impl Waiting {
+impl Router {
+    /// Routes what died in `shard`, which is number `id`. Returns what goes to other shards, in order.
+    pub fn bury(
+        &mut self,
+        topology: &Topology,
+        (id, shard): (ShardId, &mut Shard),
+        now: Millis,
+        dead: &[DeadLetters],
+    ) -> Vec<(ShardId, Passage)> {
+        let mut out = Vec::new();
+        for mut fate in dead.iter().flat_map(|dead| route(topology, id, now, dead)) {
+            let waits = fate.waits();
+            let elsewhere = std::mem::take(&mut fate.elsewhere);
+            let (queue, parts) = (fate.queue, elsewhere.len());
+            let receipt = match waits {
+                true => Some(Receipt { shard: id, ticket: self.put(fate, parts) }),
+                false => {
+                    shard.reborn(now, queue, fate.reborn);
+                    None
+                }
+            };
+            for (to, transfer) in elsewhere {
+                out.push((to, Passage::Transfer(Transfer { receipt, ..transfer })));
+                if receipt.is_some()
+                    && self.is_time_to_tell(queue, to)
+                    && let Some(upto) = shard.settled_below(queue)
+                {
+                    out.push((to, Passage::Over(queue, upto)));
+                }
+            }
+        }
+        out
+    }
+
+    /// Another shard has its part; if it was the last, the dead letter ends in `shard`.
+    pub fn received(&mut self, ticket: u64, now: Millis, shard: &mut Shard) {
+        let Some((left, _)) = self.fates.get_mut(&ticket) else { return };
+        *left -= 1;
+        if *left == 0
+            && let Some((_, fate)) = self.fates.remove(&ticket)
+        {
+            shard.reborn(now, fate.queue, fate.reborn);
+        }
+    }
+
     /// A fate that waits for `parts` elsewhere: its ticket.
-    pub fn put(&mut self, fate: Fate, parts: usize) -> u64 {
+    fn put(&mut self, fate: Fate, parts: usize) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.fates.insert(ticket, (parts, fate));
         ticket
     }
 
-    /// A shard has its part: the fate, if it was the last.
-    pub fn received(&mut self, ticket: u64) -> Option<Fate> {
-        let (left, _) = self.fates.get_mut(&ticket)?;
-        *left -= 1;
-        if *left == 0 { self.fates.remove(&ticket).map(|(_, fate)| fate) } else { None }
-    }
-
-    /// Something went from `queue` to `shard`: true if it is time to tell what is over.
-    pub fn sent(&mut self, queue: QueueId, shard: ShardId) -> bool {
+    /// Something goes from `queue` to `shard`: true if that is to be told what is over.
+    fn is_time_to_tell(&mut self, queue: QueueId, shard: ShardId) -> bool {
         let sent = self.sent.entry((queue, shard)).or_default();
         *sent += 1;
         if *sent < FORGET_EVERY {

@@ -155,7 +155,7 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
             shard,
             reads: reads.clone(),
             ready: Some(ready.clone()),
-            waiting: Default::default(),
+            router: Default::default(),
         };
         engine.shards.push(spawn(format!("shard-{id}"), move || thread.run())?);
     }

@@ -1,10 +1,10 @@
 //! The thread of a data shard: waits for input, drives [`DataShard`], performs its effects.
 
 use crate::data::DataShard;
-use crate::dead_letters::{self, Waiting};
+use crate::dead_letters::{Passage, Router};
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
-use bowline_broker::{Effects, Receipt, Transfer};
+use bowline_broker::{Effects, Receipt};
 use bowline_model::event::Event;
 use bowline_model::{Millis, SessionId, ShardId};
 use bowline_raft::{Replication, SingleNode};
@@ -88,7 +88,7 @@ pub(crate) struct DataThread {
     pub reads: Sender<ReadJob>,
     /// Told once, when sessions may be served.
     pub ready: Option<Sender<()>>,
-    pub waiting: Waiting,
+    pub router: Router,
 }
 
 impl DataThread {
@@ -169,11 +169,7 @@ impl DataThread {
             }
             Internal::Transfer(transfer) => self.shard.shard.receive(now, transfer),
             Internal::Transferred(queue, upto) => self.shard.shard.transferred(queue, upto),
-            Internal::Received(ticket) => {
-                if let Some(fate) = self.waiting.received(ticket) {
-                    self.shard.shard.reborn(now, fate.queue, fate.reborn);
-                }
-            }
+            Internal::Received(ticket) => self.router.received(ticket, now, &mut self.shard.shard),
             Internal::Checkpoint(reply) => {
                 let _ = reply.send(self.snapshot());
             }
@@ -199,30 +195,16 @@ impl DataThread {
 
     /// Routes what died.
     fn bury(&mut self, now: Millis, fx: &mut Effects) {
-        for dead in std::mem::take(&mut fx.dead) {
-            let fates = dead_letters::route(&self.shared.topology.read(), self.id, now, &dead);
-            for mut fate in fates {
-                let waits = fate.waits();
-                let elsewhere = std::mem::take(&mut fate.elsewhere);
-                let (queue, parts) = (fate.queue, elsewhere.len());
-                let receipt = match waits {
-                    true => Some(Receipt { shard: self.id, ticket: self.waiting.put(fate, parts) }),
-                    false => {
-                        self.shard.shard.reborn(now, queue, fate.reborn);
-                        None
-                    }
-                };
-                for (shard, transfer) in elsewhere {
-                    let inbox = &self.shared.inboxes[shard.0 as usize];
-                    inbox.push(Message::Internal(Internal::Transfer(Transfer { receipt, ..transfer })));
-                    if receipt.is_some()
-                        && self.waiting.sent(queue, shard)
-                        && let Some(upto) = self.shard.shard.settled_below(queue)
-                    {
-                        inbox.push(Message::Internal(Internal::Transferred(queue, upto)));
-                    }
-                }
-            }
+        let dead = std::mem::take(&mut fx.dead);
+        let topology = self.shared.topology.read();
+        let passages = self.router.bury(&topology, (self.id, &mut self.shard.shard), now, &dead);
+        drop(topology);
+        for (to, passage) in passages {
+            let internal = match passage {
+                Passage::Transfer(transfer) => Internal::Transfer(transfer),
+                Passage::Over(queue, upto) => Internal::Transferred(queue, upto),
+            };
+            self.shared.inboxes[to.0 as usize].push(Message::Internal(internal));
         }
     }
 
