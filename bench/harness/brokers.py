@@ -4,6 +4,9 @@ What is started is remembered and ended by `stop_all`, whatever happens. A broke
 that its helpers end with it and nobody else does.
 """
 
+import base64
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -48,6 +51,13 @@ Configuration:
   Loggers:
     Root: {level: WARN, AppenderRef: {ref: C}}
 """
+# What a broker is without any: the vhost `/`, and guest with all permissions.
+DEFINITIONS = {
+    "vhosts": [{"name": "/"}],
+    "users": [{"name": "guest", "tags": "administrator", "hashing_algorithm": "rabbit_password_hashing_sha256",
+               "password_hash": base64.b64encode(b"salt" + hashlib.sha256(b"saltguest").digest()).decode()}],
+    "permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+}
 RUNNING = []
 
 
@@ -61,8 +71,11 @@ class Broker:
         self.home = Path(home)
         self.process = self.pid = self.start_seconds = None
 
-    def start(self):
+    def start(self, policies=()):
+        """`policies`: as in RabbitMQ's definitions."""
         self.home.mkdir(parents=True, exist_ok=True)
+        if policies:
+            self.definitions.write_text(json.dumps({**DEFINITIONS, "policies": list(policies)}))
         self.prepare()
         RUNNING.append(self)
         log = open(self.home / "output.log", "ab")
@@ -79,6 +92,10 @@ class Broker:
         self.start_seconds = time.monotonic() - begin
         self.pid = system.main_pid(self.process.pid)
         return self
+
+    @property
+    def definitions(self):
+        return self.home / "definitions.json"
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -145,7 +162,7 @@ class Bowline(Broker):
     def command(self):
         return [self.program, "serve", "--data-dir", str(self.home / "data"),
                 "--amqp-addr", f"127.0.0.1:{self.amqp_port}", "--kafka-addr", f"127.0.0.1:{self.kafka_port}",
-                *self.extra]
+                *(["--definitions", str(self.definitions)] if self.definitions.exists() else []), *self.extra]
 
 
 class RabbitMq(Broker):
@@ -158,7 +175,8 @@ class RabbitMq(Broker):
         self.epmd = None
 
     def prepare(self):
-        (self.home / "rabbitmq.conf").write_text(RABBITMQ_CONF.format(port=self.amqp_port))
+        loads = f"load_definitions = {self.definitions}\n" if self.definitions.exists() else ""
+        (self.home / "rabbitmq.conf").write_text(RABBITMQ_CONF.format(port=self.amqp_port) + loads)
         (self.home / "enabled_plugins").write_text("[].\n")
         # Its own name server: one that outlives us, or listens on all interfaces, is not wanted.
         self.epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", str(self.epmd_port)],

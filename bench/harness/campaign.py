@@ -41,6 +41,7 @@ def say(text):
 
 def run_group(workloads, made, options, results):
     """Runs workloads that share brokers. `made`: kind → a function that makes such a broker, unstarted."""
+    policies = [policy for workload in workloads for policy in workload.policies]
     kinds = list(dict.fromkeys(plan.BROKER[target] for workload in workloads for target in workload.targets))
     running = {}
 
@@ -48,12 +49,13 @@ def run_group(workloads, made, options, results):
         # All run all the time, idle but for one; one that died is started afresh.
         for kind in kinds:
             if kind not in running or not running[kind].alive():
-                running[kind] = made[kind]().start()
-                results["starts"].setdefault(kind, []).append(round(running[kind].start_seconds, 4))
+                running[kind] = made[kind]().start(policies)
+                if not policies:
+                    results["starts"].setdefault(kind, []).append(round(running[kind].start_seconds, 4))
         return running[plan.BROKER[target]]
 
     try:
-        for target in workloads[0].targets:  # unmeasured: the JVM compiles, logs lay out their files
+        for target in () if workloads[0].feature else workloads[0].targets:  # unmeasured: the JVM compiles, logs lay out their files
             _one(workloads[0], target, serving(target), options)
         for workload in workloads:
             runs = []
@@ -140,6 +142,7 @@ def _bench(command, broker, workload):
     if done.returncode and not run["wrong"]:
         run["wrong"].append(f"the client's exit status was {done.returncode}")
     run["flush_probe"] = report["flush_probe"]
+    run["set_up_seconds"] = report["set_up_seconds"]
     run["stages"] = report["stages"]
     return run
 

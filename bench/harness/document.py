@@ -16,7 +16,7 @@ def write(path, results):
         if NOTES_BEGIN in old and NOTES_END in old:
             notes = old.split(NOTES_BEGIN)[1].split(NOTES_END)[0].strip()
     parts = [_head(results), _aims(results), f"## Notes\n\n{NOTES_BEGIN}\n{notes}\n{NOTES_END}", _rates(results),
-             _latencies(results), _standing(results), _conditions(results), _commands(results)]
+             _features(results), _latencies(results), _standing(results), _conditions(results), _commands(results)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
 
@@ -86,7 +86,7 @@ def _rates(results):
     rows = []
     for workload in plan.WORKLOADS:
         entry = results["workloads"].get(workload.id)
-        if not entry:
+        if not entry or workload.feature:
             continue
         about = workload.about.format(count=f"{entry['count']:,}")
         for stage, key in workload.stages.items():
@@ -101,6 +101,60 @@ def _rates(results):
     head = ["workload", "broker", "rate", "ratio", "broker", "client", "others", "kernel", "RSS peak", "written",
             "safe when confirmed"]
     return text + _table(head, rows) if rows else ""
+
+
+def _features(results):
+    """Workloads of one feature each, on brokers just started."""
+    rows = []
+    for workload in plan.WORKLOADS:
+        entry = results["workloads"].get(workload.id)
+        if not entry or not workload.feature:
+            continue
+        name = f"**{workload.id}** {workload.about.format(count=format(entry['count'], ','))}"
+        for target in workload.targets:
+            rows.append([name, target, *_feature_cells(results, workload, entry, target)])
+            name = ""
+    head = ["workload", "broker", "set-up", "rate", "ratio", "RSS after", "RSS peak"]
+    text = ("## Features\n\nEach on brokers just started. RSS after the first stage: with everything pending in a publish stage. "
+            "Late: after a message's time had come. Debian's RabbitMQ has neither delays nor duplicate detection.\n\n")
+    return text + _table(head, rows) if rows else ""
+
+
+def _feature_cells(results, workload, entry, target):
+    def of(stage, pick, show):
+        found = figures.spread(results, workload.id, target, stage, pick)
+        return show(found.mid) if found else "–"
+
+    def use(name):
+        return lambda found, _: (found.get("broker") or {}).get(name)
+
+    def megabytes(value):
+        return f"{value / 1e6:,.0f} MB"
+
+    made = ""
+    if workload.made:
+        count, things = workload.made
+        made = of(next(iter(workload.stages)), lambda _, run: count / run["set_up_seconds"],
+                  lambda value: f"{value:,.0f} {things}/s")
+    rates, ratios = [], []
+    for stage, key in workload.stages.items():
+        prefix = f"{stage} " if len(workload.stages) > 1 else ""
+        late = figures.spread(results, workload.id, target, stage, figures.latency("end_to_end", "p99_ns"))
+        if stage == "drain" and late:
+            rates.append(f"late: p99 {_time(late.mid)}")
+            continue
+        measured = figures.rate(results, workload.id, target, stage, key)
+        rates.append(prefix + (_spread(measured, lambda value: f"{value:,.0f}", "/s") if measured else "–"))
+        found = target != plan.BOWLINE and figures.ratio(results, workload.id, stage, key, target)
+        if found:
+            ratios.append(prefix + f"{found.mid:.1f}×")
+    first = next(iter(workload.stages))
+    peak = max((value for stage in workload.stages
+                if (found := figures.spread(results, workload.id, target, stage, use("rss_peak_bytes")))
+                for value in [found.mid]), default=None)
+    return [made, "; ".join(rates) + _failures(results, workload.id, target),
+            "Bowline " + "; ".join(ratios) if ratios else "", of(first, use("rss_bytes"), megabytes),
+            megabytes(peak) if peak else "–"]
 
 
 def _rate_row(results, workload, name, stage, key, target):
@@ -150,7 +204,7 @@ def _failures(results, workload, target):
 def _latencies(results):
     rows = []
     for workload in plan.WORKLOADS:
-        if workload.id not in results["workloads"] or "pair" not in workload.stages:
+        if workload.id not in results["workloads"] or "pair" not in workload.stages or workload.feature:
             continue
         for target in workload.targets:
             cells = []

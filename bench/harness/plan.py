@@ -38,6 +38,12 @@ class Workload:
     cold: bool = False
     confirmed: bool = True
     unit: str = "messages/s"
+    # A feature: brokers of its own, started afresh, and a row in the features' table.
+    feature: bool = False
+    # What the set-up makes so many of, for its rate.
+    made: tuple = ()
+    # Policies of the brokers.
+    policies: tuple = ()
 
 
 WORKLOADS = [
@@ -55,6 +61,22 @@ WORKLOADS = [
     Workload("W8", "publish {count} × 1 KiB, durable, confirms; then drain", (BOWLINE, CLASSIC),
              stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False,
              count=1_000_000, quick_count=100_000, rounds_max=2),
+    Workload("F-delay", "{count} × 100 bytes wait for 30 s, all pending at once; then come", (BOWLINE,),
+             stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False, feature=True,
+             count=1_000_000, quick_count=100_000, rounds_max=1),
+    Workload("F-priority", "publish {count} × 100 bytes with priorities 0 to 9 in turn; then drain", (BOWLINE, CLASSIC),
+             stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False, feature=True,
+             count=1_000_000, quick_count=100_000, rounds_max=1),
+    Workload("F-topic", "as W1 with 100 bytes through a topic exchange with 100,000 bindings, keys in turn",
+             (BOWLINE, CLASSIC), feature=True, made=(100_000, "bindings"), rounds_max=1),
+    Workload("F-queues", "publish {count} × 100 bytes to 10,000 queues in turn, all with a policy; then drain",
+             (BOWLINE, CLASSIC),
+             stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False, feature=True,
+             count=1_000_000, quick_count=100_000, rounds_max=1, made=(10_000, "queues"),
+             policies=({"vhost": "/", "name": "bounds", "pattern": "^compare-", "apply-to": "queues", "priority": 1,
+                        "definition": {"max-length": 1_000_000, "message-ttl": 3_600_000}},)),
+    Workload("F-dedup", "{count} × 16 bytes with ids, 1→1, all ids remembered", (BOWLINE,), timed=False, feature=True,
+             count=10_000_000, quick_count=1_000_000, rounds_max=1),
     Workload("K1", "produce and consume 1 KiB, acks=all, idempotent, batches of 16 KiB, 1→1",
              (BOWLINE, KAFKA, FLUSHED), stages={"pair": "confirmed_per_second"}, proto="kafka", unit="records/s"),
     Workload("K2", "produce {count} × 1 KiB in batches of 64 KiB, then catch up; again with the page cache dropped",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bowline_client::address::AmqpAddress;
-use bowline_client::amqp::codec::FieldTable;
+use bowline_client::amqp::codec::{FieldTable, FieldValue, OwnedProperties};
 use bowline_client::amqp::{
     Confirms, ConnectOptions, Connection, Consume, Event, Exchange, Publish, Queue, Template,
 };
@@ -72,6 +72,12 @@ pub fn set_up(settings: &Settings, fresh: bool) -> anyhow::Result<()> {
         if let Some(queue_type) = queue_type {
             arguments.push("x-queue-type", queue_type);
         }
+        if let Some(highest) = settings.priorities {
+            arguments.push("x-max-priority", i64::from(highest));
+        }
+        for (name, value) in &settings.queue_arguments {
+            arguments.push(name, field_value(value));
+        }
         let durable = settings.durable || queue_type.is_some();
         let queue = Queue { name: &name, durable, arguments, ..Queue::default() };
         connection.declare_queue(channel, &queue).with_context(|| format!("declaring queue {name}"))?;
@@ -101,6 +107,26 @@ pub fn set_up(settings: &Settings, fresh: bool) -> anyhow::Result<()> {
     Ok(connection.close()?)
 }
 
+/// JSON as a field value; arrays and fractions as text.
+fn field_value(value: &serde_json::Value) -> FieldValue {
+    match value {
+        serde_json::Value::Null => FieldValue::Void,
+        serde_json::Value::Bool(value) => FieldValue::Bool(*value),
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Object(fields) => {
+            let mut table = FieldTable::new();
+            for (name, value) in fields {
+                table.push(name, field_value(value));
+            }
+            FieldValue::Table(table)
+        }
+        other => match other.as_i64() {
+            Some(number) => FieldValue::I64(number),
+            None => other.to_string().as_str().into(),
+        },
+    }
+}
+
 pub fn tear_down(settings: &Settings) -> anyhow::Result<()> {
     let (mut connection, channel) = connect(settings, "tear-down")?;
     for index in 0..settings.queues {
@@ -126,43 +152,82 @@ pub fn waiting(settings: &Settings) -> anyhow::Result<u64> {
 
 /// Where a producer's messages go, one after the other, and how each lane is numbered.
 struct Targets {
-    templates: Vec<Template>,
+    targets: Vec<Target>,
+    /// The next number of each lane.
     sequences: Vec<u32>,
     next: usize,
+    /// Of the next `message-id`, where messages have one.
+    id: u64,
 }
+
+struct Target {
+    template: Template,
+    lane: usize,
+    /// Who the stamp says has sent it: messages of several priorities keep their order only among themselves, as if
+    /// each had its own producer.
+    sender: u16,
+    /// Where the `message-id` is.
+    id_at: Option<usize>,
+}
+
+/// Stands where a `message-id` goes.
+const ID_PLACE: &[u8; 16] = b"0123456789abcdef";
 
 impl Targets {
     fn new(settings: &Settings, producer: usize, channel: u16, frame_max: u32) -> Targets {
-        let properties = Publish::delivery_mode(settings.persistent);
-        let template = |exchange: &str, routing_key: &str| {
+        let mut properties = Publish::delivery_mode(settings.persistent);
+        if let Some(delay) = settings.delay {
+            properties.headers = Some(FieldTable::new().with("x-delay", delay.as_millis() as i64));
+        }
+        if settings.message_ids {
+            properties.message_id = Some(ID_PLACE.to_vec());
+        }
+        let target = |exchange: &str, routing_key: &str, priority: Option<u8>, lane: usize| {
+            let properties = OwnedProperties { priority, ..properties.clone() };
             let publish = Publish { exchange, routing_key, mandatory: false, properties: &properties };
-            Template::new(channel, &publish, &vec![b'x'; settings.size], frame_max)
+            let template = Template::new(channel, &publish, &vec![b'x'; settings.size], frame_max);
+            let sender = (producer + usize::from(priority.unwrap_or(0)) * settings.producers) as u16;
+            let id_at = settings.message_ids.then(|| template.position(ID_PLACE)).flatten();
+            Target { template, lane, sender, id_at }
         };
-        let templates: Vec<Template> = match settings.exchange {
-            ExchangeKind::Default => share(settings.queues, settings.producers, producer)
-                .map(|index| template("", &queue_name(settings, index)))
-                .collect(),
-            ExchangeKind::Fanout => vec![template(&settings.name, "")],
+        let targets: Vec<Target> = match settings.exchange {
+            ExchangeKind::Default => {
+                let priorities: Vec<Option<u8>> = match settings.priorities {
+                    Some(highest) => (0..=highest).map(Some).collect(),
+                    None => vec![None],
+                };
+                share(settings.queues, settings.producers, producer)
+                    .flat_map(|index| priorities.iter().map(move |priority| (index, *priority)))
+                    .enumerate()
+                    .map(|(lane, (index, priority))| target("", &queue_name(settings, index), priority, lane))
+                    .collect()
+            }
+            ExchangeKind::Fanout => vec![target(&settings.name, "", None, 0)],
+            // The keys of a topic exchange lead to queue `key mod queues`; a lane is a queue.
             ExchangeKind::Topic => (0..settings.bindings.max(settings.queues))
-                .map(|index| template(&settings.name, &format!("bench.p{producer}.k{index}")))
+                .map(|index| {
+                    let key = format!("bench.p{producer}.k{index}");
+                    target(&settings.name, &key, None, index % settings.queues)
+                })
                 .collect(),
         };
-        // The keys of a topic exchange lead to queue `key mod queues`; a lane is a queue.
-        let lanes = match settings.exchange {
-            ExchangeKind::Topic => settings.queues,
-            _ => templates.len(),
-        };
-        Targets { templates, sequences: vec![0; lanes], next: 0 }
+        let lanes = targets.iter().map(|target| target.lane + 1).max().unwrap_or(0);
+        Targets { targets, sequences: vec![0; lanes], next: 0, id: (producer as u64) << 48 }
     }
 
-    fn append(&mut self, out: &mut Vec<u8>, time_ns: u64, producer: u16) {
-        let index = self.next;
-        self.next = if index + 1 == self.templates.len() { 0 } else { index + 1 };
-        let lanes = self.sequences.len();
-        let sequence = &mut self.sequences[index % lanes];
-        let stamp = Stamp { time_ns, producer, sequence: *sequence };
+    fn append(&mut self, out: &mut Vec<u8>, time_ns: u64) {
+        let target = &self.targets[self.next];
+        self.next = if self.next + 1 == self.targets.len() { 0 } else { self.next + 1 };
+        let sequence = &mut self.sequences[target.lane];
+        let stamp = Stamp { time_ns, producer: target.sender, sequence: *sequence };
         *sequence = sequence.wrapping_add(1);
-        self.templates[index].append(out, &stamp.encode());
+        let begin = target.template.append(out, &stamp.encode());
+        if let Some(at) = target.id_at {
+            let digits =
+                (0..16).rev().map(|digit| b"0123456789abcdef"[(self.id >> (4 * digit) & 15) as usize]);
+            out[begin + at..].iter_mut().zip(digits).for_each(|(octet, digit)| *octet = digit);
+            self.id += 1;
+        }
     }
 }
 
@@ -219,7 +284,7 @@ pub fn produce(
         let mut appended = 0;
         while appended < chunk && !confirms.is_full() && connection.out().len() < WRITE_BYTES {
             let time_ns = pace.due_at(outcome.sent, now);
-            targets.append(connection.out(), time_ns, producer as u16);
+            targets.append(connection.out(), time_ns);
             if settings.confirm {
                 confirms.published(time_ns);
             }
@@ -313,6 +378,8 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
         };
         connection.consume(channel, &consume)?;
     }
+    // How late a delayed message is counts from when it was due.
+    let delay = settings.delay.map_or(0, |delay| delay.as_nanos() as u64);
     let mut outcome = Consumed::new();
     let mut acks = Acker::new(settings, channel, consumer, auto_ack);
     if !control.wait_for_start() {
@@ -334,7 +401,9 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
                     match Stamp::decode(content.body).filter(|_| content.body.len() == settings.size) {
                         Some(stamp) => {
                             if measuring {
-                                outcome.end_to_end.saturating_record(now.saturating_sub(stamp.time_ns));
+                                outcome
+                                    .end_to_end
+                                    .saturating_record(now.saturating_sub(stamp.time_ns + delay));
                             }
                             outcome.lanes.received(queue, stamp.producer, stamp.sequence, method.redelivered);
                         }

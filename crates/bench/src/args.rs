@@ -172,6 +172,19 @@ pub struct Args {
     /// Bindings of a topic exchange, and routing keys in turn. [default: 1]
     #[arg(long, value_name = "N", help_heading = "AMQP")]
     pub bindings: Option<usize>,
+    /// Argument of every queue, `name=value`; the value as JSON, anything else is a string. May be given several
+    /// times.
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "AMQP")]
+    pub queue_arg: Vec<String>,
+    /// Messages have priorities 0 to N in turn, and queues as many.
+    #[arg(long, value_name = "N", help_heading = "AMQP")]
+    pub priorities: Option<u8>,
+    /// Messages have a header `x-delay` of so long (not every broker heeds it).
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", help_heading = "AMQP")]
+    pub delay: Option<Duration>,
+    /// Every message has a `message-id` of its own. [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "AMQP")]
+    pub message_ids: Option<bool>,
 
     /// Partitions of the topic. [default: 1]
     #[arg(long, value_name = "N", help_heading = "Kafka")]
@@ -266,6 +279,10 @@ pub struct Settings {
     pub confirm: bool,
     pub exchange: ExchangeKind,
     pub bindings: usize,
+    pub queue_arguments: Vec<(String, serde_json::Value)>,
+    pub priorities: Option<u8>,
+    pub delay: Option<Duration>,
+    pub message_ids: bool,
     pub partitions: usize,
     pub acks: AcksArg,
     pub batch: usize,
@@ -296,6 +313,16 @@ impl Settings {
             .map(|pair| match pair.split_once('=') {
                 Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
                 None => anyhow::bail!("--topic-config is NAME=VALUE"),
+            })
+            .collect();
+        let queue_arguments: anyhow::Result<Vec<(String, serde_json::Value)>> = args
+            .queue_arg
+            .iter()
+            .map(|pair| match pair.split_once('=') {
+                Some((name, value)) => {
+                    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+                }
+                None => anyhow::bail!("--queue-arg is NAME=VALUE"),
             })
             .collect();
         let exchange = args.exchange.unwrap_or(ExchangeKind::Default);
@@ -330,6 +357,10 @@ impl Settings {
             confirm: args.confirm.unwrap_or(true),
             exchange,
             bindings: args.bindings.unwrap_or(1),
+            queue_arguments: queue_arguments?,
+            priorities: args.priorities,
+            delay: args.delay,
+            message_ids: args.message_ids.unwrap_or(false),
             partitions: args.partitions.or(pairs).unwrap_or(1),
             acks: args.acks.unwrap_or(AcksArg::All),
             batch: args.batch.unwrap_or(16 << 10),
@@ -364,6 +395,10 @@ impl Settings {
         ensure!((0.0..100.0).contains(&self.requeue), "--requeue is a percentage below 100");
         let needs_count = matches!(self.mode, Mode::Backlog);
         ensure!(!needs_count || self.count.is_some(), "--mode backlog needs --count");
+        ensure!(
+            self.priorities.is_none() || self.exchange == ExchangeKind::Default,
+            "--priorities goes with the default exchange"
+        );
         let crosses = self.proto != self.consume_proto;
         ensure!(
             !crosses || (self.queue_type == QueueType::Stream && self.exchange == ExchangeKind::Default),
@@ -410,8 +445,12 @@ impl Args {
         }
         fill!(proto consume_proto mode pairs producers consumers queues size rate duration warmup count);
         fill!(queue_type window prefetch ack_every ack_skip requeue persistent durable confirm exchange);
+        fill!(priorities delay message_ids);
         fill!(bindings partitions acks batch linger idempotent in_flight compression drain_timeout);
         self.ack_shuffle |= preset.ack_shuffle;
+        if self.queue_arg.is_empty() {
+            self.queue_arg.clone_from(&preset.queue_arg);
+        }
         self
     }
 }

@@ -11,7 +11,7 @@
 //! own CPU beside the broker's.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -101,6 +101,7 @@ pub fn measure(settings: &Settings, progress: bool) -> anyhow::Result<Report> {
     let broker_pid = settings.broker_pid.or_else(|| process::listener_pid(address));
     let fresh = settings.mode != Mode::Drain;
     progress.set_message("set-up");
+    let set_up = Instant::now();
     // A stream that Kafka shares is created by the producers' protocol; the other one finds it.
     if settings.uses(Proto::Kafka) && settings.proto == Proto::Kafka {
         kafka_load::set_up(settings, fresh)?;
@@ -108,6 +109,7 @@ pub fn measure(settings: &Settings, progress: bool) -> anyhow::Result<Report> {
     if settings.uses(Proto::Amqp) && (settings.proto == Proto::Amqp || settings.mode == Mode::Drain) {
         amqp_load::set_up(settings, fresh)?;
     }
+    let set_up_seconds = set_up.elapsed().as_secs_f64();
     let broker = if settings.uses(Proto::Amqp) { broker_name(settings)? } else { String::new() };
     let stages = stages(settings, broker_pid, &progress);
     if !settings.keep {
@@ -128,6 +130,7 @@ pub fn measure(settings: &Settings, progress: bool) -> anyhow::Result<Report> {
         machine: machine(),
         settings: settings.clone(),
         flush_probe,
+        set_up_seconds,
         stages: stages?,
     })
 }
@@ -146,21 +149,23 @@ fn stages(
         broker_pid,
         progress,
     };
-    let drain = || -> anyhow::Result<Stage> {
+    let drain = |published: Option<u64>| -> anyhow::Result<Stage> {
         if settings.drop_caches {
             std::fs::write("/proc/sys/vm/drop_caches", "1").context("dropping the page cache needs root")?;
         }
-        let waiting = match settings.consume_proto {
-            Proto::Amqp => amqp_load::waiting(settings)?,
-            Proto::Kafka => kafka_load::waiting(settings)?,
+        let waiting = match (settings.consume_proto, published) {
+            // What is delayed does not count as waiting.
+            (Proto::Amqp, Some(published)) if settings.delay.is_some() => published,
+            (Proto::Amqp, _) => amqp_load::waiting(settings)?,
+            (Proto::Kafka, _) => kafka_load::waiting(settings)?,
         };
         stage::run(&plan("drain", false, true, Some(waiting)))
     };
     Ok(match settings.mode {
         Mode::Pair => vec![stage::run(&plan("pair", true, true, None))?],
         Mode::Publish => vec![stage::run(&plan("publish", true, false, None))?],
-        Mode::Drain => vec![drain()?],
-        Mode::Backlog => vec![stage::run(&plan("publish", true, false, None))?, drain()?],
+        Mode::Drain => vec![drain(None)?],
+        Mode::Backlog => vec![stage::run(&plan("publish", true, false, None))?, drain(settings.count)?],
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Report {
     pub settings: Settings,
     /// Before the run.
     pub flush_probe: Option<FlushProbe>,
+    /// Declaring queues and topics, and binding.
+    pub set_up_seconds: f64,
     pub stages: Vec<Stage>,
 }
 
@@ -163,6 +165,7 @@ impl Report {
             let (p50, p99) = (latency_text(probe.p50_ns), latency_text(probe.p99_ns));
             row("disk flush, 4 KiB", format!("p50 {p50}, p99 {p99} ({})", probe.method));
         }
+        row("set-up", format!("{:.2} s", self.set_up_seconds));
         for stage in &self.stages {
             row("", String::new());
             stage.rows(&mut row);

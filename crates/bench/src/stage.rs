@@ -342,8 +342,12 @@ fn assess(
         confirmed_per_second: rate(plan.produce, after.confirmed - before.confirmed, ends.produced_ns),
         received_per_second: rate(plan.consume, received, ends.consumed_ns),
         confirm: Latency::of(&produced.confirm),
-        // A message that waited in a backlog says nothing about latency.
-        end_to_end: if plan.produce { Latency::of(&consumed.end_to_end) } else { None },
+        // A message that waited in a backlog says nothing about latency, but for one that had to wait.
+        end_to_end: if plan.produce || settings.delay.is_some() {
+            Latency::of(&consumed.end_to_end)
+        } else {
+            None
+        },
         confirm_stall_ms_max: (produced.confirmed > 0).then_some(produced.stall_ns_max as f64 / 1e6),
         broker,
         client_cores,

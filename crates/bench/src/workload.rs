@@ -116,6 +116,48 @@ pub static WORKLOADS: &[Workload] = &[
         set: |args| args.ack_shuffle = true,
     },
     workload!("W10-prefetch1", "prefetch 1", prefetch = 1, ack_every = 1),
+    workload!(
+        "F-delay",
+        "1 million × 100 octets wait for 30 s, then come",
+        mode = Mode::Backlog,
+        count = 1_000_000,
+        size = 100,
+        delay = Duration::from_secs(30),
+        drain_timeout = Duration::from_secs(60),
+    ),
+    workload!(
+        "F-priority",
+        "publish 1 million × 100 octets with priorities 0 to 9 in turn, then drain",
+        mode = Mode::Backlog,
+        count = 1_000_000,
+        size = 100,
+        priorities = 9
+    ),
+    workload!(
+        "F-topic",
+        "topic exchange with 100,000 bindings, 100 octets",
+        exchange = ExchangeKind::Topic,
+        bindings = 100_000,
+        size = 100
+    ),
+    workload!(
+        "F-queues",
+        "10,000 queues, published to in turn, then drained (give them a policy)",
+        mode = Mode::Backlog,
+        queues = 10_000,
+        count = 1_000_000,
+        size = 100,
+        prefetch = 10,
+        ack_every = 5
+    ),
+    Workload {
+        id: "F-dedup",
+        about: "10 million messages with ids that the queue remembers, 16 octets",
+        set: |args| {
+            args.queue_arg = vec![r#"x-deduplication={"window":3600000,"count":10000000}"#.to_owned()];
+            (args.count, args.size, args.message_ids) = (Some(10_000_000), Some(16), Some(true));
+        },
+    },
     workload!("K1", "Kafka: 1 KiB, acks=all, idempotent, batches of 16 KiB, 1→1", proto = Proto::Kafka),
     workload!("K1-100", "as K1 with 100 octets", proto = Proto::Kafka, size = 100),
     workload!(

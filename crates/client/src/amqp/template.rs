@@ -29,15 +29,22 @@ impl Template {
         self.frames.len()
     }
 
-    /// Appends the message with `head` as the body's first octets.
+    /// Appends the message with `head` as the body's first octets. Returns where in `out` it begins.
     ///
     /// # Panics
     /// When the body's first frame is shorter than `head`.
-    pub fn append(&self, out: &mut Vec<u8>, head: &[u8]) {
+    pub fn append(&self, out: &mut Vec<u8>, head: &[u8]) -> usize {
         assert!(head.len() <= self.first_piece, "the head must fit in the body's first frame");
-        let start = out.len() + self.body_at;
+        let begin = out.len();
+        let start = begin + self.body_at;
         out.extend_from_slice(&self.frames);
         out[start..start + head.len()].copy_from_slice(head);
+        begin
+    }
+
+    /// Where `octets` lie in the message for the first time, for those who put others in their place.
+    pub fn position(&self, octets: &[u8]) -> Option<usize> {
+        self.frames.windows(octets.len()).position(|found| found == octets)
     }
 }
 
