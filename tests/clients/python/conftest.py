@@ -137,15 +137,3 @@ def eventually(check, timeout=20, every=0.05):
         if time.monotonic() > end:
             raise AssertionError("it never came true")
         time.sleep(every)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    """A broker that says that it does not serve something yet has not broken a promise: such a test is skipped, and
-    the summary (-rs) tells what is missing."""
-    try:
-        return (yield)
-    except Exception as error:
-        if "not implemented yet" in str(error):
-            pytest.skip(f"not served yet: {error}")
-        raise
