@@ -32,6 +32,9 @@ const PARTS: &[Part] = &[
     Part { name: "go", run: go },
     Part { name: "java", run: java },
     Part { name: "lapin", run: lapin },
+    Part { name: "ruby", run: ruby },
+    Part { name: "php", run: php },
+    Part { name: "tools", run: tools },
     Part { name: "verify", run: verify },
 ];
 
@@ -94,21 +97,24 @@ fn binary(root: &Path) -> anyhow::Result<Outcome> {
 
 fn python(root: &Path) -> anyhow::Result<Outcome> {
     let tests = root.join("tests/clients/python");
-    let env = root.join("target/clients/python");
-    let requirements = tests.join("requirements.txt");
     if !available("python3") {
         return Ok(Outcome::Skipped("no python3".into()));
     }
-    if !env.join("bin/pytest").exists() {
+    let pytest = pytest(root)?;
+    passed(clients(Command::new(pytest).args(["-q", "--timeout", "120"]).current_dir(tests), root))
+}
+
+/// Where pytest is, in an environment with everything that the Python tests need.
+fn pytest(root: &Path) -> anyhow::Result<PathBuf> {
+    let env = root.join("target/clients/python");
+    let pytest = env.join("bin/pytest");
+    if !pytest.exists() {
         sh(Command::new("python3").args(["-m", "venv"]).arg(&env))?;
         sh(Command::new(env.join("bin/pip"))
             .args(["install", "--quiet", "--requirement"])
-            .arg(&requirements))?;
+            .arg(root.join("tests/clients/python/requirements.txt")))?;
     }
-    passed(clients(
-        Command::new(env.join("bin/pytest")).args(["-q", "--timeout", "120"]).current_dir(tests),
-        root,
-    ))
+    Ok(pytest)
 }
 
 fn node(root: &Path) -> anyhow::Result<Outcome> {
@@ -146,6 +152,38 @@ fn lapin(root: &Path) -> anyhow::Result<Outcome> {
     cargo.arg(root.join("tests/clients/lapin/Cargo.toml"));
     cargo.arg("--target-dir").arg(root.join("target/clients/lapin"));
     passed(clients(&mut cargo, root))
+}
+
+/// bunny.
+fn ruby(root: &Path) -> anyhow::Result<Outcome> {
+    if !debian("ruby", "/usr/share/rubygems-integration/all/specifications/bunny-*", &["ruby", "ruby-bunny"])?
+    {
+        return Ok(Outcome::Skipped("no ruby with bunny, and no apt-get to install it".into()));
+    }
+    passed(clients(
+        Command::new("ruby").arg("test_bunny.rb").current_dir(root.join("tests/clients/ruby")),
+        root,
+    ))
+}
+
+/// php-amqplib.
+fn php(root: &Path) -> anyhow::Result<Outcome> {
+    if !debian("php", "/usr/share/php/PhpAmqpLib", &["php-cli", "php-amqplib"])? {
+        return Ok(Outcome::Skipped("no php with php-amqplib, and no apt-get to install it".into()));
+    }
+    let quiet = ["-d", "error_reporting=8191", "test.php"];
+    passed(clients(Command::new("php").args(quiet).current_dir(root.join("tests/clients/php")), root))
+}
+
+/// rabbitmq-c, by its command line tools.
+fn tools(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("python3") || !debian("amqp-publish", "/", &["amqp-tools"])? {
+        return Ok(Outcome::Skipped("no amqp-tools, and no apt-get to install them".into()));
+    }
+    let mut run = Command::new(pytest(root)?);
+    run.args(["-q", "--timeout", "120", "-p", "conftest"]);
+    run.env("PYTHONPATH", "../python").current_dir(root.join("tests/clients/tools"));
+    passed(clients(&mut run, root))
 }
 
 fn verify(root: &Path) -> anyhow::Result<Outcome> {
@@ -191,6 +229,31 @@ fn cargo(root: &Path) -> Command {
 fn available(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Whether a program and a file of a library (the last part of its name may end in `*`) are there, once Debian's packages
+/// are installed if need be and may be.
+fn debian(program: &str, library: &str, packages: &[&str]) -> anyhow::Result<bool> {
+    let there = || available(program) && exists(library);
+    // Only root may install; anybody else finds out quickly.
+    if !there() && available("apt-get") {
+        let mut install = Command::new("apt-get");
+        install.args(["install", "--yes", "-qq", "--no-install-recommends"]).args(packages);
+        install.env("DEBIAN_FRONTEND", "noninteractive");
+        let updated = Command::new("apt-get").args(["update", "-qq"]).status()?.success();
+        if !updated || !install.status()?.success() {
+            println!("could not install {}", packages.join(", "));
+        }
+    }
+    Ok(there())
+}
+
+fn exists(path: &str) -> bool {
+    let Some((dir, beginning)) = path.strip_suffix('*').and_then(|path| path.rsplit_once('/')) else {
+        return Path::new(path).exists();
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(beginning))
 }
 
 fn passed(command: &mut Command) -> anyhow::Result<Outcome> {
