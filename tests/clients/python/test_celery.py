@@ -1,4 +1,6 @@
-"""A Celery worker (kombu, py-amqp): tasks, retries, ETA, groups, chords, remote control, a worker that is killed.
+"""A Celery worker (kombu, py-amqp): tasks, retries, ETA, groups, chords, remote control, a worker that is killed. On
+classic queues, where a task with an ETA waits in the worker, and on quorum queues, where it waits in the broker and prefetch is
+per consumer.
 
 Results are kept in files: AMQP results (`rpc://`) know no chords; one test uses them anyway.
 """
@@ -31,7 +33,7 @@ class Worker:
         sys.modules.pop("celery_app", None)
         import celery_app
         self.tasks, self.app = celery_app, celery_app.app
-        self.process = None
+        self.process, self.queue, self.kind = None, queue, kind
 
     def start(self):
         with open(self.log, "a") as log:
@@ -51,7 +53,7 @@ class Worker:
         return self.log.read_text()
 
 
-@pytest.fixture(scope="module", params=["classic"])
+@pytest.fixture(scope="module", params=["classic", "quorum"])
 def worker(broker, tmp_path_factory, request):
     worker = Worker(broker, f"celery-{request.param}-{time.time_ns()}", tmp_path_factory.mktemp("celery"), request.param)
     try:
@@ -72,6 +74,17 @@ def test_a_task_with_a_countdown_waits(worker):
     assert worker.tasks.now.apply_async(countdown=1.5).get(timeout=30) - began > 1.4
 
 
+def test_on_quorum_queues_a_task_with_a_countdown_waits_in_the_broker(worker):
+    if worker.kind != "quorum":
+        pytest.skip("it waits in the worker")
+    worker.tasks.now.apply_async(countdown=60)
+    with worker.app.connection_for_write() as connection:
+        # 60 = 0b111100: its first stop is the queue of bit 5.
+        channel = connection.channel()
+        eventually(lambda: channel.queue_declare("celery_delayed_5", passive=True).message_count == 1)
+        channel.queue_purge("celery_delayed_5")
+
+
 def test_a_task_that_retries(worker):
     assert worker.tasks.fails_twice.delay().get(timeout=30) == 2
 
@@ -84,9 +97,10 @@ def test_a_chain_and_a_chord(worker):
 
 def test_remote_control(worker):
     """Broadcast over a fanout exchange, answered over a queue of one's own."""
-    replies = worker.app.control.ping(timeout=5)
+    replies = worker.app.control.broadcast("ping", reply=True, limit=1, timeout=20)
     assert [list(reply.values())[0] for reply in replies] == [{"ok": "pong"}]
-    assert worker.app.control.inspect(timeout=5).active_queues()
+    (queues,) = worker.app.control.inspect(limit=1, timeout=20).active_queues().values()
+    assert [queue["name"] for queue in queues] == [worker.queue]
 
 
 def test_what_a_killed_worker_held_is_run_by_the_next(broker, tmp_path, name):
