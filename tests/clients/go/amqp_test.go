@@ -281,3 +281,88 @@ func TestConfirmedMessagesSurviveAKill(t *testing.T) {
 		}
 	}
 }
+
+// What amqp091-go's users write around it: a client that learns by NotifyClose that its broker has gone and connects
+// again, with confirmed publishes retried until they are confirmed, and a consumer that starts over.
+func TestAClientThatReconnects(t *testing.T) {
+	broker := ownBroker(t)
+	const messages = 300
+	arguments := amqp.Table{"x-queue-type": "quorum"}
+	open := func() (*amqp.Connection, *amqp.Channel, error) {
+		connection, err := amqp.DialConfig("amqp://guest:guest@"+broker.AMQP+"/", amqp.Config{Heartbeat: 2 * time.Second})
+		if err != nil {
+			return nil, nil, err
+		}
+		ch, err := connection.Channel()
+		if err == nil {
+			_, err = ch.QueueDeclare("jobs", true, false, false, false, arguments)
+		}
+		return connection, ch, err
+	}
+	published := make(chan int, messages)
+	go func() {
+		for next := 0; next < messages; time.Sleep(10 * time.Millisecond) {
+			connection, ch, err := open()
+			if err != nil {
+				continue
+			}
+			for closed := connection.NotifyClose(make(chan *amqp.Error, 1)); next < messages && err == nil; {
+				if err = ch.Confirm(false); err != nil {
+					break
+				}
+				confirmation, failed := ch.PublishWithDeferredConfirm("", "jobs", false, false, amqp.Publishing{
+					DeliveryMode: amqp.Persistent, Body: []byte(fmt.Sprint(next))})
+				if err = failed; err != nil {
+					break
+				}
+				select {
+				case <-confirmation.Done():
+					if confirmation.Acked() {
+						published <- next
+						next++
+					}
+				case err = <-closed:
+				}
+			}
+			connection.Close()
+		}
+	}()
+	stop := make(chan bool)
+	got := make(chan string, 10*messages)
+	go func() {
+		for {
+			connection, ch, err := open()
+			if err == nil {
+				ch.Qos(10, 0, false)
+				deliveries, _ := ch.Consume("jobs", "", false, false, false, false, nil)
+				for delivery := range deliveries {
+					got <- string(delivery.Body)
+					delivery.Ack(false)
+				}
+				connection.Close()
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	for i := range messages {
+		<-published
+		if i == messages/3 || i == 2*messages/3 {
+			must(t, broker.killAndRestart())
+		}
+	}
+	// Every job at least once; once more is allowed where the broker went before it had the acknowledgement.
+	seen := map[string]bool{}
+	for len(seen) < messages {
+		select {
+		case body := <-got:
+			seen[body] = true
+		case <-time.After(20 * time.Second):
+			t.Fatalf("only %d of %d jobs came", len(seen), messages)
+		}
+	}
+	close(stop)
+}

@@ -173,3 +173,39 @@ test('confirmed messages survive kill -9', { skip: elsewhere && 'needs a broker 
   await second.close()
   await own.stop()
 })
+
+// What amqplib's users write around it: on 'close' connect again and take up the work.
+test('a worker that reconnects', { skip: elsewhere && 'needs a broker of its own' }, async () => {
+  const own = await new Broker().start()
+  const got = new Set()
+  let current, stopping
+  async function work () {
+    try {
+      current = await amqp.connect(`amqp://${own.amqp}?heartbeat=2`)
+    } catch {
+      return setTimeout(work, 20)
+    }
+    current.on('error', () => {})
+    current.on('close', () => stopping || setTimeout(work, 20))
+    const channel = await current.createChannel()
+    await channel.assertQueue('work', { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+    await channel.prefetch(5)
+    await channel.consume('work', message => {
+      got.add(Number(message.content))
+      channel.ack(message)
+    })
+  }
+  await work()
+  for (let round = 0; round < 3; round++) {
+    const publisher = await amqp.connect(`amqp://${own.amqp}`)
+    publisher.on('error', () => {})
+    const channel = await publisher.createConfirmChannel()
+    for (let i = 0; i < 100; i++) channel.sendToQueue('work', Buffer.from(String(100 * round + i)), { persistent: true })
+    await channel.waitForConfirms()
+    await own.restart()
+  }
+  await eventually(() => got.size === 300)
+  stopping = true
+  await current.close()
+  await own.stop()
+})
