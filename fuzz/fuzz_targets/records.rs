@@ -77,9 +77,10 @@ fn publish(bytes: &[u8]) {
 fn append(bytes: &[u8]) {
     let Some(found) = Append::decode(bytes) else { return };
     let mut out = Vec::new();
-    Append::encode(&mut out, found.partition, found.flags, found.batch);
+    found.put(&mut out);
     let again = Append::decode(&out[record::FRAME_BYTES + 1..]).expect("our own");
     assert_eq!((again.partition, again.flags, again.batch), (found.partition, found.flags, found.batch));
+    assert_eq!(again.from, found.from);
 }
 
 fn settle(bytes: &[u8]) {

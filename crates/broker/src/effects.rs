@@ -108,7 +108,7 @@ impl DeadLetters {
 /// Messages on their way from another shard.
 #[derive(Debug)]
 pub struct Transfer {
-    /// Framed Publish records.
+    /// Framed Publish and Append records.
     pub records: Vec<u8>,
     pub count: u32,
     pub logged: bool,

@@ -468,7 +468,12 @@ impl Shard {
             Kind::Meta | Kind::Truncate | Kind::Noop => {}
             Kind::Failures => queues.apply_failures(record),
             Kind::Delays => queues.apply_delays(record),
-            Kind::Transferred => queues.apply_transferred(record),
+            Kind::Transferred => {
+                if let Ok((source, upto)) = postcard::from_bytes::<(QueueId, u64)>(record.body) {
+                    queues.apply_transferred(source, upto);
+                    self.streams.stream.partitions.transferred(source, upto);
+                }
+            }
         }
         false
     }

@@ -96,7 +96,7 @@ impl History {
     }
 
     /// Writes it back. `death` is the one just added.
-    pub fn put(self, headers: &mut FieldTable, death: &Death<'_>) {
+    pub fn put(&self, headers: &mut FieldTable, death: &Death<'_>) {
         let reason = reason_name(death.reason);
         if headers.get("x-first-death-reason").is_none() {
             headers.push("x-first-death-reason", reason);
@@ -106,7 +106,7 @@ impl History {
         headers.push("x-last-death-reason", reason);
         headers.push("x-last-death-queue", death.queue);
         headers.push_bytes(b"x-last-death-exchange", FieldValue::LongStr(death.exchange.to_vec()));
-        let deaths = self.0.into_iter().map(FieldValue::Table).collect();
+        let deaths = self.0.iter().cloned().map(FieldValue::Table).collect();
         headers.push_bytes(DEATHS, FieldValue::Array(deaths));
     }
 }

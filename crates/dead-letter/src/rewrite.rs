@@ -1,8 +1,8 @@
 //! A message on its way through a dead-letter exchange.
 
 use crate::history::{Death, History};
-use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, Properties, TableRef, Value as Field};
-use bowline_model::meta::{Table, Value};
+use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, Properties};
+use bowline_convert::Routable;
 use bowline_model::record::{Extras, PUBLISH_DIED, Publish, SettleReason};
 use bowline_topology::{Targets, Topology};
 
@@ -19,6 +19,8 @@ pub struct Letter<'a> {
     pub routing_key: Option<&'a str>,
     /// Seconds since 1970.
     pub time: u64,
+    /// For exchanges that choose by chance.
+    pub chance: u64,
 }
 
 /// What it is now.
@@ -62,14 +64,20 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
         headers = without(&headers, b"CC");
     }
 
+    history.put(&mut headers, &death);
+    let routing_key = keys[0].to_vec();
+    properties.headers = Some(headers);
+    properties.expiration = None;
+    let block = properties.to_bytes();
+
     let mut targets = Targets::default();
-    let mut table = || {
-        let bytes = headers.to_bytes();
-        TableRef::parse(&bytes).map(to_table).unwrap_or_default()
-    };
+    let mut chance = letter.chance;
+    // What was just encoded can be read.
+    let properties = Properties::parse(&block).unwrap_or(Properties::EMPTY);
+    let mut message = Routable { properties, chance: &mut chance };
     for key in &keys {
         // A missing exchange drops the message, as in RabbitMQ.
-        let _ = topology.route(letter.vhost, letter.exchange, key, &mut table, &mut targets);
+        let _ = topology.route(letter.vhost, letter.exchange, key, &mut message, &mut targets);
     }
     let before = targets.queues.len();
     targets.queues.retain(|target| {
@@ -77,15 +85,10 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
         !queue.is_some_and(|queue| history.is_cycle(&queue.declared.name))
     });
     let cycle = targets.queues.len() < before;
-
-    history.put(&mut headers, &death);
-    let routing_key = keys[0].to_vec();
-    properties.headers = Some(headers);
-    properties.expiration = None;
     Reborn {
         flags: publish.flags | PUBLISH_DIED,
         routing_key,
-        properties: properties.to_bytes(),
+        properties: block,
         extras: Extras {
             ttl_ms: None,
             delay_ms: None,
@@ -115,27 +118,4 @@ fn without(headers: &FieldTable, gone: &[u8]) -> FieldTable {
         kept.push_bytes(name, value.clone());
     }
     kept
-}
-
-/// For headers exchanges.
-fn to_table(fields: TableRef<'_>) -> Table {
-    fields.iter().map(|(name, value)| (name.to_string(), to_value(value))).collect()
-}
-
-fn to_value(field: Field<'_>) -> Value {
-    if let Some(value) = field.as_i64() {
-        return Value::Int { tag: field.tag(), value: value.into() };
-    }
-    match field {
-        Field::Bool(value) => Value::Bool(value),
-        Field::F32(x) => Value::Float(x),
-        Field::F64(x) => Value::Double(x),
-        Field::Decimal { scale, digits } => Value::Decimal { scale, value: digits as i32 },
-        Field::LongStr(bytes) => Value::Str(bytes.to_vec()),
-        Field::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
-        Field::Timestamp(seconds) => Value::Timestamp(seconds),
-        Field::Array(values) => Value::Array(values.iter().map(to_value).collect()),
-        Field::Table(table) => Value::Table(to_table(table)),
-        _ => Value::Void,
-    }
 }

@@ -73,6 +73,7 @@ fn die(message: &Message, queue: &str, reason: SettleReason, exchange: &str, key
         exchange,
         routing_key: key,
         time: 1_700_000_000,
+        chance: 7,
     };
     rewrite(&letter, &topology())
 }

@@ -1,5 +1,6 @@
 //! Names and ids that nobody should guess or meet twice. Chance enters as a seed, so that a run can be replayed.
 
+use bowline_convert::step;
 use bowline_model::TopicId;
 
 /// A random source for names: SplitMix64 over two seeds. Not for keys or passwords.
@@ -37,12 +38,4 @@ impl Chance {
         id[8] = id[8] & 0x3f | 0x80;
         TopicId(id)
     }
-}
-
-pub(crate) fn step(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -2,12 +2,12 @@
 
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{ReplyCode, ShortStr, TableRef};
+use bowline_convert::to_table;
 use bowline_model::meta::{Binding, Command, Destination, ExchangeSpec, MetaRequest, Table};
 use bowline_topology::{Access, arguments, names, refusal};
 
 use crate::broker::{Broker, look_up};
 use crate::channel::{Pending, Reply};
-use crate::fields::to_table;
 use crate::options::ARGUMENTS_BYTES_MAX;
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;

@@ -4,17 +4,13 @@
 //! priority, expiration              properties
 //! x-delay                           milliseconds; integers of any width, decimal text, or a float
 //! x-deliver-at                      a timestamp (seconds) or milliseconds since 1970
-//! dedup id, order key, tenant       what the queue's arguments and policies name: see [`Reads`]
 //! ```
+//! What further a queue's arguments and policies name is read for that queue alone: [`bowline_convert::Wants`].
 //! A delay that is not a number, or not above 0, is none: so does the delayed-message plugin of RabbitMQ.
 
 use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
 use bowline_model::extras::Extras;
-use bowline_model::settings::Overflow;
-use bowline_topology::Queue;
-use bowline_topology::settings::{Reads, Source};
 
-use crate::hash::{hash64, hash128};
 use crate::refusal::{Refusal, Step};
 
 /// What a message's properties ask for.
@@ -25,69 +21,6 @@ pub struct Asked {
     pub has_copies: bool,
     /// Its reply-to is the pseudo-queue of direct replies.
     pub fast_reply: bool,
-}
-
-/// What a queue wants to know of each message, and what it may refuse.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Wants {
-    /// The queue may refuse messages: they are asked for one by one.
-    pub checked: bool,
-    reads: Reads,
-}
-
-/// Where to look up what a queue wants.
-pub struct Of<'a> {
-    pub routing_key: &'a [u8],
-    pub properties: &'a Properties<'a>,
-    pub user: &'a str,
-}
-
-impl Wants {
-    pub fn of(queue: &Queue) -> Wants {
-        let settings = &queue.settings;
-        let bounded = settings.max_length.is_some() || settings.max_length_bytes.is_some();
-        Wants {
-            checked: bounded && settings.overflow != Overflow::DropHead,
-            reads: queue.reads.as_deref().cloned().unwrap_or_default(),
-        }
-    }
-
-    pub fn is_nothing(&self) -> bool {
-        *self == Wants::default()
-    }
-
-    /// Adds what the queue wants to know to what the message's properties say.
-    pub fn add(&self, message: &Of<'_>, extras: &mut Extras) {
-        extras.dedup = self.reads.dedup.as_ref().and_then(|source| read(source, message, hash128));
-        extras.key = self.reads.key.as_ref().and_then(|source| read(source, message, hash64));
-        extras.tenant = self.reads.tenant.as_ref().and_then(|source| read(source, message, hash64));
-    }
-}
-
-/// `None` if the message has nothing there.
-fn read<T>(source: &Source, message: &Of<'_>, hash: fn(&[u8]) -> T) -> Option<T> {
-    match source {
-        Source::RoutingKey => Some(hash(message.routing_key)),
-        Source::MessageId => message.properties.message_id().map(|id| hash(id.as_bytes())),
-        Source::UserId => Some(hash(message.user.as_bytes())),
-        Source::Header(name) => Some(digest(message.properties.headers()?.get(name)?, hash)),
-    }
-}
-
-/// Texts and byte arrays count as what they hold, integers as their decimal text: so a producer in another language
-/// that writes the same key in another type means the same.
-fn digest<T>(value: Value<'_>, hash: fn(&[u8]) -> T) -> T {
-    match value {
-        Value::LongStr(bytes) | Value::Bytes(bytes) => hash(bytes),
-        value => match value.as_i64() {
-            Some(number) => hash(number.to_string().as_bytes()),
-            None => {
-                let mut bytes = Vec::new();
-                value.encode(&mut bytes);
-                hash(&bytes)
-            }
-        },
-    }
 }
 
 impl Asked {
@@ -235,33 +168,5 @@ mod tests {
         let at = asked(&with_header("x-deliver-at", FieldValue::Timestamp(7))).unwrap();
         assert_eq!(at.deliver_at, Some(7000));
         assert_eq!(asked(&with_header("x-deliver-at", 7000i64)).unwrap().deliver_at, Some(7000));
-    }
-
-    #[test]
-    fn queues_ask_for_what_they_need() {
-        let id = OwnedProperties { message_id: Some(b"m1".to_vec()), ..Default::default() }.to_bytes();
-        let header = with_header("customer", 17i64);
-        let of = |block: &[u8], reads: Reads| {
-            let properties = Properties::parse(block).unwrap();
-            let message = Of { routing_key: b"key", properties: &properties, user: "ann" };
-            let mut extras = Extras::default();
-            Wants { checked: false, reads }.add(&message, &mut extras);
-            (extras.dedup, extras.key, extras.tenant)
-        };
-        let usual = Reads {
-            dedup: Some(Source::MessageId),
-            key: Some(Source::RoutingKey),
-            tenant: Some(Source::UserId),
-        };
-        let (key, ann) = (Some(hash64(b"key")), Some(hash64(b"ann")));
-        assert_eq!(of(&id, usual.clone()), (Some(hash128(b"m1")), key, ann));
-        assert_eq!(of(&header, usual), (None, key, ann), "a message without an id is no duplicate");
-        let customer = || Some(Source::Header("customer".to_string()));
-        let named = || Reads { dedup: customer(), key: customer(), tenant: customer() };
-        // A number is the same key as its text.
-        let seventeen = (Some(hash128(b"17")), Some(hash64(b"17")), Some(hash64(b"17")));
-        assert_eq!(of(&header, named()), seventeen);
-        assert_eq!(of(&with_header("customer", "17"), named()), seventeen);
-        assert_eq!(of(&id, named()), (None, None, None));
     }
 }

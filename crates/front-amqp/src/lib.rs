@@ -3,7 +3,7 @@
 //! [`Session`] is the protocol: a state machine without I/O. [`serve`] runs sessions on sockets. In the order of a
 //! connection's life: `handshake`, `methods` (channels, and who waits for what), `publish` and `publisher`,
 //! `queues` and `exchanges`, `consume`, `deliver`, `settle`; `answers` takes what shards say. Streams are apart
-//! (`stream`, `convert`), because a session reads a topic by itself.
+//! (`stream`), because a session reads a topic by itself.
 //!
 //! What it deliberately does not know: storage, other sessions, other protocols. It sees the topology to route by,
 //! and shards to ask ([`Broker`]). What it asks of shards is told in the shards' terms: `extras` reads out of
@@ -17,13 +17,10 @@ mod chance;
 mod channel;
 mod consume;
 mod consumers;
-mod convert;
 mod deliver;
 mod exchanges;
 mod extras;
-mod fields;
 mod handshake;
-mod hash;
 mod login;
 mod methods;
 mod options;

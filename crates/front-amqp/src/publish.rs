@@ -8,6 +8,7 @@ use bowline_codec_amqp::{
     ContentHeader, FieldTable, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef, Value,
     split_frame,
 };
+use bowline_convert::Of;
 use bowline_model::event::DirectReply;
 use bowline_model::extras::Extras;
 use bowline_model::record::{self, PUBLISH_PERSISTENT, Publish};
@@ -18,7 +19,7 @@ use smallvec::SmallVec;
 
 use crate::broker::Broker;
 use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending, Prepared};
-use crate::extras::{Asked, Of};
+use crate::extras::Asked;
 use crate::options::{PARTIAL_BYTES_MAX, WHOLE_CONTENT_BYTES_MAX};
 use crate::publisher::{Completed, Content, Publisher};
 use crate::refusal::{Refusal, Step};
@@ -433,7 +434,7 @@ impl Session {
             let of = Of {
                 routing_key: message.routing_key,
                 properties: &message.properties,
-                user: &self.client.user,
+                user: Some(&self.client.user),
             };
             wants.add(&of, &mut extras);
             let content = Content { extras: Some(&extras), ..content };

@@ -4,9 +4,9 @@
 //! asked for every time.
 
 use bowline_codec_amqp::Properties;
+use bowline_convert::{Routable, Wants};
 use bowline_model::ShardId;
-use bowline_model::meta::Table;
-use bowline_topology::{Access, Message, Property, Targets, TopicTarget};
+use bowline_topology::{Access, Targets, TopicTarget};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -14,9 +14,6 @@ use std::sync::Arc;
 
 use crate::access::Asking;
 use crate::broker::{Broker, look_up};
-use crate::chance::step;
-use crate::extras::Wants;
-use crate::fields::to_table;
 use crate::options::ROUTES_MAX;
 
 /// The outcome of routing one exchange and routing key.
@@ -149,7 +146,7 @@ impl RouteCache {
         self.targets.clear();
         let targets = &mut self.targets;
         let mut special = Vec::new();
-        let mut message = Routed { properties: keys.properties, chance: &mut self.chance };
+        let mut message = Routable { properties: keys.properties, chance: &mut self.chance };
         let (vhost, user) = (&*self.vhost, &*self.user);
         let verdict = look_up(broker, |topology| {
             let asking = Asking { topology, vhost, user };
@@ -217,34 +214,10 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
         && left_rest.iter().zip(right_rest).all(|(a, b)| a == b)
 }
 
-/// What routing may ask of a message.
-struct Routed<'a, 'b> {
-    properties: Properties<'a>,
-    chance: &'b mut u64,
-}
-
-impl Message for Routed<'_, '_> {
-    fn headers(&mut self) -> Table {
-        self.properties.headers().map(to_table).unwrap_or_default()
-    }
-
-    fn property(&mut self, property: Property) -> Option<Vec<u8>> {
-        match property {
-            Property::MessageId => self.properties.message_id().map(|id| id.as_bytes().to_vec()),
-            Property::CorrelationId => self.properties.correlation_id().map(|id| id.as_bytes().to_vec()),
-            Property::Timestamp => self.properties.timestamp().map(|time| time.to_string().into_bytes()),
-        }
-    }
-
-    fn chance(&mut self) -> u64 {
-        step(self.chance)
-    }
-}
-
 fn route(
     asking: Asking<'_>,
     keys: &Keys<'_>,
-    message: &mut Routed<'_, '_>,
+    message: &mut Routable<'_, '_>,
     targets: &mut Targets,
 ) -> Verdict {
     let Asking { topology, vhost, .. } = asking;

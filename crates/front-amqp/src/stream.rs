@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 
 use bowline_codec_amqp::frame::{DeliverHead, FRAME_END, FRAME_OVERHEAD, body_frame_head, body_frame_max};
 use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
-use bowline_codec_kafka::partitioner::partition_for_key;
 use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, Headers, RecordIter};
+use bowline_convert::{
+    FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, partition_of, read_record,
+};
 use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound};
 use bowline_model::record::APPEND_CONVERTED;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
@@ -22,7 +24,6 @@ use bytes::Bytes;
 
 use crate::broker::Broker;
 use crate::consumers::{Consumer, Source};
-use crate::convert::{FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, read_record};
 use crate::options::{COPY_BODY_BYTES_MAX, STREAM_BATCH_BYTES, STREAM_FETCH_BYTES, STREAM_OUTBOX_BYTES};
 use crate::publisher::Content;
 use crate::refusal::{Refusal, Step};
@@ -314,12 +315,8 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let key = content.routing_key;
-        let partition = match topic.partitions.len() {
-            1 => topic.partitions[0],
-            // Records without a key take turns by round of input, which keeps batches large.
-            n if key.is_empty() => topic.partitions[(self.publisher.open_number() % n as u64) as usize],
-            n => topic.partitions[partition_for_key(key, n as i32).max(0) as usize],
-        };
+        // Records without a key take turns by round of input, which keeps batches large.
+        let partition = partition_of(&topic.partitions, key, self.publisher.open_number());
         let joined: Vec<u8>;
         let body = match content.pieces {
             [] => &[][..],

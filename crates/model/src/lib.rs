@@ -19,6 +19,7 @@ pub mod pool;
 pub mod record;
 pub mod request;
 pub mod settings;
+pub mod transferred;
 pub mod varint;
 
 pub use block::{AlignedBuf, Block, BlockRef};

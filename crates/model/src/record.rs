@@ -10,7 +10,7 @@
 //! | kind | body |
 //! |---|---|
 //! | 1 Publish | flags u8, n varint, n × queue id varint, exchange (u8 len), routing key (u8 len), properties (varint len), with [`PUBLISH_EXTRAS`] extras (u8 len, see [`crate::extras`]), message body (rest) |
-//! | 2 Append | partition id varint, flags u8, one Kafka record batch v2 (rest) |
+//! | 2 Append | partition id varint, flags u8, with [`APPEND_MOVED`] queue id varint and number varint, one Kafka record batch v2 (rest) |
 //! | 3 Settle | queue id varint, reason u8, n varint, n × (gap from the end of the previous run varint, length varint) |
 //! | 4 Horizon | queue id varint, up to (exclusive) varint |
 //! | others | a postcard value, see the constants |
@@ -330,6 +330,8 @@ pub fn publish_queues(body: &[u8]) -> Option<impl Iterator<Item = u32> + '_> {
 
 /// Flag of an append: the broker itself converted it from another protocol.
 pub const APPEND_CONVERTED: u8 = 1;
+/// Flag of an append: it says where the batch was moved from ([`Append::from`]).
+pub const APPEND_MOVED: u8 = 2;
 
 /// A Kafka record batch as it lies in the log. The batch is the producer's, byte for byte: base offset
 /// and leader epoch in it are whatever the producer wrote; the partition's index knows the real ones.
@@ -337,15 +339,30 @@ pub const APPEND_CONVERTED: u8 = 1;
 pub struct Append<'a> {
     pub partition: u32,
     pub flags: u8,
+    /// The queue of another shard that it was moved from, and its number there: a second arrival is the same batch.
+    pub from: Option<(u32, u64)>,
     pub batch: &'a [u8],
 }
 
 impl<'a> Append<'a> {
+    /// Appends a whole Append record of a batch that was not moved from anywhere.
     pub fn encode(out: &mut Vec<u8>, partition: u32, flags: u8, batch: &[u8]) {
+        Append { partition, flags, from: None, batch }.put(out);
+    }
+
+    /// Appends the whole record; [`APPEND_MOVED`] is set or cleared as `from` says.
+    pub fn put(&self, out: &mut Vec<u8>) {
         let mark = begin(out, Kind::Append);
-        varint::put(out, u64::from(partition));
-        out.push(flags);
-        out.extend_from_slice(batch);
+        varint::put(out, u64::from(self.partition));
+        match self.from {
+            None => out.push(self.flags & !APPEND_MOVED),
+            Some((queue, number)) => {
+                out.push(self.flags | APPEND_MOVED);
+                varint::put(out, u64::from(queue));
+                varint::put(out, number);
+            }
+        }
+        out.extend_from_slice(self.batch);
         end(out, mark);
     }
 
@@ -353,7 +370,11 @@ impl<'a> Append<'a> {
     pub fn decode(mut body: &'a [u8]) -> Option<Append<'a>> {
         let partition = varint::take_u32(&mut body)?;
         let flags = take_u8(&mut body)?;
-        Some(Append { partition, flags, batch: body })
+        let from = match flags & APPEND_MOVED {
+            0 => None,
+            _ => Some((varint::take_u32(&mut body)?, varint::take(&mut body)?)),
+        };
+        Some(Append { partition, flags, from, batch: body })
     }
 }
 
@@ -483,6 +504,21 @@ mod tests {
             (9, SettleReason::Acked, vec![(4, 2), (10, 1)])
         );
         assert_eq!(at(&out, records[1].offset).unwrap().kind, Kind::Settle);
+    }
+
+    #[test]
+    fn an_append_says_where_it_was_moved_from() {
+        for from in [None, Some((3, 0)), Some((u32::MAX, u64::MAX))] {
+            let mut out = Vec::new();
+            Append { partition: 300, flags: APPEND_CONVERTED, from, batch: b"batch" }.put(&mut out);
+            let found = Append::decode(&out[FRAME_BYTES + 1..]).unwrap();
+            assert_eq!((found.partition, found.from, found.batch), (300, from, &b"batch"[..]));
+            assert_eq!(found.flags & APPEND_MOVED != 0, from.is_some());
+            // Copied by who does not look at it: as a batch that was not moved.
+            let mut plain = Vec::new();
+            Append::encode(&mut plain, found.partition, found.flags, found.batch);
+            assert_eq!(Append::decode(&plain[FRAME_BYTES + 1..]).unwrap().from, None);
+        }
     }
 
     #[test]

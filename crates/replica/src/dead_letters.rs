@@ -2,13 +2,14 @@
 //!
 //! Where all targets are in the shard itself, the new message and the end of the old one share a block: a crash leaves
 //! one of them, never both and never none. Targets in other shards get theirs first ([`Transfer`], under a name by
-//! which they know it again); when all have it, the old one ends. A crash in between has it sent again.
-//!
-//! Dead letters do not go into topics yet: such targets are passed over, and the log says so.
+//! which they know it again); when all have it, the old one ends. A crash in between has it sent again. Topics get
+//! theirs as records, in the same way.
 
 use bowline_broker::{DeadLetter, DeadLetters, Reborn, Receipt, Remains, Shard, Transfer};
+use bowline_codec_amqp::Properties;
+use bowline_convert::{Parcel, Posted, parcels};
 use bowline_dead_letter::{Letter, rewrite};
-use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish};
+use bowline_model::record::{self, Publish};
 use bowline_model::{Millis, QueueId, ShardId};
 use bowline_topology::Topology;
 use hashbrown::HashMap;
@@ -42,6 +43,12 @@ fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, 
     let mut fate = Fate { queue: dead.queue, reborn: nowhere, elsewhere: Vec::new() };
     let found = record::at(&letter.block.payload, letter.offset).ok();
     let Some(publish) = found.and_then(|found| Publish::decode(found.body)) else { return fate };
+    // Told apart from other dead letters, and the same if it has to be sent again.
+    let number = match remains {
+        Remains::Log(seq) => seq,
+        Remains::Memory(lsn) => lsn.0 ^ u64::from(letter.offset),
+        Remains::Nowhere => now,
+    };
     let new = rewrite(
         &Letter {
             publish: &publish,
@@ -51,47 +58,37 @@ fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, 
             exchange: &dead.exchange,
             routing_key: dead.routing_key.as_deref(),
             time: now / 1000,
+            chance: number,
         },
         topology,
     );
     if new.cycle {
         tracing::warn!(queue = dead.name, "a dead letter would go round for ever and is dropped");
     }
-    if !new.targets.topics.is_empty() {
-        tracing::warn!(queue = dead.name, "a dead letter is for a stream: not done yet");
-    }
-    let logged =
-        new.flags & PUBLISH_PERSISTENT != 0 && new.targets.queues.iter().any(|target| target.durable);
-    let mut shards: Vec<ShardId> = new.targets.queues.iter().map(|target| target.shard).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    for to in shards {
-        let from = match remains {
-            Remains::Log(seq) if to != shard && logged => Some((dead.queue.0, seq)),
-            _ => None,
-        };
-        let ids: Vec<u32> = new
-            .targets
-            .queues
-            .iter()
-            .filter(|target| target.shard == to)
-            .map(|target| target.queue.0)
-            .collect();
-        let mut records = Vec::new();
-        Publish::encode_with(
-            &mut records,
-            new.flags,
-            ids.into_iter(),
-            dead.exchange.as_bytes(),
-            &new.routing_key,
-            &new.properties,
-            &Extras { from, ..new.extras },
-            [publish.body].into_iter(),
-        );
+    let posted = Posted {
+        flags: new.flags,
+        exchange: dead.exchange.as_bytes(),
+        routing_key: &new.routing_key,
+        // Just made.
+        properties: Properties::parse(&new.properties).unwrap_or(Properties::EMPTY),
+        extras: new.extras,
+        body: publish.body,
+        moved: match remains {
+            Remains::Log(seq) => Some((shard, dead.queue, seq)),
+            Remains::Memory(_) | Remains::Nowhere => None,
+        },
+        turn: number,
+        time: now,
+    };
+    let parcels = parcels(&posted, &new.targets, topology).unwrap_or_else(|error| {
+        tracing::error!(queue = dead.name, %error, "a dead letter cannot be written and is dropped");
+        Vec::new()
+    });
+    for Parcel { shard: to, records, count, logged } in parcels {
         if to == shard {
-            fate.reborn = Reborn { remains, reason, records, count: 1, logged };
+            fate.reborn = Reborn { remains, reason, records, count, logged };
         } else {
-            fate.elsewhere.push((to, Transfer { records, count: 1, logged, receipt: None }));
+            fate.elsewhere.push((to, Transfer { records, count, logged, receipt: None }));
         }
     }
     fate

@@ -1,10 +1,10 @@
 //! A whole node without sockets: sessions talk to it through `Link`, as front ends do.
 
 use bowline_model::event::{Deliveries, Event};
-use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration, Table, Value};
+use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration, Table, TopicSpec, Value};
 use bowline_model::record::{self, Publish};
 use bowline_model::request::{self, Propose, Request, Settle, Subscribe, Volatile, Want};
-use bowline_model::{ConsumerId, QueueId, ShardId, Token};
+use bowline_model::{ConsumerId, PartitionId, QueueId, ShardId, Token, TopicId};
 use bowline_replica::{Engine, Link, Node, Options};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -79,6 +79,33 @@ impl Session {
             Outcome::Queue { queue, ready, .. } => (queue, ready),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Its only partition.
+    fn create_topic(&mut self, name: &str) -> PartitionId {
+        let (vhost, name, id) = ("/".into(), name.into(), TopicId([7; 16]));
+        let spec = TopicSpec { vhost, name, id, partitions: 1, configs: Vec::new(), arguments: Vec::new() };
+        self.link.ask_meta(Token(2), MetaRequest::Propose(Command::TopicCreate(spec)));
+        self.link.flush();
+        let outcome = self.wait("topic", |e| match e {
+            Event::Meta { result, .. } => Some(result.clone()),
+            _ => None,
+        });
+        match outcome.unwrap() {
+            Outcome::Topic { partitions, .. } => partitions[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Offset of the partition's next record.
+    fn end_of(&mut self, partition: PartitionId) -> u64 {
+        let shard = ShardId::of(partition.0, self.link.node().data_shards());
+        self.link.send(shard, Request::PartitionInfo { token: Token(3), partition });
+        self.link.flush();
+        self.wait("partition", |e| match e {
+            Event::PartitionInfo { result, .. } => result.as_ref().ok().map(|info| info.high_watermark),
+            _ => None,
+        })
     }
 
     fn publish(&mut self, queue: QueueId, bodies: &[String], logged: bool) {
@@ -308,6 +335,43 @@ fn the_dead_arrive_once_wherever_their_queue_is() {
             assert_eq!(session.declare(name, true).1, 100);
             let arguments = dead_letters_to(name, &[("x-max-length", 40)]);
             assert_eq!(session.declare_with(&format!("source of {name}"), true, arguments).1, 0);
+        }
+        drop(session);
+        engine.stop().unwrap();
+    }
+}
+
+#[test]
+fn the_dead_arrive_once_in_a_stream_wherever_it_is() {
+    for shards in [1, 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        let dead = session.create_topic("dead");
+        let arguments = dead_letters_to("dead", &[("x-max-length", 40)]);
+        // Ids go round the shards: some of the three are in the stream's, some are not.
+        for source in ["source 1", "source 2", "source 3"] {
+            let (work, _) = session.declare_with(source, true, arguments.clone());
+            session.publish(work, &bodies(0..80), true);
+            // Transient messages, too: a stream keeps what it gets.
+            session.publish(work, &bodies(80..100), false);
+            wait_for_ready(&mut session, source, &arguments, 40);
+            let mut taker = Session::new(&node);
+            let consumer = taker.subscribe(work, 0);
+            taker.deliveries(40);
+            taker.settle(work, consumer, 0, 40, request::Outcome::Rejected);
+        }
+        let end = Instant::now() + Duration::from_secs(20);
+        while session.end_of(dead) < 300 {
+            assert!(Instant::now() < end);
+        }
+        drop(session);
+        engine.stop().unwrap();
+        let (node, engine) = start(dir.path(), shards);
+        let mut session = Session::new(&node);
+        assert_eq!(session.end_of(dead), 300);
+        for source in ["source 1", "source 2", "source 3"] {
+            assert_eq!(session.declare_with(source, true, arguments.clone()).1, 0);
         }
         drop(session);
         engine.stop().unwrap();

@@ -1,12 +1,13 @@
 """How messages end, and where they go then: expiry, bounds, dead letters. As RabbitMQ's documentation promises it."""
 
+import os
 import time
 
 import pika
 import pika.exceptions
 import pytest
 
-from conftest import eventually
+from conftest import Broker, eventually
 from test_pika import channel, connect, connection, drain, persistent  # noqa: F401 (fixtures)
 
 # Long enough for a slow machine to get a message through before it expires, short enough to wait for.
@@ -374,3 +375,87 @@ def test_bounds_hold_after_kill_9(own_broker, name):
     channel.basic_publish("", name, b"25", persistent())
     eventually(lambda: ready(channel, name) == 10)
     assert bodies(channel, name) == [str(i).encode() for i in range(16, 26)]
+
+
+# --- dead letters into streams --------------------------------------------------------------------------------------
+
+
+def read_stream(channel, stream, n):
+    """The first `n` messages of a stream, as (properties, body)."""
+    got = []
+    channel.basic_qos(prefetch_count=100)
+    tag = channel.basic_consume(
+        stream, lambda _, method, properties, body: (got.append((properties, body)), channel.basic_ack(method.delivery_tag)),
+        arguments={"x-stream-offset": "first"})
+    eventually(lambda: channel.connection.process_data_events(0.05) or len(got) >= n)
+    channel.basic_cancel(tag)
+    return got
+
+
+def stream_of_the_dead(channel, name):
+    """A stream behind an exchange that has nothing else, and the arguments that lead there."""
+    stream, exchange = name + "-stream", name + "-dlx"
+    channel.queue_declare(stream, durable=True, arguments={"x-queue-type": "stream"})
+    channel.exchange_declare(exchange, "fanout", durable=True)
+    channel.queue_bind(stream, exchange)
+    return stream, {"x-dead-letter-exchange": exchange}
+
+
+def test_dead_letters_go_into_a_stream(channel, name):
+    stream, arguments = stream_of_the_dead(channel, name)
+    declare(channel, name, x_max_length=3, **arguments)
+    for i in range(5):
+        channel.basic_publish("", name, str(i), persistent(headers={"mine": i}, message_id=f"m{i}", expiration=str(FAR_MS)))
+    eventually(lambda: ready(channel, stream) == 2)
+    method, _, _ = take_unacked(channel, name)
+    channel.basic_reject(method.delivery_tag, requeue=False)
+    dead = read_stream(channel, stream, 3)
+    assert [body for _, body in dead] == [b"0", b"1", b"2"]
+    reasons = []
+    for i, (properties, _) in enumerate(dead):
+        (death,) = properties.headers["x-death"]
+        assert (properties.headers["mine"], properties.message_id, properties.expiration) == (i, f"m{i}", None)
+        assert (death["queue"], death["original-expiration"], death["routing-keys"]) == (name, str(FAR_MS), [name])
+        reasons.append(death["reason"])
+    assert reasons == ["maxlen", "maxlen", "rejected"]
+    channel.queue_delete(name)
+    channel.queue_delete(stream)
+
+
+@pytest.fixture
+def sharded_broker(tmp_path):
+    if os.environ.get("BOWLINE_AMQP"):
+        pytest.skip("needs a broker of its own")
+    broker = Broker(tmp_path / "data", "--shards", "3").start()
+    yield broker
+    broker.kill()
+
+
+def test_dead_letters_in_a_stream_survive_kill_9_and_there_is_one_of_each(sharded_broker, name):
+    """Four queues on three shards: some share the stream's, some do not."""
+    own_broker = sharded_broker
+    channel = connect(own_broker).channel()
+    stream, arguments = stream_of_the_dead(channel, name)
+    queues = [f"{name}-{i}" for i in range(4)]
+    for queue in queues:
+        declare(channel, queue, **arguments)
+        for i in range(50):
+            channel.basic_publish("", queue, f"{queue} {i}", persistent())
+    for attempt in range(3):
+        for queue in queues:
+            last = None
+            while (message := channel.basic_get(queue))[0]:
+                last = message[0].delivery_tag
+            if last:
+                channel.basic_nack(last, multiple=True, requeue=False)
+        if attempt == 0:
+            # Some of what has died is on its way, some has arrived, some is settled.
+            eventually(lambda: ready(channel, stream) > 0, every=0)
+        elif attempt == 1:
+            eventually(lambda: ready(channel, stream) == 200)
+        own_broker.restart()
+        channel = connect(own_broker).channel()
+    assert [ready(channel, queue) for queue in queues] == [0] * 4
+    assert ready(channel, stream) == 200
+    got = [body for _, body in read_stream(channel, stream, 200)]
+    assert sorted(got) == sorted(f"{queue} {i}".encode() for queue in queues for i in range(50))

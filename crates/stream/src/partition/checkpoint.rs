@@ -1,12 +1,13 @@
 //! The durable state of partitions as bytes.
 //!
 //! ```text
-//! version u8 = 1 | clock | n partitions, by id: n ×
+//! version u8 = 2 | clock | n partitions, by id: n ×
 //!   spec (length, postcard) | next offset | log start | leader epoch (signed) |
 //!   n extents: n × ( lsn − previous lsn (signed) | count | record position | bytes |
 //!                    max timestamp − previous (signed) ) |
 //!   n producers: n × ( id (signed) | epoch (signed) | stamp | n batches: n × (first sequence | last sequence |
-//!                      base offset) )
+//!                      base offset) ) |
+//!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on)
 //! ```
 //! Numbers are varints. First offsets follow from the counts: extents leave no gaps and end at the next offset.
 
@@ -20,7 +21,7 @@ use bowline_model::request::PartitionSpec;
 use bowline_model::{Lsn, Millis, varint};
 use std::collections::BTreeMap;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Offsets are signed 64-bit numbers for clients.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -40,13 +41,14 @@ impl Partitions {
     /// Replaces durable state by what [`Partitions::checkpoint`] wrote; forgets volatile state.
     pub fn restore(&mut self, mut input: &[u8]) -> Result<(), Damaged> {
         let input = &mut input;
-        if input.split_off_first() != Some(&VERSION) {
-            return Err(Damaged("version of partitions"));
-        }
+        let version = match input.split_off_first() {
+            Some(&version @ 1..=VERSION) => version,
+            _ => return Err(Damaged("version of partitions")),
+        };
         let mut restored = Partitions::new(self.options.clone());
         restored.clock = take(input)?;
         for _ in 0..take(input)? {
-            let partition = take_partition(input, &mut restored.segments)?;
+            let partition = take_partition(input, version, &mut restored.segments)?;
             restored.by_id.insert(partition.spec.partition, Box::new(partition));
         }
         if !input.is_empty() {
@@ -87,9 +89,11 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition, clock: Millis) {
             varint::put(out, batch.base_offset);
         }
     }
+    let transferred = partition.transferred.as_deref().map(postcard::to_stdvec).transpose();
+    put_bytes(out, &transferred.expect("our plain data always serialises").unwrap_or_default());
 }
 
-fn take_partition(input: &mut &[u8], segments: &mut Segments) -> Result<Partition, Damaged> {
+fn take_partition(input: &mut &[u8], version: u8, segments: &mut Segments) -> Result<Partition, Damaged> {
     let spec: PartitionSpec =
         postcard::from_bytes(take_bytes(input)?).map_err(|_| Damaged("partition's specification"))?;
     let mut partition = Partition::new(spec);
@@ -103,6 +107,11 @@ fn take_partition(input: &mut &[u8], segments: &mut Segments) -> Result<Partitio
     let producers = take_producers(input)?;
     if !producers.is_empty() {
         partition.producers = Some(Box::new(producers));
+    }
+    let transferred = if version > 1 { take_bytes(input)? } else { &[] };
+    if !transferred.is_empty() {
+        let transferred = postcard::from_bytes(transferred).map_err(|_| Damaged("transferred"))?;
+        partition.transferred = Some(Box::new(transferred));
     }
     Ok(partition)
 }

@@ -31,7 +31,7 @@ use crate::out::Out;
 use bowline_model::event::{AppendError, AppendResult, FetchError, PartitionInfo};
 use bowline_model::record::{Append, Kind, Record};
 use bowline_model::request::PartitionSpec;
-use bowline_model::{Block, Lsn, Millis, PartitionId, SessionId, Token};
+use bowline_model::{Block, Lsn, Millis, PartitionId, QueueId, SessionId, Token};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use segments::Segments;
@@ -85,7 +85,8 @@ impl Partitions {
     }
 
     /// Applies an Append record: gives the batch its offsets, or refuses it, or recognises it as one that an
-    /// idempotent producer has sent before and answers with the offset it got then.
+    /// idempotent producer has sent before and answers with the offset it got then. One that was moved here before is
+    /// passed over.
     #[inline]
     pub fn apply_append(&mut self, block: &Block, record: &Record<'_>) -> AppendResult {
         self.clock = self.clock.max(block.stamp);
@@ -97,11 +98,23 @@ impl Partitions {
         let Some(partition) = self.by_id.get_mut(&id) else {
             return AppendResult { partition: id, result: Err(AppendError::UnknownPartition) };
         };
-        let result = partition.append(block, record.offset, append.batch, self.clock, &mut self.segments);
+        let result = partition.append(block, record.offset, &append, self.clock, &mut self.segments);
         if !partition.watchers.is_empty() && self.moved.last() != Some(&id) {
             self.moved.push(id);
         }
         AppendResult { partition: id, result }
+    }
+
+    /// Applies a Transferred record: batches of `source` that were numbered below `upto` there do not come again.
+    pub fn transferred(&mut self, source: QueueId, upto: u64) {
+        for partition in self.by_id.values_mut() {
+            if let Some(transferred) = &mut partition.transferred {
+                transferred.forget(source.0, upto);
+                if transferred.is_empty() {
+                    partition.transferred = None;
+                }
+            }
+        }
     }
 
     /// Applies a PartitionCreate, PartitionDelete or PartitionTrim record; others do nothing.

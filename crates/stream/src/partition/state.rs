@@ -6,7 +6,9 @@ use super::producer::{Producers, Verdict};
 use super::segments::Segments;
 use super::watch::Watcher;
 use bowline_model::event::{AppendError, Appended};
+use bowline_model::record::Append;
 use bowline_model::request::PartitionSpec;
+use bowline_model::transferred::Transferred;
 use bowline_model::{Block, Millis};
 
 /// Kept small: there are tens of thousands, and most sleep.
@@ -27,6 +29,8 @@ pub struct Partition {
     extent_closed: bool,
     pub extents: Extents,
     pub producers: Option<Box<Producers>>,
+    /// Batches that came from queues of other shards.
+    pub transferred: Option<Box<Transferred>>,
     /// Volatile.
     pub watchers: Vec<Watcher>,
 }
@@ -44,6 +48,7 @@ impl Partition {
             extent_closed: false,
             extents: Extents::default(),
             producers: None,
+            transferred: None,
             watchers: Vec::new(),
         }
     }
@@ -53,10 +58,18 @@ impl Partition {
         &mut self,
         block: &Block,
         record_position: u32,
-        batch: &[u8],
+        append: &Append<'_>,
         clock: Millis,
         segments: &mut Segments,
     ) -> Result<Appended, AppendError> {
+        let batch = append.batch;
+        if let Some((queue, number)) = append.from
+            && !self.transferred.get_or_insert_default().insert(queue, number)
+        {
+            self.extent_closed = true;
+            // Nobody asks for the offset.
+            return Ok(Appended { base_offset: self.next_offset, log_start: self.log_start });
+        }
         match self.check(batch, clock) {
             Ok((header, Verdict::Append)) => {
                 let base_offset = self.next_offset;

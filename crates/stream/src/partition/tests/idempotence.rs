@@ -111,6 +111,34 @@ fn the_longest_silent_make_room() {
     world.assert_replays(None, 0);
 }
 
+/// A shard that does not know whether its batch arrived sends it again.
+#[test]
+fn what_was_moved_here_twice_is_here_once() {
+    let mut world = World::with_partitions(2);
+    let moved = |numbers: &[u64]| {
+        let mut records = Vec::new();
+        for number in numbers {
+            let batch = &Batch::plain(1).bytes();
+            let from = Some((77, *number));
+            bowline_model::record::Append { partition: 1, flags: 0, from, batch }.put(&mut records);
+        }
+        records
+    };
+    let end = |world: &World| world.stream.partitions.high_watermark(bowline_model::PartitionId(1));
+    world.write(1, moved(&[3, 4, 3, 5]));
+    assert_eq!(end(&world), Some(3));
+    let (checkpoint, applied) = (world.checkpoint(), world.blocks.all.len());
+    world.write(2, moved(&[5, 6]));
+    assert_eq!(end(&world), Some(4));
+    world.assert_replays(Some(&checkpoint), applied);
+    world.stream = world.replayed(Some(&checkpoint), applied);
+    world.write(3, moved(&[3, 6, 7]));
+    assert_eq!(end(&world), Some(5));
+    let known = world.checkpoint().len();
+    world.stream.partitions.transferred(bowline_model::QueueId(77), 8);
+    assert!(world.checkpoint().len() < known, "forgotten");
+}
+
 #[test]
 fn nonsense_is_refused_and_harms_nobody() {
     let mut world = World::with_partitions(1);

@@ -1,4 +1,4 @@
-//! Field tables between the wire's form and the topology's.
+//! Field tables of the wire as the topology's.
 
 use bowline_codec_amqp::{TableRef, Value as Field};
 use bowline_model::meta::{Table, Value};

@@ -5,7 +5,9 @@
 //! something else on the way back, becomes `bowline.amqp.header.<type>.<name>` with the field's encoding.
 
 use bowline_codec_amqp::{Properties, PropertyParts, TableRef, Value};
+use bowline_codec_kafka::partitioner::partition_for_key;
 use bowline_codec_kafka::records::{BatchBuilder, BuildError, Header, Headers};
+use bowline_model::PartitionId;
 use std::ops::Range;
 
 /// Names that the mapping itself uses begin so.
@@ -23,6 +25,15 @@ pub struct Outgoing<'a> {
     pub body: &'a [u8],
     /// Milliseconds since 1970.
     pub timestamp: i64,
+}
+
+/// Which of a topic's partitions (at least one) gets a message: its routing key decides; those without take `turn`s.
+pub fn partition_of(partitions: &[PartitionId], routing_key: &[u8], turn: u64) -> PartitionId {
+    match partitions.len() {
+        1 => partitions[0],
+        n if routing_key.is_empty() => partitions[(turn % n as u64) as usize],
+        n => partitions[partition_for_key(routing_key, n as i32).max(0) as usize],
+    }
 }
 
 /// Record headers in the making: names and values one after the other.
