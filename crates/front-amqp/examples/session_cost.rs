@@ -41,6 +41,9 @@ impl Broker for Sink {
     fn read_topology(&self, read: &mut dyn FnMut(&Topology)) {
         read(&self.topology);
     }
+    fn usage(&self) -> std::sync::Arc<bowline_replica::Usage> {
+        std::sync::Arc::default()
+    }
     fn send(&mut self, _: ShardId, request: Request) {
         match request {
             Request::Propose(propose) => {

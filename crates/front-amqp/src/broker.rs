@@ -6,8 +6,9 @@ use bowline_model::event::DirectReply;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
 use bowline_model::{SessionId, ShardId, Token};
-use bowline_replica::Link;
+use bowline_replica::{Link, Usage};
 use bowline_topology::Topology;
+use std::sync::Arc;
 
 pub trait Broker {
     fn session_id(&self) -> SessionId;
@@ -20,6 +21,9 @@ pub trait Broker {
 
     /// Runs `read` once, under the topology's lock: it must be short. Callers use `look_up`.
     fn read_topology(&self, read: &mut dyn FnMut(&Topology));
+
+    /// Who uses the node, for limits.
+    fn usage(&self) -> Arc<Usage>;
 
     /// Adds a request for a data shard to the batch that goes out after this round of input or events.
     fn send(&mut self, shard: ShardId, request: Request);
@@ -66,6 +70,10 @@ impl Broker for Link {
 
     fn read_topology(&self, read: &mut dyn FnMut(&Topology)) {
         read(&self.node().topology());
+    }
+
+    fn usage(&self) -> Arc<Usage> {
+        self.node().usage().clone()
     }
 
     fn send(&mut self, shard: ShardId, request: Request) {

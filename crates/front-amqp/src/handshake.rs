@@ -6,6 +6,7 @@ use bowline_codec_amqp::frame::PROTOCOL_HEADER;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, Frame, FrameKind, ProtocolHeader, ReplyCode, ShortStr, TableRef};
 use bowline_model::meta::MetaRequest;
+use bowline_replica::Full;
 use bowline_topology::access::IMPERSONATOR;
 use bowline_topology::password;
 
@@ -150,21 +151,43 @@ impl Session {
     }
 
     fn open(&mut self, method: &ConnectionOpen<'_>, broker: &mut dyn Broker) -> Step {
-        let vhost = text(method.virtual_host)?;
-        let user = &*self.client.user;
-        let (exists, may_enter, may_impersonate) = look_up(broker, |topology| {
-            let may_enter = topology.may_enter(user, &vhost);
-            (topology.has_vhost(&vhost), may_enter, topology.has_tag(user, IMPERSONATOR))
+        let vhost: Arc<str> = text(method.virtual_host)?.into();
+        let user = self.client.user.clone();
+        let (exists, may_enter, may_impersonate, vhost_max, user_max) = look_up(broker, |topology| {
+            (
+                topology.has_vhost(&vhost),
+                topology.may_enter(&user, &vhost),
+                topology.has_tag(&user, IMPERSONATOR),
+                topology.vhost_limit(&vhost, "max-connections"),
+                topology.user_limit(&user, "max-connections"),
+            )
         });
         let refused = |explanation: String| Err(Refusal::new(ReplyCode::NotAllowed, explanation));
         if !exists {
             return refused(format!("vhost {vhost} not found"));
         }
+        // RabbitMQ's order: a full vhost says so even to those whom it does not let in.
+        let place = match broker.usage().enter((vhost.clone(), vhost_max), (user.clone(), user_max)) {
+            Ok(place) => place,
+            Err(Full::Vhost) => {
+                let max = vhost_max.unwrap_or_default();
+                return refused(format!(
+                    "access to vhost '{vhost}' refused for user '{user}': connection limit ({max}) is reached"
+                ));
+            }
+            Err(Full::User) => {
+                let max = user_max.unwrap_or_default();
+                return refused(format!(
+                    "connection refused for user '{user}': user connection limit ({max}) is reached"
+                ));
+            }
+        };
         if !may_enter {
             return refused(format!("access to vhost '{vhost}' refused for user '{user}'"));
         }
+        self.place = Some(place);
         self.client.may_impersonate = may_impersonate;
-        self.vhost = vhost.into();
+        self.vhost = vhost;
         self.routes.begin(self.vhost.clone(), self.client.user.clone());
         self.reply(0, ConnectionOpenOk);
         self.phase = Phase::Running;
@@ -275,6 +298,7 @@ impl Session {
         for number in 0..self.channels.len() {
             self.end_channel(number as u16, broker);
         }
+        self.place = None;
     }
 }
 

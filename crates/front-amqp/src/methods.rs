@@ -6,7 +6,7 @@ use bowline_codec_amqp::{EncodeMethod, Frame, FrameKind, ReplyCode, ShortStr, sp
 use bowline_model::ShardId;
 use bowline_model::request::Request;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, look_up};
 use crate::channel::{Channel, Pending, State, Waiting};
 use crate::consumers::Source;
 use crate::refusal::{Refusal, Step};
@@ -22,7 +22,7 @@ impl Session {
     ) -> Step<usize> {
         let number = frame.channel;
         let Some(channel) = self.channel_mut(number) else {
-            return self.unopened(frame).map(|()| 0);
+            return self.unopened(frame, broker).map(|()| 0);
         };
         match channel.state {
             State::Open => {}
@@ -33,7 +33,7 @@ impl Session {
             State::Dropping if frame.kind == FrameKind::Body => return Ok(0),
             State::Dropping => {
                 self.channels[usize::from(number)] = None;
-                return self.unopened(frame).map(|()| 0);
+                return self.unopened(frame, broker).map(|()| 0);
             }
         }
         if channel.waiting.is_some() {
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    fn unopened(&mut self, frame: &Frame<'_>) -> Step {
+    fn unopened(&mut self, frame: &Frame<'_>, broker: &dyn Broker) -> Step {
         let method = match frame.kind {
             FrameKind::Method => Some(Method::decode(frame.payload)?),
             _ => None,
@@ -141,6 +141,7 @@ impl Session {
                         ),
                     ));
                 }
+                self.count_channel(broker)?;
                 self.new_channel(number);
                 self.reply(number, ChannelOpenOk);
                 Ok(())
@@ -149,6 +150,22 @@ impl Session {
             Some(Method::ChannelCloseOk(_)) => Ok(()),
             _ => Err(Refusal::new(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
+    }
+
+    /// One more channel of the user, if it may have one.
+    fn count_channel(&mut self, broker: &dyn Broker) -> Step {
+        let user = &*self.client.user;
+        let max = look_up(broker, |topology| topology.user_limit(user, "max-channels"));
+        if self.place.as_mut().is_none_or(|place| place.open_channel(max)) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ReplyCode::NotAllowed,
+            format!(
+                "number of channels opened for user '{user}' has reached the maximum allowed user limit of {}",
+                max.unwrap_or_default()
+            ),
+        ))
     }
 
     fn closing_channel_frame(&mut self, frame: &Frame<'_>) {
@@ -194,6 +211,11 @@ impl Session {
         self.end_replies(number, None, broker);
         let Some(place) = self.channels.get_mut(usize::from(number)) else { return };
         let Some(channel) = place else { return };
+        if channel.state == State::Open
+            && let Some(place) = &mut self.place
+        {
+            place.close_channel();
+        }
         let mut ended = Channel::new(channel.incarnation);
         ended.state = State::Closing { in_content: channel.partial.is_some() };
         let channel = std::mem::replace(&mut **channel, ended);

@@ -21,6 +21,7 @@ use bowline_codec_amqp::methods::{ConnectionCloseOk, Method};
 use bowline_codec_amqp::{EncodeMethod, Frame, FrameKind, Level, ProtocolHeader, frame, split_frame};
 use bowline_model::request::Request;
 use bowline_model::{Millis, ShardId};
+use bowline_replica::Place;
 
 use crate::broker::Broker;
 use crate::chance::Chance;
@@ -61,6 +62,8 @@ pub struct Session {
     pub(crate) now: Now,
     pub(crate) chance: Chance,
     pub(crate) client: Client,
+    /// What the connection counts for while it is open.
+    pub(crate) place: Option<Place>,
     /// The connection's virtual host.
     pub(crate) vhost: Arc<str>,
     /// Negotiated; before that what a client may assume.
@@ -148,6 +151,7 @@ impl Session {
             now,
             chance: Chance::new(seed),
             client: Client::default(),
+            place: None,
             vhost: "/".into(),
             frame_max: HANDSHAKE_FRAME_MAX,
             channel_max,

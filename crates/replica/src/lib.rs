@@ -13,10 +13,12 @@ pub mod relocate;
 mod replies;
 mod snapshot;
 mod thread;
+mod usage;
 
 pub use link::{Link, Node};
 pub use node::{Engine, Options, Recovery, StartError, States, recover, start};
 pub use snapshot::ShardSnapshot;
+pub use usage::{Full, Place, Usage};
 
 /// Whom data shards take the meta shard for. Sessions are numbered from the next one on.
 pub const META_SESSION: bowline_model::SessionId = bowline_model::SessionId(0);

@@ -6,6 +6,7 @@
 
 use crate::replies::{REPLIES_BYTES_MAX, Replies};
 use crate::snapshot::ShardSnapshot;
+use crate::usage::Usage;
 use bowline_broker::{Moved, Relocation, Survey, Transfer};
 use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub inboxes: Vec<Inbox>,
     pub next_session: AtomicU64,
     pub replies: Replies,
+    pub usage: Arc<Usage>,
     pub cluster_id: String,
 }
 
@@ -46,6 +48,7 @@ impl Shared {
             topology_version: AtomicU64::new(1),
             next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
             replies: Replies::default(),
+            usage: Arc::default(),
             cluster_id: String::new(),
         }
     }
@@ -207,6 +210,11 @@ impl Node {
             users.into_iter().map(|(name, text)| (name, password::sha256(salt, text.as_bytes()))).collect();
         self.shared.topology.write().set_configured_users(hashed);
         self.shared.topology_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Who uses this node, for limits.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.shared.usage
     }
 
     /// Moves whenever the topology has changed; what was learnt at another version must be learnt anew.

@@ -117,6 +117,7 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         inboxes: (0..=data_shards).map(|_| Inbox::new()).collect(),
         next_session: AtomicU64::new(crate::META_SESSION.0 + 1),
         replies: crate::replies::Replies::default(),
+        usage: Arc::default(),
         cluster_id: cluster_id(&log.format().identity.node),
     });
     let commits = shared.clone();

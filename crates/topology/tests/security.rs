@@ -223,12 +223,10 @@ fn a_vhost_has_a_default_queue_type_and_limits() {
     let scope = LimitScope::Vhost("v".to_owned());
     let unknown = Command::LimitsPut { scope: scope.clone(), limits: vec![("max-love".to_owned(), 1)] };
     refused(&mut t, unknown, Reason::InvalidArgument, "unknown limit 'max-love'");
-    let connections =
-        Command::LimitsPut { scope: scope.clone(), limits: vec![("max-connections".to_owned(), 1)] };
-    let not_yet = "limit 'max-connections' is not implemented yet";
-    refused(&mut t, connections, Reason::NotImplemented, not_yet);
-    done(&mut t, Command::LimitsPut { scope: scope.clone(), limits: vec![("max-queues".to_owned(), 1)] });
+    let limits = vec![("max-connections".to_owned(), 0), ("max-queues".to_owned(), 1)];
+    done(&mut t, Command::LimitsPut { scope: scope.clone(), limits });
     let mut t = restarted(&t);
+    assert_eq!(t.vhost_limit("v", "max-connections"), Some(0));
     let full = "cannot declare queue 'other': queue limit in vhost 'v' (1) is reached";
     refused(&mut t, queue("v", "other", &[]), Reason::Limit, full);
     done(&mut t, queue("v", "q", &[]));

@@ -41,6 +41,7 @@ pub struct World {
     /// Who takes direct replies at which address.
     replies: BTreeMap<u128, SessionId>,
     next_reply_address: u128,
+    usage: Arc<bowline_replica::Usage>,
     /// While false, nothing that was proposed becomes durable.
     pub disk_works: bool,
     /// How many records each proposal had.
@@ -73,6 +74,10 @@ impl Broker for Line {
 
     fn read_topology(&self, read: &mut dyn FnMut(&Topology)) {
         read(&self.world.borrow().topology);
+    }
+
+    fn usage(&self) -> Arc<bowline_replica::Usage> {
+        self.world.borrow().usage.clone()
     }
 
     fn send(&mut self, shard: ShardId, request: Request) {
@@ -124,6 +129,7 @@ impl World {
             next_session: 1,
             replies: BTreeMap::new(),
             next_reply_address: 1,
+            usage: Arc::default(),
             disk_works: true,
             proposed: Vec::new(),
             last_proposed: bytes::Bytes::new(),
