@@ -254,6 +254,10 @@ pub enum MetaEvent {
     Expired {
         queue: QueueId,
     },
+    /// The copies are on their way: what is asked of their queues now comes behind them.
+    HistoryCopied {
+        ticket: u64,
+    },
     PartitionReady {
         partition: PartitionId,
     },

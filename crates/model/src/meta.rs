@@ -49,6 +49,8 @@ pub enum ExchangeKind {
     LocalRandom,
     /// `x-delayed-message`: routes as the type in argument `x-delayed-type`, after the delay in header `x-delay`.
     Delayed,
+    /// `x-recent-history`: routes as a fanout, and gives its last messages to who is bound to it.
+    RecentHistory,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! A session sends what one socket read brought as one batch of requests. Requests of one session are
 //! handled in order. Each answer is an [`crate::event::Event`].
 
-use crate::meta::Table;
+use crate::meta::{Destination, Table};
 use crate::settings::QueueSettings;
 use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group};
 use bytes::Bytes;
@@ -198,6 +198,13 @@ pub enum Provision {
     /// Somebody declared the queue again: its lease (`expires_ms`) begins anew. Not logged, not answered.
     Touched {
         queue: QueueId,
+    },
+    /// Something was bound to the exchange whose history this queue is: copy what it holds there, once everything
+    /// that was asked before is applied. Answered by `MetaEvent::HistoryCopied`.
+    CopyHistory {
+        history: QueueId,
+        to: Destination,
+        ticket: u64,
     },
     /// Check and drop. Answered by `MetaEvent::QueueDropped`.
     DropQueue {

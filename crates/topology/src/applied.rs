@@ -1,6 +1,6 @@
 //! What came of a command: what the replica has to provision and what the session is told.
 
-use bowline_model::meta::Rejection;
+use bowline_model::meta::{Destination, Rejection};
 use bowline_model::request::{PartitionSpec, QueueSpec};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
@@ -13,6 +13,10 @@ pub enum Applied {
     Unchanged,
     /// Exchanges or bindings changed; nothing to provision.
     Changed,
+    /// Changed; and provision the queue in which the new exchange remembers.
+    NewHistory(QueueSpec),
+    /// Changed; and copy the history to what was bound.
+    BoundToHistory { history: QueueId, shard: ShardId, destination: Destination },
     /// Provision it on its shard, answer when `QueueReady` comes.
     NewQueue(QueueSpec),
     /// Declared again with the same properties: ask its shard for the counts.

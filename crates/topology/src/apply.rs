@@ -3,7 +3,7 @@
 use crate::bindings::{Slot, Target, encoded_arguments};
 use crate::decide::resolve;
 use crate::state::{Named, Topology};
-use crate::{Applied, Exchange, Queue, QueueType, Topic, arguments, config, names, spread};
+use crate::{Applied, Exchange, Queue, QueueType, Topic, arguments, config, history, names, spread};
 use bowline_model::meta::{Binding, Command, ExchangeSpec, QueueDeclaration, Rejection, TopicSpec};
 use bowline_model::{Millis, PartitionId, QueueId, ShardId};
 use std::borrow::Cow;
@@ -12,14 +12,12 @@ use std::sync::Arc;
 impl Topology {
     /// Deterministic in state, `now` and `command`.
     pub fn apply(&mut self, now: Millis, command: &Command) -> Result<Applied, Rejection> {
+        self.histories_gone.clear();
         if let Some(done) = self.decide(command)? {
             return Ok(done);
         }
         Ok(match command {
-            Command::ExchangeDeclare(spec) => {
-                self.add_exchange(spec.clone());
-                Applied::Changed
-            }
+            Command::ExchangeDeclare(spec) => self.declare_exchange(now, spec),
             Command::ExchangeDelete { vhost, name, .. } => {
                 if let Some(slot) = self.exchange_slot(vhost, name) {
                     self.remove_exchanges(vec![slot]);
@@ -28,7 +26,7 @@ impl Topology {
             }
             Command::Bind(binding) => {
                 self.add_binding(binding);
-                Applied::Changed
+                self.bound(binding)
             }
             Command::Unbind(binding) => {
                 self.remove_binding(binding);
@@ -117,6 +115,7 @@ impl Topology {
         let transient = self.exchanges.iter().filter(|(_, exchange)| !exchange.spec.durable);
         let transient = transient.map(|(slot, _)| slot).collect();
         self.remove_exchanges(transient);
+        self.histories_gone.clear();
         queues
     }
 
@@ -153,7 +152,17 @@ impl Topology {
         };
         let named = Named::Queue { queue: id, durable: declared.durable };
         let vhost = self.vhosts.entry(declared.vhost.as_str().into()).or_default();
-        vhost.names.insert(declared.name.as_bytes().into(), named);
+        match history::exchange_of(&declared) {
+            None => {
+                vhost.names.insert(declared.name.as_bytes().into(), named);
+            }
+            Some(exchange) => {
+                let slot = vhost.exchanges.get(exchange).copied();
+                if let Some(exchange) = slot.and_then(|slot| self.exchanges.get_mut(slot)) {
+                    exchange.history = Some(id);
+                }
+            }
+        }
         if let Some(session) = declared.exclusive {
             self.exclusive.entry(session).or_default().insert(id);
         }
@@ -303,6 +312,7 @@ impl Topology {
             while let Some(&id) = self.bindings.of_source(slot).last() {
                 self.bindings.remove(id);
             }
+            self.forget_history(exchange.history);
             going.extend(self.unlink_target(Target::Exchange(slot)));
         }
     }

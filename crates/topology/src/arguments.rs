@@ -5,7 +5,7 @@
 //! silently ignoring a bound or a dead-letter exchange would break what the client counts on. Arguments nobody
 //! knows are kept and mean nothing.
 
-use crate::exchange;
+use crate::{exchange, history};
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
 use crate::spread::By;
 use crate::value::{integer, type_name};
@@ -217,10 +217,13 @@ pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
             _ => None,
         };
         // The plugin's words.
-        if inner.is_none_or(|kind| kind == ExchangeKind::Delayed) {
+        if inner.is_none_or(|kind| matches!(kind, ExchangeKind::Delayed | ExchangeKind::RecentHistory)) {
             let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
             return Err(refuse(Reason::InvalidArgument, text));
         }
+    }
+    if spec.kind == ExchangeKind::RecentHistory {
+        history::validate(spec)?;
     }
     if exchange::effective_kind(spec) == ExchangeKind::ConsistentHash {
         By::of(&spec.arguments).map_err(|text| refuse(Reason::InvalidArgument, text))?;
@@ -286,6 +289,7 @@ pub fn exchange_kind(name: &str) -> Result<ExchangeKind, Rejection> {
         "x-random" => Ok(ExchangeKind::Random),
         "x-local-random" => Ok(ExchangeKind::LocalRandom),
         "x-delayed-message" => Ok(ExchangeKind::Delayed),
+        "x-recent-history" => Ok(ExchangeKind::RecentHistory),
         _ => Err(unknown_exchange_type(name)),
     }
 }
@@ -301,6 +305,7 @@ pub fn exchange_kind_name(kind: ExchangeKind) -> &'static str {
         ExchangeKind::Random => "x-random",
         ExchangeKind::LocalRandom => "x-local-random",
         ExchangeKind::Delayed => "x-delayed-message",
+        ExchangeKind::RecentHistory => "x-recent-history",
     }
 }
 

@@ -187,7 +187,9 @@ impl Topology {
             topology.add_binding(binding);
         }
         // What was dropped or laid over something else on the way does not count: nothing may be.
-        let names: usize = topology.vhosts.values().map(|vhost| vhost.names.len()).sum();
+        let named: usize = topology.vhosts.values().map(|vhost| vhost.names.len()).sum();
+        let histories = topology.exchanges.iter().filter(|(_, exchange)| exchange.history.is_some()).count();
+        let names = named + histories;
         let exchanges: usize = topology.vhosts.values().map(|vhost| vhost.exchanges.len()).sum();
         let found = (exchanges, topology.queues.len(), topology.topic_ids.len(), topology.bindings.len());
         if found != expected || names != expected.1 + expected.2 {

@@ -111,6 +111,9 @@ impl Topology {
             let text = format!("cannot declare {resource}: exchange limit of {EXCHANGES_MAX} is reached");
             return Err(refuse(Reason::Limit, text));
         }
+        if spec.kind == ExchangeKind::RecentHistory {
+            self.check_ids(1)?;
+        }
         Ok(None)
     }
 

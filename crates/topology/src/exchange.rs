@@ -8,6 +8,7 @@ use crate::spread::{By, Spread, hash};
 use crate::trie::Trie;
 use crate::{arguments, names};
 use crate::{spread::Property, value};
+use bowline_model::QueueId;
 use bowline_model::meta::{ExchangeKind, ExchangeSpec, Table, Value};
 use hashbrown::HashMap;
 
@@ -21,6 +22,8 @@ pub struct Exchange {
     pub system: bool,
     /// Policies that hold for it, if any does.
     pub in_force: Option<Box<InForce>>,
+    /// Where it remembers what went through it, if it does.
+    pub history: Option<QueueId>,
     pub(crate) matcher: Matcher,
 }
 
@@ -66,7 +69,7 @@ impl Exchange {
         };
         let matcher = Matcher::new(effective_kind(&spec), &spec.arguments);
         let system = names::is_reserved(&spec.name) || spec.name.is_empty();
-        Exchange { alternate, system, in_force: None, matcher, spec }
+        Exchange { alternate, system, in_force: None, history: None, matcher, spec }
     }
 
     /// Messages wait as long as their header `x-delay` says before they are routed to queues.
@@ -96,7 +99,7 @@ impl Matcher {
         let spread = |by| Matcher::Spread(Box::new(Spread::new(by)));
         match kind {
             ExchangeKind::Direct => Matcher::Direct(HashMap::new()),
-            ExchangeKind::Fanout => Matcher::Fanout(Bag::new()),
+            ExchangeKind::Fanout | ExchangeKind::RecentHistory => Matcher::Fanout(Bag::new()),
             ExchangeKind::Topic => Matcher::Topic(Box::new(Trie::new())),
             ExchangeKind::Headers => Matcher::Headers(Box::new(HeaderTable::new())),
             ExchangeKind::ConsistentHash => spread(By::of(arguments).unwrap_or(By::Key)),

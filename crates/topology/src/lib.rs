@@ -22,6 +22,7 @@ mod decide;
 mod equivalence;
 mod exchange;
 mod headers;
+pub mod history;
 mod listing;
 pub mod names;
 pub mod password;

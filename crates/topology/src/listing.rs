@@ -15,10 +15,10 @@ impl Topology {
         exchanges
     }
 
-    /// Ascending by id.
+    /// Those that clients know, ascending by id.
     pub fn queues(&self, vhost: &str) -> Vec<&Queue> {
-        let mut queues: Vec<&Queue> =
-            self.queues.values().filter(|queue| queue.declared.vhost == vhost).collect();
+        let of = |queue: &&Queue| queue.declared.vhost == vhost && !queue.is_history();
+        let mut queues: Vec<&Queue> = self.queues.values().filter(of).collect();
         queues.sort_unstable_by_key(|queue| queue.id);
         queues
     }

@@ -233,7 +233,9 @@ impl Vhost {
 impl Queue {
     /// Settles what is in force for it. True if it enforces something else now.
     pub(crate) fn follow(&mut self, vhost: &Vhost) -> bool {
-        if vhost.policies.is_empty() && vhost.operator_policies.is_empty() && self.in_force.is_none() {
+        let has_none =
+            vhost.policies.is_empty() && vhost.operator_policies.is_empty() && self.in_force.is_none();
+        if has_none || self.is_history() {
             // Its arguments were settled when it was made.
             return false;
         }

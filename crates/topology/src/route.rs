@@ -9,7 +9,7 @@ use crate::exchange::Message;
 use crate::headers::LazyHeaders;
 use crate::state::{Named, Topology, Vhost};
 use crate::{NoExchange, QueueTarget, Targets, TopicTarget};
-use bowline_model::ShardId;
+use bowline_model::{QueueId, ShardId};
 use smallvec::SmallVec;
 
 impl Topology {
@@ -88,6 +88,9 @@ impl Topology {
         let Some(exchange) = self.exchanges.get(slot) else { return false };
         let mut matched = false;
         out.needs_headers |= exchange.matcher.looks_into_the_message();
+        if let Some(history) = exchange.history {
+            self.remember(history, out);
+        }
         let repeated = exchange.matcher.find(key, headers, |target| {
             matched = true;
             match target {
@@ -99,6 +102,16 @@ impl Topology {
             onward.alternate = exchange.alternate.as_deref();
         }
         repeated
+    }
+
+    #[cold]
+    fn remember(&self, history: QueueId, out: &mut Targets) {
+        let Some(queue) = self.queues.get(&history) else { return };
+        if out.history.iter().all(|target| target.queue != history) {
+            let (shard, durable) = (queue.shard, queue.declared.durable);
+            let (limited, reads) = (false, false);
+            out.history.push(QueueTarget { queue: history, shard, durable, limited, reads });
+        }
     }
 
     #[inline]

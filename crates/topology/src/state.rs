@@ -45,6 +45,8 @@ pub struct Topology {
     /// Of this node's configuration; not part of the replicated state.
     pub(crate) configured: Configured,
     pub(crate) parameters: Parameters,
+    /// See [`Topology::take_histories_gone`]; not part of the state.
+    pub(crate) histories_gone: Vec<QueueId>,
 }
 
 /// Names of one virtual host.
@@ -104,6 +106,7 @@ impl Topology {
             users: BTreeMap::new(),
             configured: Configured::default(),
             parameters: Parameters::new(),
+            histories_gone: Vec::new(),
         }
     }
 

@@ -12,6 +12,9 @@ use std::sync::Arc;
 pub struct Targets {
     pub queues: SmallVec<[QueueTarget; 4]>,
     pub topics: SmallVec<[TopicTarget; 1]>,
+    /// Histories of exchanges that it came by. A message that only is remembered is unroutable; one with the header
+    /// [`crate::history::NO_STORE`] is not to be.
+    pub history: SmallVec<[QueueTarget; 1]>,
     /// The result depends on the message's headers, its properties or chance: do not remember it per (exchange, routing key).
     pub needs_headers: bool,
 }
@@ -70,6 +73,7 @@ impl Targets {
     pub fn clear(&mut self) {
         self.queues.clear();
         self.topics.clear();
+        self.history.clear();
         self.needs_headers = false;
     }
 
