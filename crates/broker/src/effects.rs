@@ -1,6 +1,7 @@
 //! What a call into the shard asks of the outside. The caller performs it; on replay it is thrown away.
 
 use bowline_model::event::{Event, MetaEvent};
+use bowline_model::meta::Destination;
 use bowline_model::record::SettleReason;
 use bowline_model::request::QueueSpec;
 use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId};
@@ -17,6 +18,8 @@ pub struct Effects {
     pub reads: Vec<Read>,
     /// For the dead-letter router, which answers each letter with [`crate::Shard::reborn`].
     pub dead: Vec<DeadLetters>,
+    /// For the router: messages of exchanges' histories. Not answered.
+    pub copies: Vec<Copies>,
     /// What came by [`crate::Shard::receive`] is safe.
     pub received: Vec<Receipt>,
 }
@@ -27,6 +30,7 @@ impl Effects {
             && self.meta.is_empty()
             && self.reads.is_empty()
             && self.dead.is_empty()
+            && self.copies.is_empty()
             && self.received.is_empty()
     }
 
@@ -67,6 +71,19 @@ pub struct DeadLetter {
     pub offset: u32,
     pub len: u32,
     pub reason: SettleReason,
+}
+
+/// Messages of an exchange's history, oldest first, for what was bound to it.
+#[derive(Debug)]
+pub struct Copies {
+    /// The queue that holds them.
+    pub history: QueueId,
+    pub vhost: String,
+    pub to: Destination,
+    /// As in [`DeadLetter`].
+    pub messages: Vec<(BlockRef, u32)>,
+    /// These are the last: tell the meta shard once they are on their way.
+    pub ticket: Option<u64>,
 }
 
 /// Where a dead letter is still there, until the router has said what becomes of it.

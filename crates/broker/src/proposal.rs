@@ -7,6 +7,7 @@ use crate::effects::Receipt;
 use crate::queue::{QueueRef, Runs};
 use bowline_model::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_SOFT_MAX};
 use bowline_model::event::AppendResult;
+use bowline_model::meta::Destination;
 use bowline_model::{AlignedBuf, PartitionId, QueueId, SessionId, Token};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -103,6 +104,12 @@ pub(crate) enum Provisioned {
     },
     PartitionReady(PartitionId),
     PartitionDropped(PartitionId),
+    /// Everything before it is applied: the history may be copied.
+    CopyHistory {
+        history: QueueId,
+        to: Destination,
+        ticket: u64,
+    },
     /// Another shard waits for it.
     Received(Receipt),
     /// It waits for nothing.

@@ -408,6 +408,9 @@ impl Shard {
             Provision::Queue(spec) => queues.provision(&spec, proposals, fx),
             Provision::Settings { queue, settings } => queues.configure(queue, &settings, proposals),
             Provision::Touched { queue } => queues.touch(queue),
+            Provision::CopyHistory { history, to, ticket } => {
+                queues.copy_history(history, to, ticket, proposals);
+            }
             Provision::DropQueue { queue, if_unused, if_empty } => {
                 queues.drop_queue(queue, if_unused, if_empty, proposals, fx);
             }
@@ -506,6 +509,9 @@ impl Shard {
                 }
                 Provisioned::PartitionDropped(partition) => {
                     fx.meta.push(MetaEvent::PartitionDropped { partition });
+                }
+                Provisioned::CopyHistory { history, to, ticket } => {
+                    self.queues.begin_copy(history, to, ticket, fx);
                 }
                 Provisioned::Received(receipt) => fx.received.push(receipt),
                 Provisioned::Reconciled => {}

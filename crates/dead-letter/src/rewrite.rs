@@ -4,6 +4,7 @@ use crate::history::{Death, History};
 use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, Properties};
 use bowline_convert::Routable;
 use bowline_model::record::{Extras, PUBLISH_DIED, Publish, SettleReason};
+use bowline_topology::history::NO_STORE;
 use bowline_topology::{Targets, Topology};
 
 /// A message that died.
@@ -85,6 +86,10 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
         !queue.is_some_and(|queue| history.is_cycle(&queue.declared.name))
     });
     let cycle = targets.queues.len() < before;
+    let histories = std::mem::take(&mut targets.history);
+    if properties.headers().and_then(|headers| headers.get(NO_STORE)?.as_bool()) != Some(true) {
+        targets.queues.extend(histories);
+    }
     Reborn {
         flags: publish.flags | PUBLISH_DIED,
         routing_key,

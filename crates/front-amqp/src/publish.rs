@@ -9,13 +9,16 @@ use bowline_codec_amqp::{
     split_frame,
 };
 use bowline_convert::Of;
+use bowline_model::ShardId;
 use bowline_model::event::DirectReply;
 use bowline_model::extras::Extras;
 use bowline_model::record::{self, PUBLISH_PERSISTENT, Publish};
 use bowline_topology::Access;
 use bowline_topology::access::DEFAULT_EXCHANGE;
+use bowline_topology::history::NO_STORE;
 use bowline_topology::refusal::Resource;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 use crate::broker::Broker;
 use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending, Prepared};
@@ -168,7 +171,8 @@ impl Session {
         let keys = Keys { exchange, routing_key, copies: &[], properties: *properties };
         let route = self.routes.find(&keys, broker);
         let [(shard, queues)] = &route.queues[..] else { return };
-        if route.verdict != Verdict::Allowed || !route.topics.is_empty() || !route.special.is_empty() {
+        let is_plain = route.topics.is_empty() && route.special.is_empty() && route.history.is_empty();
+        if route.verdict != Verdict::Allowed || !is_plain {
             return;
         }
         let persistent = properties.is_persistent();
@@ -366,7 +370,7 @@ impl Session {
         };
         let route = self.routes.find(&keys, broker);
         refuse_verdict(route.verdict, &self.vhost, &self.client.user, message)?;
-        if !route.special.is_empty() {
+        if !route.special.is_empty() || !route.history.is_empty() {
             let route = route.clone();
             return self.publish_special(number, message, treatment, &route, broker);
         }
@@ -407,7 +411,8 @@ impl Session {
         route: &Route,
         broker: &mut dyn Broker,
     ) -> Step {
-        let Route { queues, special, topics, .. } = route;
+        let Route { special, topics, .. } = route;
+        let (queues, apart) = self.with_histories(route, message, treatment);
         let persistent = message.properties.is_persistent();
         let logged = persistent && route.durable || !topics.is_empty();
         let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
@@ -423,8 +428,12 @@ impl Session {
             pieces: message.pieces,
             extras: treatment.extras.as_ref(),
         };
-        for (shard, queues) in queues {
+        for (shard, queues) in queues.iter() {
             self.publisher.publish(broker, *shard, queues, logged, flags, &content);
+        }
+        for (shard, history) in apart {
+            let content = Content { extras: None, ..content };
+            self.publisher.publish(broker, shard, &[history], logged, flags, &content);
         }
         for topic in topics {
             self.append_to_stream(topic, &content, broker)?;
@@ -447,7 +456,36 @@ impl Session {
         if alone {
             self.close_batch(broker);
         }
+        if route.is_empty() && message.mandatory {
+            self.return_message(number, message);
+        }
         Ok(())
+    }
+
+    /// The route's queues together with those in which exchanges remember, unless the message is not to be remembered
+    /// (`x-recent-history-no-store`). Where it has to wait or expires, that is not for the memory: then those come
+    /// apart, second.
+    fn with_histories<'a>(
+        &self,
+        route: &'a Route,
+        message: &Message<'_>,
+        treatment: &Treatment<'_>,
+    ) -> (Cow<'a, [(ShardId, Vec<u32>)]>, Vec<(ShardId, u32)>) {
+        let forbids = |headers: TableRef<'_>| headers.get(NO_STORE).and_then(|value| value.as_bool());
+        if route.history.is_empty() || message.properties.headers().and_then(forbids) == Some(true) {
+            return (Cow::Borrowed(&route.queues), Vec::new());
+        }
+        if treatment.extras.is_some_and(|extras| extras != Extras::default()) {
+            return (Cow::Borrowed(&route.queues), route.history.clone());
+        }
+        let mut queues = route.queues.clone();
+        for (shard, history) in &route.history {
+            match queues.iter_mut().find(|(other, _)| other == shard) {
+                Some((_, queues)) => queues.push(*history),
+                None => queues.push((*shard, vec![*history])),
+            }
+        }
+        (Cow::Owned(queues), Vec::new())
     }
 
     /// A message to the address of a direct reply: to its owner's session, past all queues.

@@ -26,6 +26,8 @@ pub struct Route {
     pub queues: Vec<(ShardId, Vec<u32>)>,
     /// Queues that want to know more of a message, or may refuse it.
     pub special: Vec<Special>,
+    /// Queues in which exchanges remember, if the message is to be remembered.
+    pub history: Vec<(ShardId, u32)>,
     /// At least one of the queues survives a restart.
     pub durable: bool,
     pub topics: Vec<TopicTarget>,
@@ -78,7 +80,7 @@ pub struct Keys<'a> {
 }
 
 impl Route {
-    /// Nobody gets the message.
+    /// Nobody gets the message. What exchanges remember of it does not count.
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty() && self.topics.is_empty() && self.special.is_empty()
     }
@@ -171,6 +173,10 @@ impl RouteCache {
             }
         }
         route.topics.extend(self.targets.topics.iter().cloned());
+        for target in &self.targets.history {
+            route.durable |= target.durable;
+            route.history.push((target.shard, target.queue.0));
+        }
         if self.targets.needs_headers || !keys.copies.is_empty() {
             self.single = route;
             return &self.single;

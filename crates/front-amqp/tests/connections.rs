@@ -62,7 +62,9 @@ fn with_app() -> Shared {
     let password = Some(password::sha256([1, 2, 3, 4], b"app"));
     let app = UserSpec { name: "app".to_owned(), password, tags: Vec::new() };
     world.borrow_mut().apply(&Command::UserPut(app));
-    world.borrow_mut().apply(&Command::VhostPut(VhostSpec { name: "full".to_owned(), ..VhostSpec::default() }));
+    world
+        .borrow_mut()
+        .apply(&Command::VhostPut(VhostSpec { name: "full".to_owned(), ..VhostSpec::default() }));
     for vhost in ["/", "full"] {
         world.borrow_mut().let_in("app", vhost);
     }
@@ -94,9 +96,8 @@ fn refused(line: &str, text: &str) -> bool {
 fn a_vhost_lets_in_no_more_connections_than_it_may() {
     let world = with_app();
     let scope = || LimitScope::Vhost("full".to_owned());
-    let text = |n: u32| {
-        format!("access to vhost 'full' refused for user 'app': connection limit ({n}) is reached")
-    };
+    let text =
+        |n: u32| format!("access to vhost 'full' refused for user 'app': connection limit ({n}) is reached");
     limit(&world, scope(), "max-connections", 0);
     let (_none, line) = connect(&world, "full");
     assert!(refused(&line, &text(0)), "{line}");

@@ -6,6 +6,7 @@
 
 pub mod data;
 pub mod dead_letters;
+pub mod history;
 mod link;
 pub mod meta;
 mod node;

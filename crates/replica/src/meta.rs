@@ -92,6 +92,9 @@ pub struct MetaShard<R> {
     deferred: Vec<(SessionId, Token, MetaRequest)>,
     creating: HashMap<PartitionId, TopicId>,
     topics: HashMap<TopicId, TopicWait>,
+    /// Bindings to exchanges that remember, by ticket: answered when the copies are on their way.
+    copying: HashMap<u64, Option<Asker>>,
+    next_ticket: u64,
     closed: HashSet<SessionId>,
     /// The log had no room: not before this.
     retry_at: Option<Millis>,
@@ -125,6 +128,8 @@ impl<R: Replication> MetaShard<R> {
             deferred: Vec::new(),
             creating: HashMap::new(),
             topics: HashMap::new(),
+            copying: HashMap::new(),
+            next_ticket: 0,
             closed: HashSet::new(),
             retry_at: None,
             started: false,
@@ -214,14 +219,18 @@ impl<R: Replication> MetaShard<R> {
                 }
                 Logged::Command(command) => {
                     let asker = askers.next().flatten();
-                    let result = {
+                    let (result, histories) = {
                         let mut topology = self.shared.topology.write();
                         let result = topology.apply(block.stamp, &command);
                         if result.as_ref().is_ok_and(Applied::changes_topology) {
                             self.shared.topology_version.fetch_add(1, Ordering::AcqRel);
                         }
-                        result
+                        (result, topology.take_histories_gone())
                     };
+                    for queue in histories {
+                        let provision = Provision::DropQueue { queue, if_unused: false, if_empty: false };
+                        fx.provisions.push((self.shard_of(queue.0), provision));
+                    }
                     match result {
                         // Another declared it meanwhile, and somebody deletes it: as if it had been asked only now.
                         Ok(Applied::ExistingQueue { queue, .. }) if self.dropping.contains_key(&queue) => {
@@ -263,6 +272,9 @@ impl<R: Replication> MetaShard<R> {
             }
             MetaEvent::PartitionReady { partition } => self.partition_ready(partition, fx),
             MetaEvent::PartitionDropped { .. } => {}
+            MetaEvent::HistoryCopied { ticket } => {
+                answer(self.copying.remove(&ticket).flatten(), Ok(Outcome::Ok), fx);
+            }
         }
     }
 
@@ -340,6 +352,17 @@ impl<R: Replication> MetaShard<R> {
         match applied {
             Applied::Unchanged | Applied::Changed => answer(asker, Ok(Outcome::Ok), fx),
             Applied::ProducerId(id) => answer(asker, Ok(Outcome::ProducerId(id)), fx),
+            Applied::NewHistory(spec) => {
+                // Who publishes to it once this is answered comes behind the provision.
+                self.provision_queue(spec, None, fx);
+                answer(asker, Ok(Outcome::Ok), fx);
+            }
+            Applied::BoundToHistory { history, shard, destination: to } => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.copying.insert(ticket, asker);
+                fx.provisions.push((shard, Provision::CopyHistory { history, to, ticket }));
+            }
             Applied::NewQueue(spec) => {
                 let orphan =
                     spec.exclusive && asker.is_some_and(|(session, _)| self.closed.contains(&session));

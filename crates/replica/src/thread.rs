@@ -2,10 +2,11 @@
 
 use crate::data::DataShard;
 use crate::dead_letters::{Passage, Router};
+use crate::history;
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
 use bowline_broker::{Effects, Receipt};
-use bowline_model::event::Event;
+use bowline_model::event::{Event, MetaEvent};
 use bowline_model::{Millis, SessionId, ShardId};
 use bowline_raft::{Replication, SingleNode};
 use crossbeam_channel::Sender;
@@ -130,6 +131,10 @@ impl DataThread {
                 self.bury(now, &mut fx);
                 self.shard.advance(now, &mut fx);
             }
+            if !fx.copies.is_empty() {
+                self.copy(now, &mut fx);
+                self.shard.advance(now, &mut fx);
+            }
             self.perform(&mut fx, &mut sessions);
             self.shard.release();
             if self.shard.is_started()
@@ -143,7 +148,7 @@ impl DataThread {
                 let _: Result<(), _> = Sender::send(done, ());
                 stopping = None;
             }
-            if idle && fx.dead.is_empty() {
+            if idle && fx.dead.is_empty() && fx.copies.is_empty() {
                 sleep(inbox, self.shard.next_deadline());
                 slept = true;
             }
@@ -205,6 +210,20 @@ impl DataThread {
                 Passage::Over(queue, upto) => Internal::Transferred(queue, upto),
             };
             self.shared.inboxes[to.0 as usize].push(Message::Internal(internal));
+        }
+    }
+
+    /// Routes what exchanges remember. Whatever is asked of the targets once the meta shard knows comes behind it.
+    fn copy(&mut self, now: Millis, fx: &mut Effects) {
+        for copies in std::mem::take(&mut fx.copies) {
+            let copied = history::route(&self.shared.topology.read(), self.id, now, &copies);
+            if let Some(own) = copied.own {
+                self.shard.shard.reborn(now, copies.history, own);
+            }
+            for (shard, transfer) in copied.elsewhere {
+                self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Transfer(transfer)));
+            }
+            fx.meta.extend(copies.ticket.map(|ticket| MetaEvent::HistoryCopied { ticket }));
         }
     }
 

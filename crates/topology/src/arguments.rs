@@ -5,14 +5,15 @@
 //! silently ignoring a bound or a dead-letter exchange would break what the client counts on. Arguments nobody
 //! knows are kept and mean nothing.
 
-use crate::{exchange, history};
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
 use crate::spread::By;
 use crate::value::{integer, type_name};
+use crate::{exchange, history};
 use bowline_model::meta::{ExchangeKind, ExchangeSpec, QueueDeclaration, Reason, Rejection, Table, Value};
 
 pub const QUEUE_TYPE: &str = "x-queue-type";
 pub const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+pub const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 pub const DELAYED_TYPE: &str = "x-delayed-type";
 /// Bowline's own: what a message must share with an earlier one to be dropped (message-id or a header), and for how
 /// long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
@@ -52,7 +53,7 @@ const SIZED: &[DeclaredType] = ALL;
 static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: always },
     Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: always },
-    Argument { name: "x-dead-letter-exchange", types: QUEUES, check: check_string, honoured: always },
+    Argument { name: DEAD_LETTER_EXCHANGE, types: QUEUES, check: check_string, honoured: always },
     Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: always },
     Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: always },
     Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: always },
@@ -135,6 +136,7 @@ pub fn declared_type(vhost: &str, name: &str, arguments: &Table) -> Result<Decla
 pub fn validate_queue(declaration: &QueueDeclaration) -> Result<(), Rejection> {
     let QueueDeclaration { vhost, name, arguments, .. } = declaration;
     let resource = Resource::queue(vhost, name);
+    check_exchange_name(&resource, DEAD_LETTER_EXCHANGE, arguments)?;
     let kind = declared_type(vhost, name, arguments)?;
     validate_arguments(&resource, kind, arguments)?;
     match kind {
@@ -172,6 +174,7 @@ pub fn validate_stream(
     arguments: &Table,
 ) -> Result<Vec<(String, String)>, Rejection> {
     let resource = Resource::queue(vhost, name);
+    check_exchange_name(&resource, DEAD_LETTER_EXCHANGE, arguments)?;
     validate_arguments(&resource, DeclaredType::Stream, arguments)?;
     validate_replicated(&resource, durable && !exclusive, exclusive, auto_delete)?;
     let segment = get(arguments, "x-stream-max-segment-size-bytes").and_then(integer);
@@ -194,21 +197,21 @@ pub fn validate_stream(
     ])
 }
 
-/// Everything that can be wrong with an exchange declaration by itself but its name.
-pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
-    match get(&spec.arguments, ALTERNATE_EXCHANGE) {
-        None | Some(Value::Str(_)) => {}
+/// An argument that names an exchange. RabbitMQ looks at these before all others.
+fn check_exchange_name(resource: &Resource<'_>, name: &str, arguments: &Table) -> Result<(), Rejection> {
+    match get(arguments, name) {
+        None | Some(Value::Str(_)) => Ok(()),
         Some(other) => {
-            return Err(refuse(
-                Reason::InvalidArgument,
-                format!(
-                    "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in {}",
-                    type_name(other),
-                    Resource::exchange(&spec.vhost, &spec.name)
-                ),
-            ));
+            let text = format!("invalid type '{}' for arg '{name}' in {resource}", type_name(other));
+            Err(refuse(Reason::InvalidArgument, text))
         }
     }
+}
+
+/// Everything that can be wrong with an exchange declaration by itself but its name.
+pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
+    let resource = Resource::exchange(&spec.vhost, &spec.name);
+    check_exchange_name(&resource, ALTERNATE_EXCHANGE, &spec.arguments)?;
     if spec.kind == ExchangeKind::Delayed {
         let inner = match get(&spec.arguments, DELAYED_TYPE) {
             Some(Value::Str(name)) => {
@@ -524,7 +527,7 @@ fn check_string(value: &Value, _: &Table) -> Result<(), String> {
 
 fn check_dead_letter_key(value: &Value, arguments: &Table) -> Result<(), String> {
     check_string(value, arguments)?;
-    match get(arguments, "x-dead-letter-exchange") {
+    match get(arguments, DEAD_LETTER_EXCHANGE) {
         None => Err("routing_key_but_no_dlx_defined".to_owned()),
         Some(_) => Ok(()),
     }

@@ -126,7 +126,8 @@ fn the_history_goes_with_its_exchange() {
 #[test]
 fn the_length_is_a_positive_number_within_bounds() {
     let t = new();
-    let bad = [Value::Int { tag: b'I', value: 0 }, Value::Int { tag: b'l', value: 10_001 }, Value::Bool(true)];
+    let bad =
+        [Value::Int { tag: b'I', value: 0 }, Value::Int { tag: b'l', value: 10_001 }, Value::Bool(true)];
     for value in bad {
         let arguments = vec![("x-recent-history-length".to_owned(), value)];
         let check = t.check(&exchange("x", true, arguments), SessionId(1));

@@ -34,6 +34,9 @@ impl Dispatch<'_> {
         }
         self.prune(queue, true);
         self.bury(queue);
+        if !queue.special().copying.is_empty() {
+            self.copy(queue);
+        }
         self.release(queue);
         if let Some(at) = self.next_look(queue) {
             self.timers.set(queue, at);
@@ -152,7 +155,7 @@ impl Dispatch<'_> {
             (!is_held).then(|| expiry.max(self.now))
         });
         let more = (self.removals_left == 0 && head.is_some() && is_too_long(queue))
-            || (!special.dying.is_empty() && !waits);
+            || ((!special.dying.is_empty() || !special.copying.is_empty()) && !waits);
         let lease = queue.spec.settings.expires_ms.filter(|_| queue.ring.len() == 0);
         let lease = lease.and_then(|ms| Some(special.idle_since?.saturating_add(ms)));
         [expiry, more.then_some(self.now), lease].into_iter().flatten().min()

@@ -20,6 +20,7 @@
 //! | `lanes`, `sorted`, `classes` | priorities, and messages that wait for a time |
 //! | `failures` | what comes back: counts, limits, delays |
 //! | `duplicates` | ids seen lately |
+//! | `history` | copies for who is bound to an exchange that remembers |
 //! | `transfers` | what was moved here from other shards |
 //! | `timers` | when a queue wants to be looked at |
 //!
@@ -39,6 +40,7 @@ mod dispatch;
 mod duplicates;
 mod enforce;
 mod failures;
+mod history;
 mod horizon;
 mod housekeeping;
 mod index;
@@ -61,6 +63,7 @@ mod volatile;
 mod window;
 
 pub(crate) use consumers::ConsumerRef;
+pub(crate) use history::Copying;
 pub(crate) use horizon::Horizon;
 pub(crate) use housekeeping::Runs;
 pub(crate) use index::{Extent, Index};

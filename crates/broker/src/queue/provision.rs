@@ -208,6 +208,7 @@ impl Queues {
         let Some(mut queue) = self.remove(id) else { return 0 };
         let ready = queue.ready();
         self.cancel_all(&queue, fx);
+        queue.abandon_copies(fx);
         let in_lanes = queue.lanes().map(|lanes| lanes.drain().0).unwrap_or_default();
         in_lanes.iter().for_each(|message| self.volatile.release(message.lsn));
         let Queue { index, returned, volatile, special, .. } = &mut *queue;

@@ -62,6 +62,8 @@ pub(crate) struct Special {
     pub unreported: BTreeMap<u64, Option<Millis>>,
     /// Ids of messages in memory.
     pub seen_in_memory: Seen,
+    /// What is being copied of it, for an exchange's history.
+    pub copying: VecDeque<super::Copying>,
     /// Somebody has just used it.
     pub touched: bool,
     /// The earliest entry of this queue in [`super::timers::Timers`].

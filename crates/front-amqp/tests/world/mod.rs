@@ -340,6 +340,7 @@ impl World {
 
     fn provisioned(&mut self, event: MetaEvent) {
         match event {
+            MetaEvent::HistoryCopied { .. } => {}
             MetaEvent::QueueReady { queue, info } => {
                 let Some(at) = self.declaring.iter().position(|(declared, ..)| *declared == queue) else {
                     return;
