@@ -436,8 +436,129 @@ def replies(talk):
     talk.publish("", queue, {"reply-to": "amq.rabbitmq.reply-to"})
 
 
+def alternates(talk):
+    """Alternate exchanges behind one another and bound in circles, with CC and BCC: who takes what nobody wants."""
+    names = [talk.name(f"x{i}") for i in range(4)]
+    for name in names:
+        alternate = {"alternate-exchange": talk.some(*names, talk.name("nowhere"))} if talk.chance(0.7) else {}
+        talk.say("exchange.declare", exchange=name, type=talk.some("direct", "topic", "fanout", "direct"), arguments=alternate,
+                 internal=talk.chance(0.15))
+    queues = [talk.name(queue) for queue in QUEUES]
+    for queue in queues:
+        talk.declare(queue, exclusive=True)
+    for _ in range(5):
+        if talk.chance(0.4):
+            talk.say("exchange.bind", destination=talk.some(*names), source=talk.some(*names), routing_key=talk.some("a", "#", "b"))
+        else:
+            talk.say("queue.bind", queue=talk.some(*queues), exchange=talk.some(*names), routing_key=talk.some("a", "a.b", "#", "b"))
+    if talk.chance(0.5):
+        talk.say("confirm.select")
+    for _ in range(6):
+        headers = {}
+        for name in ("CC", "BCC"):
+            if talk.chance(0.3):
+                headers[name] = [talk.some("a", "b", "a.b", "none", *queues) for _ in range(talk.some(1, 2))]
+        talk.publish(talk.some(*names, ""), talk.some("a", "b", "a.b", "none"), {"headers": headers} if headers else {},
+                     mandatory=talk.chance(0.5))
+        if talk.chance(0.15):
+            talk.say("exchange.delete", exchange=talk.some(*names))
+    for queue in queues:
+        talk.drain(queue, 6)
+    for name in names:
+        talk.say("exchange.delete", exchange=name)
+
+
+HEADER_VALUES = ["1", 1, ("l", 1), ("s", 1), 1.0, True, None, "", ["1"], {"a": 1}]
+
+
+def headers_exchange(talk):
+    """What a headers exchange takes for equal."""
+    exchange = talk.name("x")
+    talk.say("exchange.declare", exchange=exchange, type="headers", auto_delete=talk.chance(0.3))
+    queues = [talk.name(queue) for queue in QUEUES]
+    for queue in queues:
+        talk.declare(queue, exclusive=True)
+        for _ in range(talk.some(1, 2)):
+            arguments = {name: talk.some(*HEADER_VALUES) for name in ("h", "i", "x-h") if talk.chance(0.5)}
+            match = talk.some("all", "any", "all-with-x", "any-with-x", None)
+            if match:
+                arguments["x-match"] = match
+            talk.say("queue.bind", queue=queue, exchange=exchange, routing_key=talk.some("", "k"), arguments=arguments)
+            if talk.chance(0.2):
+                talk.say("queue.unbind", queue=queue, exchange=exchange, routing_key="", arguments=arguments)
+    for _ in range(8):
+        headers = {name: talk.some(*HEADER_VALUES) for name in ("h", "i", "x-h") if talk.chance(0.6)}
+        talk.publish(exchange, talk.some("", "k"), {"headers": headers} if talk.chance(0.9) else {}, mandatory=talk.chance(0.5))
+    for queue in queues:
+        talk.drain(queue, 9)
+
+
+def channels(talk):
+    """Deliveries spread over channels: settled late, twice, on the wrong one, after a channel has gone."""
+    queue = talk.name("q1")
+    talk.declare(queue, exclusive=True)
+    sent = [talk.publish("", queue) for _ in range(6)]
+    for channel in (1, 2):
+        talk.say("basic.qos", prefetch_count=talk.some(1, 2, 4), channel=channel)
+    for _ in range(16):
+        channel = talk.some(1, 2, 3)
+        match talk.random.randrange(10):
+            case 0 | 1 | 2:
+                talk.say("basic.get", queue=queue, channel=channel)
+            case 3:
+                talk.say("basic.ack", delivery=talk.some(*sent), channel=channel, multiple=talk.chance(0.4))
+            case 4:
+                talk.say("basic.nack", delivery=talk.some(*sent), channel=channel, multiple=talk.chance(0.5), requeue=talk.chance(0.7))
+            case 5:
+                talk.say("channel.close", channel=channel, reply_code=200, reply_text="")
+            case 6:
+                talk.say("basic.nack", delivery_tag=0, channel=channel, multiple=True, requeue=talk.chance(0.7))
+            case 7:
+                talk.say("basic.recover", channel=channel, requeue=True)
+            case 8:
+                sent.append(talk.publish("", queue, channel=channel))
+            case 9:
+                talk.declare(queue, passive=True, channel=channel)
+    for channel in (1, 2, 3):
+        talk.say("channel.close", channel=channel, reply_code=200, reply_text="")
+    talk.drain(queue, 8, channel=4)
+
+
+def transactions(talk):
+    """Publishes and settlements of several queues in transactions that commit, roll back, or end with their channel."""
+    queues = [talk.name(queue) for queue in QUEUES[:2]]
+    for queue in queues:
+        talk.declare(queue, exclusive=True)
+    sent = [talk.publish("", queue) for queue in queues for _ in range(2)]
+    talk.say("tx.select")
+    for _ in range(14):
+        match talk.random.randrange(9):
+            case 0 | 1:
+                sent.append(talk.publish("", talk.some(*queues, talk.name("nowhere")), mandatory=talk.chance(0.3)))
+            case 2 | 3:
+                talk.say("basic.get", queue=talk.some(*queues))
+            case 4:
+                talk.say(talk.some("basic.ack", "basic.nack"), delivery=talk.some(*sent), multiple=talk.chance(0.4))
+            case 5:
+                talk.say("tx.commit")
+            case 6:
+                talk.say("tx.rollback")
+            case 7:
+                talk.declare(talk.some(*queues), passive=True, channel=2)
+            case 8:
+                if talk.chance(0.4):
+                    talk.say("channel.close", reply_code=200, reply_text="")
+                    talk.say("tx.select")
+                else:
+                    talk.publish(talk.some("amq.direct", "amq.fanout", talk.name("nowhere") if talk.chance(0.3) else "amq.topic"), "k")
+    talk.say("channel.close", reply_code=200, reply_text="")
+    for queue in queues:
+        talk.drain(queue, 6, channel=2)
+
+
 THEMES = [declarations, every_argument, replicated_declarations, routing, consuming, getting, confirms_and_transactions, errors,
-          two_connections, lifetimes, dead_letter_rounds, priorities, single_active, replies, routing, consuming, errors, lifetimes]
+          two_connections, lifetimes, dead_letter_rounds, priorities, single_active, replies, routing, consuming, errors, lifetimes, alternates, headers_exchange, channels,
+          transactions, alternates]
 
 
 def conversation(seed, number, theme=None):

@@ -1,6 +1,7 @@
 //! `bowline inspect`: reads a data directory offline and says what is in it and what is damaged. Writes nothing.
 
 use anyhow::Context;
+use bowline_broker::QueueStats;
 use bowline_model::record::{self, Kind};
 use bowline_storage::inspect::{Summary, verify};
 use bowline_storage::{Log, RealDisk};
@@ -67,10 +68,30 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Queues and topics as recovery would find them.
 struct Contents {
-    /// Name, durable, ready, logged, acknowledged.
-    queues: Vec<(String, bool, u64, u64, u64)>,
+    /// By name.
+    queues: Vec<Listed>,
     /// Name, partitions.
     topics: Vec<(String, usize)>,
+}
+
+struct Listed {
+    name: String,
+    durable: bool,
+    stats: QueueStats,
+}
+
+impl Listed {
+    /// How logged messages left the queue, apart from acknowledgements.
+    fn losses(&self) -> [(&'static str, u64); 5] {
+        let QueueStats { rejected, purged, expired, too_many, failed, .. } = self.stats;
+        [
+            ("rejected", rejected),
+            ("purged", purged),
+            ("expired", expired),
+            ("too many", too_many),
+            ("failed too often", failed),
+        ]
+    }
 }
 
 fn contents(dir: &Path) -> Result<Contents, String> {
@@ -92,10 +113,14 @@ fn list(dir: &Path) -> anyhow::Result<Contents> {
     for stats in states.shards.iter().flat_map(|(_, shard)| shard.queue_stats()) {
         if let Some(queue) = topology.queue_by_id(stats.queue) {
             let declared = &queue.declared;
-            queues.push((declared.name.clone(), declared.durable, stats.ready, stats.logged, stats.acked));
+            let name = match queue.history_of() {
+                Some(exchange) => format!("(history of exchange {exchange})"),
+                None => declared.name.clone(),
+            };
+            queues.push(Listed { name, durable: declared.durable, stats });
         }
     }
-    queues.sort();
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
     let topics = topology.topics("/").map(|t| (t.name.clone(), t.partitions.len())).collect();
     Ok(Contents { queues, topics })
 }
@@ -134,9 +159,15 @@ fn print_text(
     match contents {
         Err(why) => println!("  queues and topics are not listed: {why}"),
         Ok(contents) => {
-            for (name, durable, ready, logged, acked) in &contents.queues {
+            for queue in &contents.queues {
+                let Listed { name, durable, stats } = queue;
                 let kind = if *durable { "durable" } else { "transient" };
-                println!("  queue {name}: {kind}, {ready} ready, {logged} logged, {acked} acknowledged");
+                let QueueStats { ready, logged, acked, .. } = stats;
+                print!("  queue {name}: {kind}, {ready} ready, {logged} logged, {acked} acknowledged");
+                for (what, n) in queue.losses().into_iter().filter(|(_, n)| *n > 0) {
+                    print!(", {n} {what}");
+                }
+                println!();
             }
             for (name, partitions) in &contents.topics {
                 println!("  topic {name}: {partitions} partitions");
@@ -166,9 +197,17 @@ fn print_json(
     let contents = match contents {
         Err(why) => serde_json::json!({ "not_listed": why }),
         Ok(c) => serde_json::json!({
-            "queues": c.queues.iter().map(|(name, durable, ready, logged, acked)| serde_json::json!({
-                "name": name, "durable": durable, "ready": ready, "logged": logged, "acknowledged": acked
-            })).collect::<Vec<_>>(),
+            "queues": c.queues.iter().map(|queue| {
+                let Listed { name, durable, stats } = queue;
+                let mut json = serde_json::json!({
+                    "name": name, "durable": durable, "ready": stats.ready, "logged": stats.logged,
+                    "acknowledged": stats.acked,
+                });
+                for (what, n) in queue.losses() {
+                    json[what.replace(' ', "_")] = n.into();
+                }
+                json
+            }).collect::<Vec<_>>(),
             "topics": c.topics.iter().map(|(name, n)| serde_json::json!({ "name": name, "partitions": n })).collect::<Vec<_>>(),
         }),
     };

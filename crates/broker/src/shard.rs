@@ -93,6 +93,13 @@ pub struct QueueStats {
     pub acked: u64,
     pub rejected: u64,
     pub purged: u64,
+    pub expired: u64,
+    /// Dropped because the queue was longer than it may be.
+    pub too_many: u64,
+    /// Came back more often than they may.
+    pub failed: u64,
+    /// Messages that were dropped because their id was known, since the start.
+    pub duplicates: u64,
 }
 
 /// A data shard.
@@ -559,5 +566,9 @@ fn queue_stats(queue: &Queue) -> QueueStats {
         acked: queue.settled_as(SettleReason::Acked),
         rejected: queue.settled_as(SettleReason::Rejected),
         purged: queue.settled_as(SettleReason::Purged),
+        expired: queue.settled_as(SettleReason::Expired),
+        too_many: queue.settled_as(SettleReason::MaxLength),
+        failed: queue.settled_as(SettleReason::DeliveryLimit),
+        duplicates: queue.special.as_ref().map_or(0, |special| special.duplicates),
     }
 }

@@ -40,6 +40,8 @@ pub struct DataShard<R> {
     started: bool,
     stopping: bool,
     stopped: bool,
+    /// The log has refused a block, and taken none since.
+    refused: bool,
 }
 
 impl<R: Replication> DataShard<R> {
@@ -58,6 +60,7 @@ impl<R: Replication> DataShard<R> {
             started: false,
             stopping: false,
             stopped: false,
+            refused: false,
         }
     }
 
@@ -107,6 +110,9 @@ impl<R: Replication> DataShard<R> {
         let waiters = self.in_flight.pop_front().expect("commits come in the order of proposals");
         self.replay_floor = block.lsn;
         self.recorded = true;
+        if std::mem::take(&mut self.refused) {
+            tracing::info!("the log takes blocks again");
+        }
         self.shard.apply(block, waiters, fx);
     }
 
@@ -182,7 +188,10 @@ impl<R: Replication> DataShard<R> {
             let Some(Proposal { buf, n_records, waiters }) = self.shard.seal(now) else { break };
             self.lazy_since = None;
             if let Err((error, waiters)) = self.propose(Entry { stamp: now, n_records, buf }, waiters) {
-                tracing::error!(%error, "the log refuses a block");
+                // It may go on refusing, block after block; once said is enough.
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::error!(%error, "the log refuses blocks");
+                }
                 // A log without room will have some again, and what cannot be refused has to wait for that. A node
                 // that stops does not: without its settles, messages come again.
                 let failure = match error {

@@ -92,6 +92,8 @@ pub struct MetaShard<R> {
     deferred: Vec<(SessionId, Token, MetaRequest)>,
     creating: HashMap<PartitionId, TopicId>,
     topics: HashMap<TopicId, TopicWait>,
+    /// Exchanges that remember: answered when the data shard has the queue that they do it in.
+    histories: HashMap<QueueId, Option<Asker>>,
     /// Bindings to exchanges that remember, by ticket: answered when the copies are on their way.
     copying: HashMap<u64, Option<Asker>>,
     next_ticket: u64,
@@ -128,6 +130,7 @@ impl<R: Replication> MetaShard<R> {
             deferred: Vec::new(),
             creating: HashMap::new(),
             topics: HashMap::new(),
+            histories: HashMap::new(),
             copying: HashMap::new(),
             next_ticket: 0,
             closed: HashSet::new(),
@@ -228,6 +231,7 @@ impl<R: Replication> MetaShard<R> {
                         (result, topology.take_histories_gone())
                     };
                     for queue in histories {
+                        answer(self.histories.remove(&queue).flatten(), Err(unavailable()), fx);
                         let provision = Provision::DropQueue { queue, if_unused: false, if_empty: false };
                         fx.provisions.push((self.shard_of(queue.0), provision));
                     }
@@ -259,6 +263,9 @@ impl<R: Replication> MetaShard<R> {
     pub fn provisioned(&mut self, event: MetaEvent, fx: &mut MetaEffects) {
         match event {
             MetaEvent::QueueReady { queue, info } => {
+                if let Some(asker) = self.histories.remove(&queue) {
+                    answer(asker, Ok(Outcome::Ok), fx);
+                }
                 let name = self.shared.topology.read().queue_by_id(queue).map(|q| q.declared.name.clone());
                 for asker in self.declaring.remove(&queue).unwrap_or_default() {
                     let QueueInfo { ready, consumers, .. } = info;
@@ -353,9 +360,8 @@ impl<R: Replication> MetaShard<R> {
             Applied::Unchanged | Applied::Changed => answer(asker, Ok(Outcome::Ok), fx),
             Applied::ProducerId(id) => answer(asker, Ok(Outcome::ProducerId(id)), fx),
             Applied::NewHistory(spec) => {
-                // Who publishes to it once this is answered comes behind the provision.
+                self.histories.insert(spec.queue, asker);
                 self.provision_queue(spec, None, fx);
-                answer(asker, Ok(Outcome::Ok), fx);
             }
             Applied::BoundToHistory { history, shard, destination: to } => {
                 let ticket = self.next_ticket;

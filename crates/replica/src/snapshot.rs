@@ -58,6 +58,7 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
     let mut due_bytes = CHECKPOINT_BYTES;
     let mut dirty_since = None;
     let mut was_full = false;
+    let mut failing = false;
     let mut seen = at_last;
     let mut look_after = LOOK_EVERY;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(look_after) {
@@ -85,11 +86,19 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
         if appended - at_last >= due_bytes || since.elapsed() >= CHECKPOINT_AFTER || full {
             match take(&shared, &log) {
                 Ok(bytes) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("checkpoints are written again");
+                    }
                     due_bytes = CHECKPOINT_BYTES.max(16 * bytes);
                     at_last = appended;
                     dirty_since = None;
                 }
-                Err(error) => tracing::error!(%error, "no checkpoint was written; the one before it counts"),
+                // It is tried again at every look; once said is enough.
+                Err(error) if failing => tracing::debug!(%error, "still no checkpoint"),
+                Err(error) => {
+                    tracing::error!(%error, "no checkpoint can be written for now; the one before counts");
+                    failing = true;
+                }
             }
         }
     }

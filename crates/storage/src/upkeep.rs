@@ -224,7 +224,7 @@ pub(crate) fn write_checkpoint(shared: &Shared, checkpoint: &Checkpoint) -> Resu
     let bytes = match checkpoints.write(&*shared.disk, checkpoint, durable) {
         Ok(bytes) => bytes,
         Err(e) if e.is_full() => {
-            tracing::warn!(error = %e, "disk full: no checkpoint");
+            tracing::debug!(error = %e, "disk full: no checkpoint");
             return Err(CheckpointError::Full(e));
         }
         Err(e) => return Err(shared.poison(e.into()).into()),

@@ -80,17 +80,8 @@ impl Topology {
                 }
                 Applied::Changed
             }
-            Command::PolicyPut(spec) => {
-                self.add_policy(spec.clone());
-                self.reapply_policies(&spec.vhost)
-            }
-            Command::PolicyDelete { vhost, name, operator } => {
-                if let Some(vhost) = self.vhosts.get_mut(&**vhost) {
-                    let policies = if *operator { &mut vhost.operator_policies } else { &mut vhost.policies };
-                    policies.remove(&**name);
-                }
-                self.reapply_policies(vhost)
-            }
+            Command::PolicyPut(spec) => self.put_policy(spec),
+            Command::PolicyDelete { vhost, name, operator } => self.delete_policy(vhost, name, *operator),
             Command::LimitsPut { scope, limits } => {
                 self.put_limits(scope, limits);
                 Applied::Changed

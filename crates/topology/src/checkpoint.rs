@@ -136,7 +136,7 @@ impl Topology {
         security.users.into_iter().for_each(|spec| self.put_user(spec));
         security.permissions.into_iter().for_each(|spec| self.put_permission(spec));
         security.topic_permissions.into_iter().for_each(|spec| self.put_topic_permission(spec));
-        security.policies.into_iter().for_each(|spec| self.add_policy(spec));
+        security.policies.into_iter().for_each(|spec| drop(self.add_policy(spec)));
         security.limits.iter().for_each(|(scope, limits)| self.put_limits(scope, limits));
         let parameters = security.parameters.into_iter();
         self.parameters =

@@ -68,7 +68,12 @@ pub(crate) fn exchange_of(declared: &QueueDeclaration) -> Option<&str> {
 impl Queue {
     /// It is the memory of an exchange, and not for clients.
     pub fn is_history(&self) -> bool {
-        self.declared.name.is_empty()
+        self.history_of().is_some()
+    }
+
+    /// The exchange whose memory it is, if it is one.
+    pub fn history_of(&self) -> Option<&str> {
+        exchange_of(&self.declared)
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) fn in_force(vhost: &Vhost, subject: Subject, name: &str) -> InForce {
             None => definition.push((key.clone(), bound.clone())),
             Some((_, said)) => {
                 let smaller = match (integer(said), integer(bound)) {
+                    // A negative delivery limit is none; RabbitMQ takes it for the smallest.
+                    (Some(said), Some(bound)) if key == "delivery-limit" => 0 <= said && said < bound,
                     (Some(said), Some(bound)) => said < bound,
                     _ => false,
                 };
@@ -181,34 +183,64 @@ impl Topology {
         }
     }
 
-    pub(crate) fn add_policy(&mut self, spec: PolicySpec) {
-        let Some(vhost) = self.vhosts.get_mut(&*spec.vhost) else { return };
+    /// Gives what it replaces.
+    pub(crate) fn add_policy(&mut self, spec: PolicySpec) -> Option<Policy> {
+        let vhost = self.vhosts.get_mut(&*spec.vhost)?;
         let policies = if spec.operator { &mut vhost.operator_policies } else { &mut vhost.policies };
-        policies.insert(spec.name.as_str().into(), Policy::new(spec));
+        policies.insert(spec.name.as_str().into(), Policy::new(spec))
     }
 
-    /// The policies of a vhost have changed: settles anew what is in force there.
-    pub(crate) fn reapply_policies(&mut self, vhost_name: &str) -> Applied {
+    pub(crate) fn put_policy(&mut self, spec: &PolicySpec) -> Applied {
+        let old = self.add_policy(spec.clone());
+        self.reapply_policies(&spec.vhost, spec.operator, &spec.name, old.as_ref())
+    }
+
+    pub(crate) fn delete_policy(&mut self, vhost_name: &str, name: &str, operator: bool) -> Applied {
+        let Some(vhost) = self.vhosts.get_mut(vhost_name) else { return Applied::Unchanged };
+        let policies = if operator { &mut vhost.operator_policies } else { &mut vhost.policies };
+        let old = policies.remove(name);
+        self.reapply_policies(vhost_name, operator, name, old.as_ref())
+    }
+
+    /// A policy of a vhost has changed: settles anew what is in force for whom it was or is about. For others
+    /// nothing can have changed, however many policies there are.
+    fn reapply_policies(
+        &mut self,
+        vhost_name: &str,
+        operator: bool,
+        policy: &str,
+        old: Option<&Policy>,
+    ) -> Applied {
         let Some(vhost) = self.vhosts.get(vhost_name) else { return Applied::Unchanged };
+        let new = vhost.policies_of(operator).get(policy);
+        let concerns = |subject: Subject, name: &str| {
+            [old, new].into_iter().flatten().any(|policy| policy.applies(subject, name))
+        };
         let mut changed = Vec::new();
         let mut ids: Vec<_> =
             self.queues.values().filter(|q| q.declared.vhost == vhost_name).map(|q| q.id).collect();
         ids.sort_unstable();
         for id in ids {
             let Some(queue) = self.queues.get_mut(&id) else { continue };
+            if !concerns(Subject::Queue(queue.kind.declared()), &queue.declared.name) {
+                continue;
+            }
             if queue.follow(vhost) {
                 changed.push((queue.id, queue.shard, queue.settings.clone()));
             }
             self.special.note(queue);
         }
         for slot in vhost.exchanges.values() {
-            if let Some(exchange) = self.exchanges.get_mut(*slot) {
+            if let Some(exchange) = self.exchanges.get_mut(*slot)
+                && concerns(Subject::Exchange, &exchange.spec.name)
+            {
                 exchange.follow(vhost);
             }
         }
         let mut partitions = Vec::new();
         for slot in vhost.topics.values() {
             if let Some(topic) = self.topics.get_mut(*slot)
+                && concerns(Subject::Queue(DeclaredType::Stream), &topic.name)
                 && topic.follow(vhost)
             {
                 partitions.extend(topic.specs(0, &self.defaults));

@@ -296,6 +296,76 @@ fn a_policy_changes_what_a_living_queue_enforces_and_an_operator_bounds_it() {
 }
 
 #[test]
+fn of_two_numbers_the_smaller_counts_and_of_two_words_the_operators() {
+    let cases: &[(&str, Value, Value, Value)] = &[
+        ("max-length", int(5), int(3), int(3)),
+        ("max-length", int(3), int(5), int(3)),
+        ("max-length-bytes", int(7), int(9), int(7)),
+        ("message-ttl", int(1), int(2), int(1)),
+        ("expires", int(20), int(10), int(10)),
+        ("max-in-memory-length", int(2), int(1), int(1)),
+        ("max-in-memory-bytes", int(1), int(2), int(1)),
+        ("delivery-limit", int(3), int(9), int(3)),
+        ("delivery-limit", int(-1), int(9), int(9)),
+        ("overflow", text("drop-head"), text("reject-publish"), text("reject-publish")),
+    ];
+    for (key, said, bound, expected) in cases {
+        let mut t = new();
+        done(&mut t, queue("/", "q", &[("x-queue-type", text("quorum"))]));
+        done(&mut t, Command::PolicyPut(policy("p", "^q$", 0, &[(key, said.clone())])));
+        let operator = PolicySpec { operator: true, ..policy("o", "q", 0, &[(key, bound.clone())]) };
+        done(&mut t, Command::PolicyPut(operator));
+        for t in [&t, &restarted(&t)] {
+            let in_force = t.queue("/", "q").unwrap().in_force.as_deref().unwrap();
+            assert_eq!(in_force.definition, [((*key).to_owned(), expected.clone())], "{key} {said:?} {bound:?}");
+            let names = (in_force.policy.as_deref(), in_force.operator_policy.as_deref());
+            assert_eq!(names, (Some("p"), Some("o")));
+        }
+    }
+}
+
+#[test]
+fn patterns_that_would_take_for_ever_do_not() {
+    let mut t = new();
+    let name = format!("{}b", "a".repeat(250));
+    done(&mut t, queue("/", &name, &[]));
+    // Each would take an engine that goes back longer than there is time.
+    for (i, pattern) in ["^(a+)+$", "^(a|aa)+$", "^(a|a?)+$", "(.*a){20}c", "^(([a-z])+.)+[A-Z]([a-z])+$"]
+        .into_iter()
+        .cycle()
+        .take(200)
+        .enumerate()
+    {
+        done(&mut t, Command::PolicyPut(policy(&format!("p{i}"), pattern, 0, &[("max-length", int(1))])));
+    }
+    assert!(t.queue("/", &name).unwrap().in_force.is_none());
+    for pattern in [r"((\w{100}){100}){100}", r"(x+x+)+y(?=z)", r"\1", "("] {
+        let rejection = t.apply(1, &Command::PolicyPut(policy("bad", pattern, 0, &[("max-length", int(1))])));
+        assert_eq!(rejection.unwrap_err().reason, Reason::InvalidArgument, "{pattern}");
+    }
+}
+
+#[test]
+fn a_policy_that_changes_touches_whom_it_was_or_is_about() {
+    let mut t = new();
+    for name in ["a.1", "a.2", "b.1"] {
+        done(&mut t, queue("/", name, &[]));
+    }
+    let touched = |applied: Applied| match applied {
+        Applied::Reconfigured { queues, .. } => queues.into_iter().map(|(id, ..)| id.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let put = |pattern: &str, n: i128| Command::PolicyPut(policy("p", pattern, 0, &[("max-length", int(n))]));
+    assert_eq!(touched(done(&mut t, put("^a\\.", 3))), [1, 2]);
+    // Its pattern changes: some lose it, others get it, and those in both have what it says now.
+    assert_eq!(touched(done(&mut t, put("1$", 4))), [1, 2, 3]);
+    let length = |t: &Topology, name: &str| t.queue("/", name).unwrap().settings.max_length;
+    assert_eq!((length(&t, "a.1"), length(&t, "a.2"), length(&t, "b.1")), (Some(4), None, Some(4)));
+    let gone = Command::PolicyDelete { vhost: "/".to_owned(), name: "p".to_owned(), operator: false };
+    assert_eq!(touched(done(&mut t, gone)), [1, 3]);
+}
+
+#[test]
 fn a_policy_gives_an_exchange_its_alternate() {
     let mut t = new();
     done(&mut t, queue("/", "q", &[]));

@@ -64,6 +64,8 @@ pub(crate) struct Special {
     pub seen_in_memory: Seen,
     /// What is being copied of it, for an exchange's history.
     pub copying: VecDeque<super::Copying>,
+    /// Messages that were dropped because their id was known, since the start.
+    pub duplicates: u64,
     /// Somebody has just used it.
     pub touched: bool,
     /// The earliest entry of this queue in [`super::timers::Timers`].
@@ -173,6 +175,7 @@ impl Queues {
         let special = queue.special.get_or_insert_default();
         special.arrived(&queue.spec.settings, &arrival);
         let is_first = queue.sort_in(seq, &publish.extras, block.stamp);
+        queue.special().duplicates += u64::from(!is_first);
         if !is_first && queue.spec.settings.max_length_bytes.is_some() {
             queue.special().took(u64::from(body_bytes));
         }
