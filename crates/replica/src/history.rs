@@ -90,7 +90,5 @@ fn targets(
             targets.queues.extend(histories);
         }
     }
-    // If the binding was there already when this one came, it shares a record with its copy.
-    targets.queues.retain(|target| publish.queues().all(|queue| queue != target.queue.0));
     targets
 }

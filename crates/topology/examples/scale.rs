@@ -104,7 +104,11 @@ fn timed(what: &str, times: usize, work: impl FnMut(usize)) {
     let began = Instant::now();
     (0..times).for_each(work);
     let took = began.elapsed();
-    println!("  {what}: {:.1} µs ({} ms for {times})", took.as_secs_f64() * 1e6 / times as f64, took.as_millis());
+    println!(
+        "  {what}: {:.1} µs ({} ms for {times})",
+        took.as_secs_f64() * 1e6 / times as f64,
+        took.as_millis()
+    );
 }
 
 fn resident_mb() -> u64 {

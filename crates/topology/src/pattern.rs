@@ -140,11 +140,14 @@ mod tests {
     #[test]
     fn literals_match_as_their_regular_expressions_do() {
         let patterns = [
-            "^a", "a$", "^a$", "a", "^a.*", "^a\\.b", "^a-b.*$", "^a.*b", "a|b", "^(a)", r"a\\", r"a\.*", r"a\$", "^a.b",
-            "a-", "^amq\\.", r"^\d", r"^\<a", "^a#b", "a~", "^^a", "a+", "^", "$", "^.*a", "a.*b.*", "é", "^é.*",
+            "^a", "a$", "^a$", "a", "^a.*", "^a\\.b", "^a-b.*$", "^a.*b", "a|b", "^(a)", r"a\\", r"a\.*",
+            r"a\$", "^a.b", "a-", "^amq\\.", r"^\d", r"^\<a", "^a#b", "a~", "^^a", "a+", "^", "$", "^.*a",
+            "a.*b.*", "é", "^é.*",
         ];
-        let names =
-            ["", "a", "b", "ab", "ba", "a.b", "a-b", "a-bc", "xa.b", "a\\", "a$", "a..", "amq.x", "1", "<a", "a#b", "a~", "é!"];
+        let names = [
+            "", "a", "b", "ab", "ba", "a.b", "a-b", "a-bc", "xa.b", "a\\", "a$", "a..", "amq.x", "1", "<a",
+            "a#b", "a~", "é!",
+        ];
         for pattern in patterns {
             let (ours, theirs) = (Pattern::new(pattern), Regex::new(pattern));
             assert_eq!(ours.is_ok(), theirs.is_ok(), "{pattern}");
@@ -154,7 +157,9 @@ mod tests {
             }
         }
         let is_literal = |text: &str| matches!(Pattern::new(text).unwrap().0, Kind::Literal { .. });
-        assert!(is_literal("^team-a\\.") && is_literal("^q$") && is_literal("^q.*") && !is_literal("^q[0-9]"));
+        assert!(
+            is_literal("^team-a\\.") && is_literal("^q$") && is_literal("^q.*") && !is_literal("^q[0-9]")
+        );
     }
 
     #[test]

@@ -317,7 +317,11 @@ fn of_two_numbers_the_smaller_counts_and_of_two_words_the_operators() {
         done(&mut t, Command::PolicyPut(operator));
         for t in [&t, &restarted(&t)] {
             let in_force = t.queue("/", "q").unwrap().in_force.as_deref().unwrap();
-            assert_eq!(in_force.definition, [((*key).to_owned(), expected.clone())], "{key} {said:?} {bound:?}");
+            assert_eq!(
+                in_force.definition,
+                [((*key).to_owned(), expected.clone())],
+                "{key} {said:?} {bound:?}"
+            );
             let names = (in_force.policy.as_deref(), in_force.operator_policy.as_deref());
             assert_eq!(names, (Some("p"), Some("o")));
         }

@@ -70,7 +70,7 @@ def fill(channel, queue, n):
         channel.basic_publish("", queue, str(i), persistent())
 
 
-def test_what_is_new_in_the_file_is_there_after_sighup(node, channel):
+def test_what_is_new_in_the_file_is_there_after_sighup(node):
     node.definitions["queues"].append({"name": "new", "vhost": VHOST, "durable": True, "arguments": {}})
     node.definitions["users"].append({"name": "newcomer", "password": "hello", "tags": ""})
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
