@@ -40,6 +40,8 @@ mod tx;
 mod unacked;
 mod windows;
 
+/// What a [`Broker`] counts.
+pub use bowline_replica::Usage;
 pub use broker::Broker;
 pub use options::Options;
 pub use outbox::Outbox;

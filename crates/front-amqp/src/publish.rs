@@ -54,6 +54,8 @@ const GATHER_ROOM_BYTES_MAX: usize = 1024 * 1024;
 /// Room for what a record has before the body, usually.
 const GATHER_HEAD_BYTES: usize = 1024;
 
+type QueuesByShard = [(ShardId, Vec<u32>)];
+
 /// Pieces of a body: nearly always one.
 type Pieces<'a> = SmallVec<[&'a [u8]; 4]>;
 
@@ -470,7 +472,7 @@ impl Session {
         route: &'a Route,
         message: &Message<'_>,
         treatment: &Treatment<'_>,
-    ) -> (Cow<'a, [(ShardId, Vec<u32>)]>, Vec<(ShardId, u32)>) {
+    ) -> (Cow<'a, QueuesByShard>, Vec<(ShardId, u32)>) {
         let forbids = |headers: TableRef<'_>| headers.get(NO_STORE).and_then(|value| value.as_bool());
         if route.history.is_empty() || message.properties.headers().and_then(forbids) == Some(true) {
             return (Cow::Borrowed(&route.queues), Vec::new());

@@ -41,7 +41,7 @@ pub struct World {
     /// Who takes direct replies at which address.
     replies: BTreeMap<u128, SessionId>,
     next_reply_address: u128,
-    usage: Arc<bowline_replica::Usage>,
+    usage: Arc<bowline_front_amqp::Usage>,
     /// While false, nothing that was proposed becomes durable.
     pub disk_works: bool,
     /// How many records each proposal had.
@@ -76,7 +76,7 @@ impl Broker for Line {
         read(&self.world.borrow().topology);
     }
 
-    fn usage(&self) -> Arc<bowline_replica::Usage> {
+    fn usage(&self) -> Arc<bowline_front_amqp::Usage> {
         self.world.borrow().usage.clone()
     }
 

@@ -151,6 +151,7 @@ impl Clients {
                 }
             }
             MetaEvent::QueueReady { .. }
+            | MetaEvent::HistoryCopied { .. }
             | MetaEvent::PartitionReady { .. }
             | MetaEvent::PartitionDropped { .. } => {}
         }
