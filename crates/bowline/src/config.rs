@@ -34,6 +34,31 @@ pub struct ServeArgs {
     /// The address that Kafka clients are told to connect to. [default: the one they dialled]
     #[arg(long, env = "BOWLINE_KAFKA_ADVERTISED", value_name = "HOST:PORT")]
     kafka_advertised: Option<String>,
+    /// Where AMQP clients connect with TLS; usually port 5671. [default: none]
+    #[arg(long, env = "BOWLINE_AMQP_TLS_ADDR", value_name = "HOST:PORT")]
+    amqp_tls_addr: Option<String>,
+    /// Where Kafka clients connect with TLS (`security.protocol=SSL`). [default: none]
+    #[arg(long, env = "BOWLINE_KAFKA_TLS_ADDR", value_name = "HOST:PORT")]
+    kafka_tls_addr: Option<String>,
+    /// As --kafka-advertised, for clients that came with TLS. [default: the one they dialled]
+    #[arg(long, env = "BOWLINE_KAFKA_TLS_ADVERTISED", value_name = "HOST:PORT")]
+    kafka_tls_advertised: Option<String>,
+    /// The server's certificate and what leads to its authority, PEM. Read again when it changes, and on SIGHUP.
+    #[arg(long, env = "BOWLINE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM, not encrypted.
+    #[arg(long, env = "BOWLINE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of clients' certificates, PEM. With it clients may show one, and AMQP clients log in by it (EXTERNAL).
+    #[arg(long, env = "BOWLINE_TLS_CLIENT_CA", value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Turn away TLS clients that show no certificate.
+    #[arg(long, env = "BOWLINE_TLS_CLIENT_REQUIRED")]
+    #[serde(default)]
+    tls_client_required: bool,
+    /// What of a client's certificate is its user's name. [default: common-name]
+    #[arg(long, env = "BOWLINE_TLS_USER", value_enum)]
+    tls_user: Option<TlsUser>,
     /// An AMQP user, `name:password`; may be given several times. `guest:guest` exists for loopback connections.
     #[arg(long = "user", env = "BOWLINE_USERS", value_name = "NAME:PASSWORD", value_delimiter = ',')]
     #[serde(default)]
@@ -100,6 +125,13 @@ pub enum Flush {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsUser {
+    CommonName,
+    DistinguishedName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Text,
@@ -146,6 +178,11 @@ pub struct Config {
     pub amqp_addr: Option<String>,
     pub kafka_addr: Option<String>,
     pub kafka_advertised: Option<(String, u16)>,
+    pub amqp_tls_addr: Option<String>,
+    pub kafka_tls_addr: Option<String>,
+    pub kafka_tls_advertised: Option<(String, u16)>,
+    pub tls: Option<bowline_net::tls::Files>,
+    pub tls_user: TlsUser,
     pub users: Vec<(String, String)>,
     pub definitions: Option<PathBuf>,
     pub flush: Flush,
@@ -184,11 +221,27 @@ impl ServeArgs {
             }
         }
         let advertised = self.kafka_advertised.or(file.kafka_advertised);
+        let tls_advertised = self.kafka_tls_advertised.or(file.kafka_tls_advertised);
+        let tls = match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
+            (Some(certificate), Some(key)) => Some(bowline_net::tls::Files {
+                certificate,
+                key,
+                client_authorities: self.tls_client_ca.or(file.tls_client_ca),
+                client_must_show: self.tls_client_required || file.tls_client_required,
+            }),
+            (None, None) => None,
+            _ => anyhow::bail!("tls-cert and tls-key go together"),
+        };
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "bowline-data".into()),
             amqp_addr: address(self.amqp_addr.or(file.amqp_addr), "localhost:5672"),
             kafka_addr: address(self.kafka_addr.or(file.kafka_addr), "localhost:9092"),
             kafka_advertised: advertised.as_deref().map(host_port).transpose()?,
+            amqp_tls_addr: self.amqp_tls_addr.or(file.amqp_tls_addr).filter(|address| address != "none"),
+            kafka_tls_addr: self.kafka_tls_addr.or(file.kafka_tls_addr).filter(|address| address != "none"),
+            kafka_tls_advertised: tls_advertised.as_deref().map(host_port).transpose()?,
+            tls,
+            tls_user: self.tls_user.or(file.tls_user).unwrap_or(TlsUser::CommonName),
             users,
             definitions: self.definitions.or(file.definitions),
             flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
@@ -209,6 +262,14 @@ impl ServeArgs {
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             probe: !(self.no_probe || file.no_probe),
         };
+        anyhow::ensure!(
+            config.tls.is_some() || (config.amqp_tls_addr.is_none() && config.kafka_tls_addr.is_none()),
+            "a TLS address needs tls-cert and tls-key"
+        );
+        anyhow::ensure!(
+            config.tls.as_ref().is_none_or(|tls| tls.client_authorities.is_some() || !tls.client_must_show),
+            "tls-client-required needs tls-client-ca"
+        );
         anyhow::ensure!(
             (32 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
             "segment must be between 32MiB and 1GiB and a multiple of 4096 bytes"

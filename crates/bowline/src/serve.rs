@@ -1,21 +1,23 @@
 //! `bowline serve`: opens the log, listens, and runs until a signal.
 
-use crate::config::{Config, Flush, LogFormat, ServeArgs};
+use crate::config::{Config, Flush, LogFormat, ServeArgs, TlsUser};
 use crate::definitions;
 use anyhow::Context;
-use bowline_net::{Limit, Shutdown, Threads};
+use bowline_front_amqp::CertificateUser;
+use bowline_net::{Limit, Listener, Shutdown, Threads, Tls};
 use bowline_replica::Node;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long open connections get to end cleanly once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
+/// Certificates are looked at this often.
+const CERTIFICATES_LOOKED_AT: Duration = Duration::from_secs(5);
 /// Once nothing was appended for so long, memory that is not in use goes back to the system.
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(2);
 
@@ -60,8 +62,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     // Bind first: an address in use should not cost a recovery.
-    let amqp = bind("AMQP", config.amqp_addr.as_deref()).await?;
-    let kafka = bind("Kafka", config.kafka_addr.as_deref()).await?;
+    let tls = config.tls.clone().map(Tls::load).transpose().context("TLS")?;
+    let mut amqp = bind("AMQP", config.amqp_addr.as_deref(), None).await?;
+    amqp.extend(bind("AMQP with TLS", config.amqp_tls_addr.as_deref(), tls.as_ref()).await?);
+    let mut kafka = bind("Kafka", config.kafka_addr.as_deref(), None).await?;
+    kafka.extend(bind("Kafka with TLS", config.kafka_tls_addr.as_deref(), tls.as_ref()).await?);
     let options = replica_options(&config);
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
 
@@ -89,11 +94,16 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
     {
         let mut giving_back = std::pin::pin!(give_back(engine.log()));
+        let mut look_at_certificates = tokio::time::interval(CERTIFICATES_LOOKED_AT);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => reload(&config, &node).await,
+                _ = hangup.recv() => {
+                    reload_certificates(tls.as_ref());
+                    reload(&config, &node).await;
+                }
+                _ = look_at_certificates.tick(), if tls.is_some() => reload_certificates(tls.as_ref()),
                 () = &mut giving_back => {}
             }
         }
@@ -127,6 +137,15 @@ async fn give_back(log: &bowline_storage::Log) {
     }
 }
 
+/// Certificates are renewed while the broker runs: their files are read again when they have changed.
+fn reload_certificates(tls: Option<&Tls>) {
+    match tls.map(Tls::reload) {
+        None | Some(Ok(false)) => {}
+        Some(Ok(true)) => tracing::info!("TLS certificates read again"),
+        Some(Err(error)) => tracing::error!("TLS certificates stay as they are: {error}"),
+    }
+}
+
 /// SIGHUP: what the definitions say now is added to what there is.
 async fn reload(config: &Config, node: &Node) {
     let Some(path) = &config.definitions else {
@@ -156,11 +175,17 @@ fn replica_options(config: &Config) -> bowline_replica::Options {
 fn amqp_servers(
     config: &Config,
     node: &Node,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     shutdown: &Shutdown,
     threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
-    let options = bowline_front_amqp::Options::default();
+    let options = bowline_front_amqp::Options {
+        certificate_user: match config.tls_user {
+            TlsUser::CommonName => CertificateUser::CommonName,
+            TlsUser::DistinguishedName => CertificateUser::DistinguishedName,
+        },
+        ..Default::default()
+    };
     let limit = Limit::new(connections_max(config)).on(threads.clone());
     let serve = |listener| {
         bowline_front_amqp::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
@@ -171,31 +196,34 @@ fn amqp_servers(
 fn kafka_servers(
     config: &Config,
     node: &Node,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     shutdown: &Shutdown,
     threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_kafka::Options {
-        advertised: config.kafka_advertised.clone(),
         node_id: config.node_id,
         auto_create: config.auto_create_topics,
         num_partitions: config.num_partitions,
         ..Default::default()
     };
     let limit = Limit::new(connections_max(config)).on(threads.clone());
-    let serve = |listener| {
-        bowline_front_kafka::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
+    let serve = |listener: Listener| {
+        let advertised = match listener.tls {
+            Some(_) => config.kafka_tls_advertised.clone(),
+            None => config.kafka_advertised.clone(),
+        };
+        let options = bowline_front_kafka::Options { advertised, ..options.clone() };
+        bowline_front_kafka::serve(listener, node.clone(), options, limit.clone(), shutdown.clone())
     };
     Ok(listeners.into_iter().map(serve).collect())
 }
 
-async fn bind(protocol: &str, address: Option<&str>) -> anyhow::Result<Vec<TcpListener>> {
-    match address {
-        Some(address) => bowline_net::bind(address)
-            .await
-            .with_context(|| format!("cannot listen for {protocol} on {address}")),
-        None => Ok(Vec::new()),
-    }
+async fn bind(protocol: &str, address: Option<&str>, tls: Option<&Tls>) -> anyhow::Result<Vec<Listener>> {
+    let Some(address) = address else { return Ok(Vec::new()) };
+    let sockets = bowline_net::bind(address)
+        .await
+        .with_context(|| format!("cannot listen for {protocol} on {address}"))?;
+    Ok(sockets.into_iter().map(|socket| Listener { socket, tls: tls.cloned() }).collect())
 }
 
 fn banner(config: &Config, engine: &bowline_replica::Engine, took: Duration) {
@@ -205,6 +233,12 @@ fn banner(config: &Config, engine: &bowline_replica::Engine, took: Duration) {
         match address {
             Some(address) => println!("  {protocol:<11} {address}"),
             None => println!("  {protocol:<11} off"),
+        }
+    }
+    for (protocol, address) in [("AMQP, TLS", &config.amqp_tls_addr), ("Kafka, TLS", &config.kafka_tls_addr)]
+    {
+        if let Some(address) = address {
+            println!("  {protocol:<11} {address}");
         }
     }
     println!("  data        {} ({recovered})", config.data_dir.display());

@@ -163,7 +163,7 @@ fn sink() -> Sink {
 
 /// A session with channel 1, confirms on it, and consumer 1.
 fn open(sink: &mut Sink) -> Session {
-    let peer = Peer { address: "here".to_string(), is_loopback: true };
+    let peer = Peer { address: "here".to_string(), is_loopback: true, certified: None };
     let mut session = Session::new(Arc::new(Options::default()), peer, 1, [1, 2], Now::default());
     let mut input = PROTOCOL_HEADER.to_vec();
     ConnectionStartOk {

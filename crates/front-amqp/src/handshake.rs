@@ -12,7 +12,7 @@ use bowline_topology::password;
 
 use crate::broker::{Broker, look_up};
 use crate::exchanges::text;
-use crate::login::{MECHANISMS, Mechanism};
+use crate::login::{Mechanism, mechanisms};
 use crate::options::{CLOSE_OK_MS_MAX, FRAME_MIN, LEAVING_MS_MAX, SILENT_REFUSAL_MS};
 use crate::refusal::{Refusal, Step};
 use crate::session::{Phase, Session};
@@ -51,7 +51,7 @@ impl Session {
                 version_major: 0,
                 version_minor: 9,
                 server_properties: TableRef::parse(&properties).expect("built by the codec itself"),
-                mechanisms: MECHANISMS,
+                mechanisms: mechanisms(self.peer.certified.is_some()),
                 locales: b"en_US",
             },
         );
@@ -91,22 +91,32 @@ impl Session {
             .get("connection_name")
             .and_then(|name| name.as_str())
             .map(|name| name[..name.floor_char_boundary(255)].to_string());
-        let Some(mechanism) = Mechanism::named(method.mechanism.as_bytes()) else {
+        let offered =
+            |mechanism: &Mechanism| *mechanism != Mechanism::External || self.peer.certified.is_some();
+        let Some(mechanism) = Mechanism::named(method.mechanism.as_bytes()).filter(offered) else {
             return Err(Refusal::new(
                 ReplyCode::CommandInvalid,
                 format!("unknown authentication mechanism '{}'", method.mechanism),
             ));
         };
         let credentials = mechanism.read(method.response);
-        let accepted = credentials.as_ref().is_some_and(|credentials| {
-            let (user, from_here) = (credentials.user, self.peer.is_loopback);
-            // The hash is taken out of the topology first: checking it takes its time.
-            let hash = look_up(broker, |topology| topology.login(user, from_here));
-            hash.is_some_and(|hash| password::accepts(&hash, credentials.password))
-        });
-        let user = credentials.map_or("", |credentials| credentials.user);
+        let user = match (mechanism, &credentials, &self.peer.certified) {
+            (Mechanism::External, _, Some(certified)) => certified,
+            (_, Some(credentials), _) => credentials.user,
+            _ => "",
+        };
+        let from_here = self.peer.is_loopback;
+        let accepted = match (mechanism, &credentials) {
+            (Mechanism::External, _) => look_up(broker, |topology| topology.may_log_in(user, from_here)),
+            (_, None) => false,
+            (_, Some(credentials)) => {
+                // The hash is taken out of the topology first: checking it takes its time.
+                let hash = look_up(broker, |topology| topology.login(user, from_here));
+                hash.is_some_and(|hash| password::accepts(&hash, credentials.password))
+            }
+        };
         if !accepted {
-            tracing::warn!(peer = %self.peer.address, user, "login refused");
+            tracing::warn!(peer = %self.peer.address, user, mechanism = mechanism.name(), "login refused");
             return self.refuse_login(mechanism);
         }
         self.client.user = user.into();

@@ -43,7 +43,7 @@ mod windows;
 /// What a [`Broker`] counts.
 pub use bowline_replica::Usage;
 pub use broker::Broker;
-pub use options::Options;
+pub use options::{CertificateUser, Options};
 pub use outbox::Outbox;
 pub use serve::serve;
 pub use session::{Now, Peer, Session};

@@ -1,9 +1,11 @@
-//! The SASL mechanisms PLAIN and AMQPLAIN.
+//! The SASL mechanisms PLAIN, AMQPLAIN and EXTERNAL.
 
 use bowline_codec_amqp::TableRef;
 
-/// What connection.start offers.
-pub const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
+/// What connection.start offers. EXTERNAL only to clients whose certificate names a user.
+pub fn mechanisms(is_certified: bool) -> &'static [u8] {
+    if is_certified { b"EXTERNAL PLAIN AMQPLAIN" } else { b"PLAIN AMQPLAIN" }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Credentials<'a> {
@@ -15,6 +17,8 @@ pub struct Credentials<'a> {
 pub enum Mechanism {
     Plain,
     AmqPlain,
+    /// The user is who the TLS certificate says (RFC 4422, appendix A); the response says nothing.
+    External,
 }
 
 impl Mechanism {
@@ -22,6 +26,7 @@ impl Mechanism {
         match name {
             b"PLAIN" => Some(Mechanism::Plain),
             b"AMQPLAIN" => Some(Mechanism::AmqPlain),
+            b"EXTERNAL" => Some(Mechanism::External),
             _ => None,
         }
     }
@@ -30,14 +35,16 @@ impl Mechanism {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::AmqPlain => "AMQPLAIN",
+            Mechanism::External => "EXTERNAL",
         }
     }
 
-    /// `None` when the response is malformed.
+    /// `None` when the response is malformed, or has no credentials in it.
     pub fn read(self, response: &[u8]) -> Option<Credentials<'_>> {
         match self {
             Mechanism::Plain => plain(response),
             Mechanism::AmqPlain => amqplain(response),
+            Mechanism::External => None,
         }
     }
 }

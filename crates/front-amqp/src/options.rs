@@ -11,6 +11,8 @@ pub struct Options {
     pub heartbeat_s: u16,
     /// A message body may be this large, octets.
     pub message_bytes_max: u64,
+    /// What of a client's certificate is its user's name (SASL EXTERNAL).
+    pub certificate_user: CertificateUser,
     /// Shown to clients as `cluster_name`.
     pub cluster_name: String,
 }
@@ -22,9 +24,20 @@ impl Default for Options {
             channel_max: 2047,
             heartbeat_s: 60,
             message_bytes_max: 16 * 1024 * 1024,
+            certificate_user: CertificateUser::default(),
             cluster_name: "bowline".to_string(),
         }
     }
+}
+
+/// RabbitMQ's `ssl_cert_login_from`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CertificateUser {
+    /// The subject's common name.
+    #[default]
+    CommonName,
+    /// The whole subject, as RFC 4514 writes it.
+    DistinguishedName,
 }
 
 /// A connection has to be open this long after it was accepted.

@@ -16,13 +16,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bowline_model::event::Event;
-use bowline_net::{Limit, Shutdown};
+use bowline_net::{Limit, Listener, Shutdown, Stream};
 use bowline_replica::{Link, Node};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
-use crate::options::{HANDSHAKE_MS_MAX, Options, TIDY_BYTES_MIN};
+use crate::options::{CertificateUser, HANDSHAKE_MS_MAX, Options, TIDY_BYTES_MIN};
 use crate::session::{Now, Peer, Session};
 
 const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -43,13 +42,13 @@ thread_local! {
 
 /// Serves AMQP clients on `listener` until `shutdown`, then until the last connection has ended. Connections end
 /// when the node announces its shutdown to their sessions.
-pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
+pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
     let options = Arc::new(options);
     let handler = move |stream, peer| serve_connection(stream, peer, node.clone(), options.clone());
     bowline_net::serve(listener, limit, shutdown, handler).await;
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, options: Arc<Options>) {
+async fn serve_connection(stream: Stream, peer: SocketAddr, node: Node, options: Arc<Options>) {
     let mut connection = Connection::new(stream, peer, &node, options);
     match connection.run().await {
         // Boxed, so that a connection that lives does not hold the room for its end.
@@ -59,7 +58,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, node: Node, optio
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     link: Link,
     session: Session,
     events: Vec<Event>,
@@ -81,10 +80,15 @@ enum Woken {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, node: &Node, options: Arc<Options>) -> Connection {
+    fn new(stream: Stream, peer: SocketAddr, node: &Node, options: Arc<Options>) -> Connection {
         let started = Instant::now();
         let link = node.connect();
-        let peer = Peer { address: peer.to_string(), is_loopback: peer.ip().to_canonical().is_loopback() };
+        let certified = stream.identity().and_then(|identity| match options.certificate_user {
+            CertificateUser::CommonName => identity.common_name.clone(),
+            CertificateUser::DistinguishedName => Some(identity.distinguished_name.clone()),
+        });
+        let is_loopback = peer.ip().to_canonical().is_loopback();
+        let peer = Peer { address: peer.to_string(), is_loopback, certified };
         // The standard library seeds its hashers from the system's random source.
         let seed = [0, 1].map(|_| RandomState::new().hash_one(link.id().0));
         let session = Session::new(options, peer, node.data_shards(), seed, now(started));
@@ -140,7 +144,7 @@ impl Connection {
     /// Waits for whatever comes first. Input has been read when it returns, so that one system call does.
     async fn wait(&mut self, mut timer: Option<Pin<&mut Sleep>>) -> io::Result<Woken> {
         let wants_input = self.session.wants_input() && !self.stalled;
-        let wants_output = !self.session.outbox().is_empty();
+        let wants_output = !self.session.outbox().is_empty() || !self.stream.is_flushed();
         let events = self.link.wait();
         tokio::pin!(events);
         let (stream, carried) = (&mut self.stream, self.carry.len());
@@ -214,7 +218,7 @@ impl Connection {
             self.session.wrote(now(self.started), &mut self.link);
             self.link.flush();
         }
-        Ok(())
+        self.stream.try_flush()
     }
 
     fn deadline(&mut self) -> Option<tokio::time::Instant> {
@@ -240,9 +244,7 @@ impl Connection {
                 self.write()?;
             }
             self.stream.shutdown().await?;
-            let mut sink = [0; 4096];
-            while self.stream.read(&mut sink).await? > 0 {}
-            io::Result::Ok(())
+            self.stream.discard().await
         };
         // Whoever does not read its farewell in time goes without.
         let _ = tokio::time::timeout(FAREWELL, goodbye).await;
@@ -250,14 +252,14 @@ impl Connection {
 }
 
 /// Reads into this thread's buffer, behind room for `carried` octets.
-fn poll_read(stream: &mut TcpStream, carried: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_read(stream: &mut Stream, carried: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     READ.with_borrow_mut(|buffer| {
         let size = READ_BYTES.max(carried + READ_BYTES_MIN);
         if buffer.len() < size {
             buffer.resize(size, 0);
         }
         let mut room = ReadBuf::new(&mut buffer[carried..]);
-        match Pin::new(stream).poll_read(cx, &mut room) {
+        match stream.poll_read(cx, &mut room) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(room.filled().len())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,

@@ -48,6 +48,8 @@ pub struct Peer {
     /// For logs.
     pub address: String,
     pub is_loopback: bool,
+    /// The user that its certificate speaks for, if it has shown one that the listener trusts.
+    pub certified: Option<String>,
 }
 
 pub struct Session {

@@ -9,7 +9,7 @@ use crate::pending::Closed;
 use crate::session::{Now, Session};
 use bowline_codec_kafka::frame::FrameSplitter;
 use bowline_model::event::Event;
-use bowline_net::Shutdown;
+use bowline_net::{Shutdown, Stream};
 use bowline_replica::Link;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -17,7 +17,6 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room that is offered to a read when nothing is known about what comes.
@@ -52,7 +51,7 @@ pub enum Ended {
 
 /// Runs the connection until it ends; never fails, only tells how it went.
 pub async fn run(
-    stream: TcpStream,
+    stream: Stream,
     session: Session,
     link: Link,
     limits: Limits,
@@ -81,7 +80,7 @@ pub async fn run(
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     session: Session,
     link: Link,
     limits: Limits,
@@ -130,8 +129,7 @@ impl Connection {
             if deadline < timer.deadline().into_std() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline.into());
             }
-            let (reads, writes, wants_budget) =
-                (self.may_read(), !self.output.is_empty(), self.wanted_budget());
+            let (reads, writes, wants_budget) = (self.may_read(), self.has_output(), self.wanted_budget());
             let woken = tokio::select! {
                 () = self.link.wait() => Woken::Events,
                 ready = self.stream.readable(), if reads => match ready {
@@ -328,7 +326,12 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.stream.try_flush()
+    }
+
+    /// The socket has not taken everything yet.
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || !self.stream.is_flushed()
     }
 
     fn written(&mut self, mut n: usize) {
@@ -356,7 +359,7 @@ impl Connection {
 
     /// The peer owes us something: the rest of a request, or room for answers.
     fn is_midway(&self) -> bool {
-        !self.output.is_empty() || (!self.input.is_empty() && self.may_read())
+        self.has_output() || (!self.input.is_empty() && self.may_read())
     }
 
     fn out_of_time(&mut self) -> Option<Ended> {
@@ -378,7 +381,7 @@ impl Connection {
     /// Writes what is ready, with patience but not for ever, and says why it ends.
     async fn farewell(&mut self) -> Ended {
         let flush = async {
-            while !self.output.is_empty() {
+            while self.has_output() {
                 self.stream.writable().await?;
                 self.write()?;
             }

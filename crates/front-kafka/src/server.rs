@@ -3,16 +3,15 @@
 use crate::connection;
 use crate::options::Options;
 use crate::session::{Broker, Peer, Session};
-use bowline_net::{Limit, Shutdown};
+use bowline_net::{Limit, Listener, Shutdown, Stream};
 use bowline_replica::Node;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 /// Serves Kafka clients on `listener` until `shutdown`, then lets what was produced be answered. Returns when the last
 /// connection has ended.
-pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
+pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limit, shutdown: Shutdown) {
     let large_requests =
         Arc::new(Semaphore::new(connection::budget_units(options.limits.large_requests_bytes_max)));
     let broker = Arc::new(Broker {
@@ -22,7 +21,7 @@ pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: L
         options,
     });
     let stop = shutdown.clone();
-    let handler = move |stream: TcpStream, address: SocketAddr| {
+    let handler = move |stream: Stream, address: SocketAddr| {
         let (broker, node) = (broker.clone(), node.clone());
         let (large_requests, stop) = (large_requests.clone(), stop.clone());
         async move {
@@ -42,7 +41,7 @@ pub async fn serve(listener: TcpListener, node: Node, options: Options, limit: L
     bowline_net::serve(listener, limit, shutdown, handler).await;
 }
 
-fn peer(stream: &TcpStream, address: SocketAddr, options: &Options) -> std::io::Result<Peer> {
+fn peer(stream: &Stream, address: SocketAddr, options: &Options) -> std::io::Result<Peer> {
     let advertised = match &options.advertised {
         Some(advertised) => advertised.clone(),
         None => {

@@ -8,7 +8,7 @@ use bowline_codec_kafka::messages::*;
 use bowline_codec_kafka::records::{BatchBuilder, Batches};
 use bowline_codec_kafka::{ApiKey, Reader, Request, Response};
 use bowline_front_kafka::{Limits, Options};
-use bowline_net::Limit;
+use bowline_net::{Limit, Listener};
 use bowline_replica::Engine;
 use bytes::Bytes;
 use std::future::Future;
@@ -48,8 +48,13 @@ impl Served {
         let port = listener.local_addr().unwrap().port();
         let (stop, shutdown) = watch::channel(false);
         let options = Options { limits, num_partitions: 2, ..Options::default() };
-        let server =
-            tokio::spawn(bowline_front_kafka::serve(listener, node, options, Limit::new(100), shutdown));
+        let server = tokio::spawn(bowline_front_kafka::serve(
+            Listener { socket: listener, tls: None },
+            node,
+            options,
+            Limit::new(100),
+            shutdown,
+        ));
         Served { port, stop, server, engine, _dir: dir }
     }
 

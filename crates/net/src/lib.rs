@@ -1,7 +1,14 @@
-//! Listeners and connection limits, once for every front end.
+//! Listeners, connection limits and encryption, once for every front end.
 //!
-//! A front end gives [`serve`] a bound listener and a function that runs one connection. `serve` accepts,
+//! A front end gives [`serve`] a [`Listener`] and a function that runs one connection. `serve` accepts, shakes hands,
 //! bounds how many run at a time, survives "too many open files", and stops when told.
+
+mod encrypted;
+mod stream;
+pub mod tls;
+
+pub use stream::Stream;
+pub use tls::Tls;
 
 use std::future::Future;
 use std::io;
@@ -48,6 +55,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Where clients come in, and whether what they say is encrypted.
+pub struct Listener {
+    pub socket: TcpListener,
+    pub tls: Option<Tls>,
 }
 
 /// How many connections may run at a time, over all listeners that share it, and where they run.
@@ -129,11 +142,25 @@ pub type Shutdown = watch::Receiver<bool>;
 
 /// Accepts until `shutdown`. Each connection runs `handler` in a task of its own; over the limit a new connection
 /// waits in the kernel's backlog until another one ends. Returns when every connection has ended.
-pub async fn serve<H, F>(listener: TcpListener, limit: Limit, mut shutdown: Shutdown, handler: H)
+pub async fn serve<H, F>(listener: Listener, limit: Limit, mut shutdown: Shutdown, handler: H)
 where
-    H: Fn(TcpStream, SocketAddr) -> F + Clone + Send + 'static,
+    H: Fn(Stream, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let Listener { socket: listener, tls } = listener;
+    let handler = move |stream, peer| {
+        let (handler, tls) = (handler.clone(), tls.clone());
+        async move {
+            match tls {
+                None => handler(Stream::Plain(stream), peer).await,
+                // Boxed, so that a connection that lives does not hold the room for its beginning.
+                Some(tls) => match Box::pin(tls.accept(stream)).await {
+                    Ok(stream) => handler(stream, peer).await,
+                    Err(error) => tracing::info!(%peer, %error, "no TLS handshake"),
+                },
+            }
+        }
+    };
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {

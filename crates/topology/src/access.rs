@@ -104,6 +104,11 @@ impl Topology {
         }
     }
 
+    /// Whether somebody who has proved to be `user` without a password (by a certificate) may log in from there.
+    pub fn may_log_in(&self, user: &str, from_loopback: bool) -> bool {
+        self.has_user(user) && (user != GUEST || from_loopback)
+    }
+
     /// Whether somebody of that name may be logged in (any more).
     pub fn has_user(&self, user: &str) -> bool {
         self.configured.contains_key(user) || self.users.contains_key(user)

@@ -415,7 +415,7 @@ impl Client {
         let id = SessionId(inner.next_session);
         inner.next_session += 1;
         inner.outboxes.insert(id, Vec::new());
-        let peer = Peer { address: "test".to_string(), is_loopback };
+        let peer = Peer { address: "test".to_string(), is_loopback, certified: None };
         let session = Session::new(Arc::new(options), peer, inner.shards.len() as u16, [id.0, 99], inner.now);
         drop(inner);
         Client {
