@@ -4,7 +4,7 @@
 
 use bowline_fuzz as _;
 use bowline_model::record::{self, Append, Kind, Publish};
-use bowline_model::{PartitionId, QueueId, group, meta, request, settings};
+use bowline_model::{PartitionId, QueueId, group, meta, request, settings, share};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -46,6 +46,11 @@ fn body(kind: Kind, bytes: &[u8]) {
         Kind::Failures => value::<(QueueId, Vec<(u64, (u32, u32))>)>(bytes),
         Kind::Delays => value::<(QueueId, Vec<(u64, u64)>)>(bytes),
         Kind::Transferred => value::<(QueueId, u64)>(bytes),
+        Kind::ShareCreate => value::<share::CreateRecord>(bytes),
+        Kind::ShareDelete => value::<share::DeleteRecord>(bytes),
+        Kind::ShareSettle => value::<share::SettleRecord>(bytes),
+        Kind::ShareHorizon => value::<share::HorizonRecord>(bytes),
+        Kind::ShareCounts => value::<share::CountsRecord>(bytes),
         Kind::NodeStarted | Kind::Truncate | Kind::Noop => {}
     }
 }

@@ -248,5 +248,10 @@ fn name(kind: Kind) -> &'static str {
         Kind::Failures => "failures",
         Kind::Delays => "delays",
         Kind::Transferred => "transferred",
+        Kind::ShareCreate => "share-create",
+        Kind::ShareDelete => "share-delete",
+        Kind::ShareSettle => "share-settle",
+        Kind::ShareHorizon => "share-horizon",
+        Kind::ShareCounts => "share-counts",
     }
 }

@@ -137,7 +137,10 @@ impl Shard {
             Request::Settle(settles) => queues.settle(session, &settles),
             Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),
             Request::Cancel { token, consumer } => queues.cancel(session, token, consumer, fx),
-            Request::CloseChannel { channel } => queues.close_channel(session, channel, fx),
+            Request::CloseChannel { channel } => {
+                queues.close_channel(session, channel, fx);
+                streams.stream.close_channel(now, session, channel, &mut streams.out);
+            }
             Request::CloseSession => {
                 queues.close_session(session, fx);
                 streams.close_session(now, session);
@@ -168,6 +171,7 @@ impl Shard {
             Request::Group { token, request } => {
                 streams.stream.groups.handle(now, session, token, request, &mut streams.out);
             }
+            Request::Share(request) => streams.stream.share(now, session, request, &mut streams.out),
             Request::Provision(provision) => self.provision(provision, fx),
         }
         self.streams.flush(&mut self.proposals, fx);
@@ -175,12 +179,13 @@ impl Shard {
 
     /// What the open proposal wants.
     pub fn proposal_urgency(&self) -> Urgency {
-        self.proposals.urgency().max(self.queues.urgency())
+        self.proposals.urgency().max(self.queues.urgency()).max(self.streams.urgency())
     }
 
     /// Completes the open block (the oldest, if several wait): adds pending settles and horizons. `None` if
     /// there is nothing to write.
     pub fn seal(&mut self, _now: Millis) -> Option<Proposal> {
+        self.streams.tell_log(&mut self.proposals);
         self.scratch.clear();
         let (count, kept) = self.queues.write_housekeeping(&mut self.scratch);
         self.proposals.seal(&self.scratch, count, kept)
@@ -215,7 +220,7 @@ impl Shard {
             self.complete(block.stamp, what, fx);
         }
         self.queues.finish_block();
-        self.streams.stream.finish_block(&mut self.streams.out);
+        self.streams.stream.finish_block(block.stamp, &mut self.streams.out);
         self.streams.flush(&mut self.proposals, fx);
         if keep {
             self.cache.insert_tail(block.clone());
@@ -466,12 +471,20 @@ impl Shard {
                 }
             }
             Kind::QueueSettings => queues.apply_settings(block.stamp, record),
-            Kind::NodeStarted => queues.apply_node_started(block.stamp, fx),
+            Kind::NodeStarted => {
+                queues.apply_node_started(block.stamp, fx);
+                self.streams.stream.apply(block, record, &mut self.streams.out);
+            }
             Kind::PartitionCreate
             | Kind::PartitionDelete
             | Kind::PartitionTrim
             | Kind::OffsetCommit
-            | Kind::OffsetDelete => {
+            | Kind::OffsetDelete
+            | Kind::ShareCreate
+            | Kind::ShareDelete
+            | Kind::ShareSettle
+            | Kind::ShareHorizon
+            | Kind::ShareCounts => {
                 self.streams.stream.apply(block, record, &mut self.streams.out);
             }
             // The meta shard's, and the log's own.
@@ -543,7 +556,10 @@ impl Shard {
                 }
                 fx.event(session, Event::Failed { token, reason });
             }
-            Waits::Stream(waiter) => self.streams.stream.refused(waiter, &mut self.streams.out),
+            Waits::Stream(waiter) => {
+                let again = reason != Failure::Stopping;
+                self.streams.stream.refused(waiter, again, &mut self.streams.out);
+            }
             Waits::Housekeeping(kept) if reason != Failure::Stopping => {
                 self.queues.requeue_housekeeping(*kept)
             }

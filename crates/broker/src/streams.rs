@@ -3,7 +3,7 @@
 
 use crate::cache::{Cache, Reader};
 use crate::effects::Effects;
-use crate::proposal::{Proposals, Provisioned, Waits};
+use crate::proposal::{Proposals, Provisioned, Urgency, Waits};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
@@ -68,7 +68,19 @@ impl Streams {
 
     pub fn close_session(&mut self, now: bowline_model::Millis, session: SessionId) {
         self.parked.retain(|_, parked| parked.session != session);
-        self.stream.close_session(now, session);
+        self.stream.close_session(now, session, &mut self.out);
+    }
+
+    pub fn urgency(&self) -> Urgency {
+        if self.stream.shares.is_unlogged() { Urgency::Lazily } else { Urgency::Nothing }
+    }
+
+    /// A block is about to be sealed: what share groups have to tell the log comes along.
+    pub fn tell_log(&mut self, proposals: &mut Proposals) {
+        if self.stream.shares.is_unlogged() {
+            self.stream.shares.tell_log(&mut self.out);
+            self.hand_over(proposals);
+        }
     }
 
     /// Creates or reconfigures a partition. Answered by `PartitionReady`.
@@ -103,6 +115,10 @@ impl Streams {
     /// Carries on what the machines put out.
     pub fn flush(&mut self, proposals: &mut Proposals, fx: &mut Effects) {
         fx.events.append(&mut self.out.replies);
+        self.hand_over(proposals);
+    }
+
+    fn hand_over(&mut self, proposals: &mut Proposals) {
         for proposal in self.out.propose.drain(..) {
             let waits = proposal.waiter.map(Waits::Stream);
             proposals.append(&proposal.records, proposal.count, proposal.urgent, waits);

@@ -152,6 +152,8 @@ pub struct Incoming<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers<'a>,
+    /// How often it has come back to the group that it is delivered to.
+    pub returns: u32,
 }
 
 /// The message a record stands for, but for its properties.
@@ -238,6 +240,9 @@ fn add_own_fields(record: &Incoming<'_>, buffer: &mut FieldBuffer) {
     buffer.add(b"x-stream-offset", Value::I64(record.offset as i64));
     if let Some(partition) = record.partition {
         buffer.add(b"x-bowline-partition", Value::I64(partition.into()));
+    }
+    if record.returns > 0 {
+        buffer.add(b"x-delivery-count", Value::I64(record.returns.into()));
     }
     if record.value.is_none() {
         buffer.add(NULL_VALUE.as_bytes(), Value::Bool(true));
@@ -336,6 +341,7 @@ mod tests {
             key: record.key,
             value: record.value,
             headers: record.headers.clone(),
+            returns: 0,
         };
         let mut block = Vec::new();
         let message = read_record(&incoming, 100_000, &mut FieldBuffer::default(), &mut block);

@@ -43,7 +43,10 @@ impl Session {
             Event::Deliver(deliveries) => self.deliver(&deliveries),
             Event::Done { token } => self.batch_answered(token, None),
             Event::Failed { token, reason } => self.batch_answered(token, Some(reason)),
-            Event::Cancelled { token: None, consumer } => self.cancelled_by_broker(consumer.0),
+            Event::Cancelled { token: None, consumer } => {
+                self.leave_group(consumer.0, broker);
+                self.cancelled_by_broker(consumer.0);
+            }
             Event::Meta { token, result } => self.answer(token, Answer::Meta(result), broker),
             Event::Subscribed { token, result, .. } => self.answer(token, Answer::Subscribed(result), broker),
             Event::Cancelled { token: Some(token), .. } => self.answer(token, Answer::Cancelled, broker),
@@ -65,8 +68,17 @@ impl Session {
             Event::Purged { token, result } => {
                 self.answer(token, Answer::Purged(result.map_err(|_| ())), broker);
             }
-            Event::Offsets { token, results } => self.stream_offsets(token, results, broker),
-            Event::Fetched { token, partitions } => self.stream_fetched(token, partitions, broker),
+            Event::Offsets { token, results } => match Asker::of(token) {
+                Some(Asker::GroupStart { consumer, .. }) => self.group_offsets(consumer, results, broker),
+                _ => self.stream_offsets(token, results, broker),
+            },
+            Event::Fetched { token, partitions } => match Asker::of(token) {
+                Some(Asker::GroupFetch { consumer, lane }) => {
+                    self.group_fetched(consumer, lane, partitions, broker);
+                }
+                _ => self.stream_fetched(token, partitions, broker),
+            },
+            Event::Share { token, reply } => self.shared(token, reply, broker),
             Event::Moved { token } => self.stream_moved(token),
             Event::Reply(reply) => self.take_reply(&reply),
             Event::Alarm { reason } => self.alarm(reason, broker),
@@ -104,6 +116,16 @@ impl Session {
             let text = ReplyCode::ConnectionForced.text(&text);
             self.close_connection(ReplyCode::ConnectionForced, &text, 0, broker);
         }
+    }
+
+    /// A consumer of a group has joined it, or cannot.
+    pub(crate) fn subscribed(
+        &mut self,
+        token: Token,
+        result: Result<(), SubscribeError>,
+        broker: &mut dyn Broker,
+    ) {
+        self.answer(token, Answer::Subscribed(result), broker);
     }
 
     fn batch_answered(&mut self, token: Token, failure: Option<Failure>) {
@@ -231,6 +253,7 @@ impl Session {
                 if let Err(error) = result {
                     self.retire_consumer(consumer);
                     return Err(match error {
+                        SubscribeError::Refused(why) => Refusal::precondition(why),
                         SubscribeError::NoSuchQueue => Refusal::not_found("queue", &self.vhost, &queue),
                         SubscribeError::Exclusive => Refusal::new(
                             ReplyCode::AccessRefused,

@@ -3,12 +3,14 @@
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
 use bowline_model::request::{Outcome, Request, Subscribe};
+use bowline_model::share::Lock;
 use bowline_model::{ConsumerId, ShardId};
 use bowline_topology::Access;
 
 use crate::broker::{Broker, look_up};
 use crate::channel::Pending;
 use crate::consumers::{Consumer, Source};
+use crate::group::{GroupArguments, GroupReader};
 use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
 use crate::queues::Target;
 use crate::refusal::{Refusal, Step};
@@ -77,6 +79,9 @@ impl Session {
         match self.find(&name, broker)? {
             Target::Queue { queue, shard } => {
                 let Arguments { priority, timeout_ms, retry_delay_ms } = Arguments::read(method.arguments)?;
+                if method.arguments.get("x-group").is_some() {
+                    return Err(invalid("x-group is for streams, whose records consumers share"));
+                }
                 let is_single = look_up(broker, |topology| {
                     topology.queue_by_id(queue).is_some_and(|queue| queue.settings.single_active_consumer)
                 });
@@ -122,8 +127,24 @@ impl Session {
                         self.vhost
                     )));
                 }
-                Arguments::read(method.arguments)?;
+                let Arguments { timeout_ms, .. } = Arguments::read(method.arguments)?;
                 let start = StartAt::read(method.arguments, self.now.unix_ms)?;
+                if let Some(group) = GroupArguments::read(method.arguments)? {
+                    if method.exclusive {
+                        return Err(Refusal::not_implemented("exclusive consumer with x-group"));
+                    }
+                    let operation = self.new_operation();
+                    let lock = timeout_ms.map(|ms| Lock { ms, cancels: true });
+                    let shards = broker.data_shards();
+                    let queue = name.clone();
+                    let reader =
+                        GroupReader::new(name, group, &partitions, prefetch, lock, start, operation, shards);
+                    let id = self.add_consumer(number, tag, false, Source::Group(Box::new(reader)));
+                    self.start_group(id, broker);
+                    let pending = Pending::Consume { consumer: id, queue, no_wait: method.no_wait };
+                    self.wait(number, operation, BasicConsume::ID, pending);
+                    return Ok(());
+                }
                 let filter = Filter::read(method.arguments)?;
                 let reader = StreamReader::new(name, &partitions, prefetch, filter, broker.data_shards());
                 let id = self.add_consumer(number, tag.clone(), false, Source::Stream(Box::new(reader)));
@@ -168,6 +189,15 @@ impl Session {
                 for (shard, token) in reader.watches(id) {
                     broker.send(shard, Request::Unwatch { token });
                 }
+                self.retire_consumer(id);
+                self.reply_unless(
+                    method.no_wait,
+                    number,
+                    BasicCancelOk { consumer_tag: method.consumer_tag },
+                );
+            }
+            Some(Source::Group(_)) => {
+                self.leave_group(id, broker);
                 self.retire_consumer(id);
                 self.reply_unless(
                     method.no_wait,

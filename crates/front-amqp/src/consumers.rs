@@ -1,11 +1,12 @@
 //! The consumers of a session, and the settles on their way to the shards.
 
 use bowline_model::request::{Outcome, Request, Settle};
-use bowline_model::{ConsumerId, ShardId};
+use bowline_model::{ConsumerId, ShardId, share};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
+use crate::group::GroupReader;
 use crate::stream::StreamReader;
 use crate::unacked::Slot;
 use crate::windows::Windows;
@@ -33,6 +34,8 @@ pub enum Source {
     Getter(ShardId),
     /// Driven by the session itself; settling gives credit and nothing else.
     Stream(Box<StreamReader>),
+    /// Driven by the session, but who has what is the shards' business.
+    Group(Box<GroupReader>),
 }
 
 pub type Consumers = HashMap<u32, Consumer, FixedState>;
@@ -40,11 +43,16 @@ pub type Consumers = HashMap<u32, Consumer, FixedState>;
 /// Settles gathered during one round of input, per data shard, neighbours joined.
 pub struct Settles {
     shards: Vec<Vec<Settle>>,
+    /// The same of groups on streams.
+    shares: Vec<Vec<share::Settle>>,
 }
 
 impl Settles {
     pub fn new(data_shards: u16) -> Settles {
-        Settles { shards: (0..data_shards).map(|_| Vec::new()).collect() }
+        Settles {
+            shards: (0..data_shards).map(|_| Vec::new()).collect(),
+            shares: (0..data_shards).map(|_| Vec::new()).collect(),
+        }
     }
 
     /// Adds `count` deliveries of one consumer from number `first` on.
@@ -61,6 +69,20 @@ impl Settles {
         settles.push(Settle { consumer: ConsumerId(consumer), first, count, outcome });
     }
 
+    /// Adds what became of records that a consumer of a group has acquired.
+    pub fn share(&mut self, shard: ShardId, settle: share::Settle) {
+        let settles = &mut self.shares[usize::from(shard.0) - 1];
+        if let Some(last) = settles.last_mut()
+            && (last.consumer, last.partition, last.outcome)
+                == (settle.consumer, settle.partition, settle.outcome)
+            && last.first + last.count == settle.first
+        {
+            last.count += settle.count;
+            return;
+        }
+        settles.push(settle);
+    }
+
     /// Hands over what a shard should hear before anything else is asked of it.
     /// A report of what was written rides along.
     pub fn hand_over(&mut self, shard: ShardId, windows: &mut Windows, broker: &mut dyn Broker) {
@@ -68,6 +90,10 @@ impl Settles {
         if !settles.is_empty() {
             broker.send(shard, Request::Settle(std::mem::take(settles)));
             windows.report(shard, broker);
+        }
+        let shares = &mut self.shares[usize::from(shard.0) - 1];
+        if !shares.is_empty() {
+            broker.send(shard, Request::Share(share::Request::Settle(std::mem::take(shares))));
         }
     }
 
@@ -127,6 +153,10 @@ impl<'a> SettleRun<'a> {
                 self.settles.add(*shard, first.consumer, first.number, count, outcome);
             }
             Source::Stream(_) => self.stream_credit = true,
+            Source::Group(reader) => {
+                reader.settle(first.consumer, first.number, count, self.outcome, self.settles);
+                self.stream_credit = true;
+            }
         }
         if !consumer.active && consumer.outstanding == 0 {
             self.consumers.remove(&first.consumer);

@@ -20,6 +20,7 @@ mod consumers;
 mod deliver;
 mod exchanges;
 mod extras;
+mod group;
 mod handshake;
 mod login;
 mod methods;

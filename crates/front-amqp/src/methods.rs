@@ -235,6 +235,13 @@ impl Session {
                 }
                 Source::Queue(_) | Source::Getter(_) => {}
                 Source::Stream(reader) => streams.extend(reader.watches(*id)),
+                Source::Group(reader) => {
+                    for shard in reader.shards() {
+                        if !shards.contains(&shard) {
+                            shards.push(shard);
+                        }
+                    }
+                }
             }
             false
         });

@@ -77,6 +77,8 @@ pub const GETS_IN_FLIGHT_MAX: u32 = 16;
 pub const STREAM_OUTBOX_BYTES: usize = 512 * 1024;
 /// One fetch of a stream consumer. Octets.
 pub const STREAM_FETCH_BYTES: u32 = 512 * 1024;
+/// One fetch of a group's consumer: it keeps what it fetched while others take from it. Octets.
+pub const GROUP_FETCH_BYTES: u32 = 128 * 1024;
 /// Records for one partition are handed over as a batch at this size at the latest. Octets.
 pub const STREAM_BATCH_BYTES: usize = 256 * 1024;
 /// Bodies up to this size are copied behind their frame head; larger ones are written from their block.

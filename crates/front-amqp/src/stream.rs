@@ -23,8 +23,10 @@ use bowline_topology::TopicTarget;
 use bytes::Bytes;
 
 use crate::broker::Broker;
+use crate::channel::Channel;
 use crate::consumers::{Consumer, Source};
 use crate::options::{COPY_BODY_BYTES_MAX, STREAM_BATCH_BYTES, STREAM_FETCH_BYTES, STREAM_OUTBOX_BYTES};
+use crate::outbox::Outbox;
 use crate::publisher::Content;
 use crate::refusal::{Refusal, Step};
 use crate::session::Session;
@@ -184,15 +186,23 @@ struct Ready {
 }
 
 /// A batch whose records are being delivered.
-struct OpenedBatch {
+pub(crate) struct OpenedBatch {
     position: usize,
-    header: BatchHeader,
-    base_offset: u64,
-    converted: bool,
-    records: Bytes,
+    pub header: BatchHeader,
+    pub base_offset: u64,
+    pub converted: bool,
+    pub records: Bytes,
     /// Where the next record begins in `records`, and how many are left.
-    at: usize,
-    left: i32,
+    pub at: usize,
+    pub left: i32,
+}
+
+impl OpenedBatch {
+    /// Back to the first record.
+    pub fn rewind(&mut self) {
+        self.at = 0;
+        self.left = if self.header.is_control() { 0 } else { self.header.records_count };
+    }
 }
 
 impl StreamReader {
@@ -283,20 +293,22 @@ impl StreamReader {
                 self.open = None;
             }
             let Some(ready) = self.ready.pop_front() else { return Ok(false) };
-            self.open = Some(open_batch(ready).map_err(|error| error.to_string())?);
+            self.open = Some(open_batch(ready.position, ready.slice).map_err(|error| error.to_string())?);
         }
     }
 }
 
-fn open_batch(ready: Ready) -> Result<OpenedBatch, bowline_codec_kafka::records::BatchError> {
-    let slice = ready.slice;
+pub(crate) fn open_batch(
+    position: usize,
+    slice: BatchSlice,
+) -> Result<OpenedBatch, bowline_codec_kafka::records::BatchError> {
     let bytes = slice.block.payload.slice(slice.offset as usize..(slice.offset + slice.len) as usize);
     let header = BatchHeader::parse(&bytes)?;
     // Markers of transactions are for Kafka clients.
     let is_control = header.is_control();
     let records = if is_control { Bytes::new() } else { Batch { header, bytes }.records(BATCH_BYTES_MAX)? };
     Ok(OpenedBatch {
-        position: ready.position,
+        position,
         header,
         base_offset: slice.base_offset,
         converted: slice.flags & APPEND_CONVERTED != 0,
@@ -480,7 +492,11 @@ impl Session {
     pub(crate) fn credit_streams(&mut self, number: u16) {
         let Some(Some(channel)) = self.channels.get(usize::from(number)) else { return };
         for (_, id) in &channel.consumers {
-            if reader(&mut self.consumers, *id).is_some() && !self.streams_to_pump.contains(id) {
+            let is_stream = matches!(
+                self.consumers.get(id),
+                Some(Consumer { source: Source::Stream(_) | Source::Group(_), active: true, .. })
+            );
+            if is_stream && !self.streams_to_pump.contains(id) {
                 self.streams_to_pump.push(*id);
             }
         }
@@ -512,7 +528,7 @@ impl Session {
                 return;
             };
             let outstanding = consumer.outstanding;
-            let Source::Stream(reader) = &mut consumer.source else { return };
+            let Source::Stream(reader) = &mut consumer.source else { return self.pump_group(id, broker) };
             if outstanding >= reader.prefetch {
                 return;
             }
@@ -557,7 +573,6 @@ impl Session {
             return Some(());
         }
 
-        scratch.properties.clear();
         let incoming = Incoming {
             stream: &reader.name,
             offset,
@@ -567,35 +582,14 @@ impl Session {
             key: record.key,
             value: record.value,
             headers: record.headers.clone(),
+            returns: 0,
         };
-        let frame_max = if self.frame_max == 0 { usize::MAX } else { self.frame_max as usize };
-        // The property block shares its frame with twelve octets of content header.
-        let properties_max = frame_max - FRAME_OVERHEAD - 12;
-        let message = read_record(&incoming, properties_max, &mut scratch.fields, &mut scratch.properties);
         let channel = self.channels.get_mut(usize::from(*number)).and_then(Option::as_mut)?;
         let slot = Slot { consumer: id, number: reader.delivered };
         reader.delivered += 1;
         *outstanding += 1;
-        let head = DeliverHead {
-            channel: *number,
-            consumer_tag: ShortStr::new(tag).unwrap_or_default(),
-            delivery_tag: channel.unacked.push(slot),
-            redelivered: false,
-            exchange: ShortStr::new(message.exchange).unwrap_or_default(),
-            routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
-            properties: &scratch.properties,
-            body_size: message.body.len() as u64,
-        };
-        head.encode(self.out.staged());
-        for part in message.body.chunks(body_frame_max(self.frame_max)) {
-            self.out.staged().extend_from_slice(&body_frame_head(*number, part.len() as u32));
-            if part.len() <= COPY_BODY_BYTES_MAX {
-                self.out.staged().extend_from_slice(part);
-            } else {
-                self.out.push_shared(bytes.slice_ref(part));
-            }
-            self.out.staged().push(FRAME_END);
-        }
+        let place = Place { channel: *number, tag, slot, redelivered: false };
+        put_delivery(&mut self.out, channel, self.frame_max, &place, &incoming, &bytes, scratch);
         Some(())
     }
 
@@ -611,9 +605,54 @@ impl Session {
 }
 
 #[derive(Default)]
-struct Scratch {
+pub(crate) struct Scratch {
     properties: Vec<u8>,
     fields: FieldBuffer,
+}
+
+/// Whom a record is delivered to, and as what.
+pub(crate) struct Place<'a> {
+    pub channel: u16,
+    pub tag: &'a [u8],
+    pub slot: Slot,
+    pub redelivered: bool,
+}
+
+/// Writes the frames of one delivery; the record's octets are `bytes`.
+pub(crate) fn put_delivery(
+    out: &mut Outbox,
+    channel: &mut Channel,
+    frame_max: u32,
+    place: &Place<'_>,
+    incoming: &Incoming<'_>,
+    bytes: &Bytes,
+    scratch: &mut Scratch,
+) {
+    scratch.properties.clear();
+    let usable = if frame_max == 0 { usize::MAX } else { frame_max as usize };
+    // The property block shares its frame with twelve octets of content header.
+    let properties_max = usable - FRAME_OVERHEAD - 12;
+    let message = read_record(incoming, properties_max, &mut scratch.fields, &mut scratch.properties);
+    let head = DeliverHead {
+        channel: place.channel,
+        consumer_tag: ShortStr::new(place.tag).unwrap_or_default(),
+        delivery_tag: channel.unacked.push(place.slot),
+        redelivered: place.redelivered,
+        exchange: ShortStr::new(message.exchange).unwrap_or_default(),
+        routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
+        properties: &scratch.properties,
+        body_size: message.body.len() as u64,
+    };
+    head.encode(out.staged());
+    for part in message.body.chunks(body_frame_max(frame_max)) {
+        out.staged().extend_from_slice(&body_frame_head(place.channel, part.len() as u32));
+        if part.len() <= COPY_BODY_BYTES_MAX {
+            out.staged().extend_from_slice(part);
+        } else {
+            out.push_shared(bytes.slice_ref(part));
+        }
+        out.staged().push(FRAME_END);
+    }
 }
 
 fn reader(consumers: &mut crate::consumers::Consumers, id: u32) -> Option<&mut StreamReader> {
@@ -624,7 +663,7 @@ fn reader(consumers: &mut crate::consumers::Consumers, id: u32) -> Option<&mut S
 }
 
 /// Octets of the record at the front: its length is a zigzag varint that does not count itself.
-fn record_len(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn record_len(bytes: &[u8]) -> Option<usize> {
     let mut raw: u64 = 0;
     for (at, octet) in bytes.iter().take(5).enumerate() {
         raw |= u64::from(octet & 0x7f) << (7 * at);
@@ -638,9 +677,9 @@ fn record_len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Offset of the first record at or after that time.
-fn first_at(slices: &[BatchSlice], time: i64) -> Option<u64> {
+pub(crate) fn first_at(slices: &[BatchSlice], time: i64) -> Option<u64> {
     slices.iter().find_map(|slice| {
-        let open = open_batch(Ready { position: 0, slice: slice.clone() }).ok()?;
+        let open = open_batch(0, slice.clone()).ok()?;
         RecordIter::new(&open.records, open.left)
             .map_while(Result::ok)
             .find(|record| open.header.record_timestamp(record.timestamp_delta) >= time)

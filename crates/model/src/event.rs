@@ -1,7 +1,7 @@
 //! What shards tell sessions, and what data shards tell the meta shard.
 
 use crate::meta::{Outcome, Rejection};
-use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group};
+use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group, share};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -65,6 +65,10 @@ pub enum Event {
     Group {
         token: Token,
         reply: group::Reply,
+    },
+    Share {
+        token: Token,
+        reply: share::Reply,
     },
     Meta {
         token: Token,
@@ -148,6 +152,8 @@ pub enum SubscribeError {
     NoSuchQueue,
     /// Somebody consumes exclusively, or exclusivity was asked for and somebody consumes.
     Exclusive,
+    /// Not now, and why.
+    Refused(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! * [`request`] / [`event`]: session → shard and shard → session.
 //! * [`extras`], [`settings`]: what a queue knows of a message, and what it enforces.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
-//! * [`group`]: consumer-group requests and replies.
+//! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record.
 
 pub mod block;
 pub mod event;
@@ -19,6 +19,7 @@ pub mod pool;
 pub mod record;
 pub mod request;
 pub mod settings;
+pub mod share;
 pub mod transferred;
 pub mod varint;
 

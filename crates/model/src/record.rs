@@ -64,6 +64,16 @@ pub enum Kind {
     /// Up to which number the messages of another shard's queue are settled there, so that what is known of those
     /// that were moved from it ([`Extras::from`]) may be forgotten.
     Transferred = 19,
+    /// `share::CreateRecord`: a share group on a partition.
+    ShareCreate = 20,
+    /// `share::DeleteRecord`.
+    ShareDelete = 21,
+    /// `share::SettleRecord`: a share group is done with records of a partition.
+    ShareSettle = 22,
+    /// `share::HorizonRecord`: records of a partition below an offset may have been delivered in a share group.
+    ShareHorizon = 23,
+    /// `share::CountsRecord`: records of a partition came back to a share group.
+    ShareCounts = 24,
 }
 
 impl Kind {
@@ -89,6 +99,11 @@ impl Kind {
             17 => Kind::Failures,
             18 => Kind::Delays,
             19 => Kind::Transferred,
+            20 => Kind::ShareCreate,
+            21 => Kind::ShareDelete,
+            22 => Kind::ShareSettle,
+            23 => Kind::ShareHorizon,
+            24 => Kind::ShareCounts,
             _ => return None,
         })
     }

@@ -5,7 +5,7 @@
 
 use crate::meta::{Destination, Table};
 use crate::settings::QueueSettings;
-use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group};
+use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group, share};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,7 @@ pub enum Request {
         token: Token,
         request: group::Request,
     },
+    Share(share::Request),
     /// From the meta shard only.
     Provision(Provision),
 }

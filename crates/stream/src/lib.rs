@@ -2,8 +2,9 @@
 //!
 //! * [`partition`]: partitions' offsets, extents and idempotent producers; fetching, watching, trimming.
 //! * [`group`]: the coordinator of Kafka's classic consumer groups, and committed offsets.
+//! * [`share`]: share groups, whose members settle record by record.
 //!
-//! Both are pure: no I/O, clock, thread or randomness. Time is a parameter ([`Millis`]); blocks come in through
+//! All are pure: no I/O, clock, thread or randomness. Time is a parameter ([`Millis`]); blocks come in through
 //! [`BlockLookup`]; what has to happen outside leaves through [`Out`]. *Durable* state changes only in
 //! [`Stream::apply_append`] and [`Stream::apply`], and only because of the block; replaying the same blocks gives
 //! the same state, whose bytes [`Stream::checkpoint`] writes. *Volatile* state (watches, group members) belongs to
@@ -23,6 +24,7 @@ mod out;
 pub mod partition;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+pub mod share;
 #[cfg(test)]
 mod testing;
 
@@ -30,10 +32,11 @@ pub use checkpoint::Damaged;
 pub use group::Groups;
 pub use out::{BlockLookup, Out, Proposal, Read, Waiter};
 pub use partition::{FetchOutcome, OffsetsOutcome, OffsetsSearch, Partitions};
+pub use share::Shares;
 
 use bowline_model::event::{AppendResult, Event, FetchError};
 use bowline_model::record::{Kind, Record};
-use bowline_model::{Block, Millis, SessionId, group as api};
+use bowline_model::{Block, Millis, PartitionId, SessionId, group as api, share as share_api};
 
 /// What an operator may tune. [`Options::default`] is what `bowline serve` runs with.
 #[derive(Clone, Debug, Default)]
@@ -47,11 +50,21 @@ pub struct Options {
 pub struct Stream {
     pub partitions: Partitions,
     pub groups: Groups,
+    pub shares: Shares,
 }
 
 impl Stream {
     pub fn new(options: Options) -> Stream {
-        Stream { partitions: Partitions::new(options.partitions), groups: Groups::new(options.groups) }
+        Stream {
+            partitions: Partitions::new(options.partitions),
+            groups: Groups::new(options.groups),
+            shares: Shares::default(),
+        }
+    }
+
+    /// Serves a request that concerns share groups.
+    pub fn share(&mut self, now: Millis, session: SessionId, request: share_api::Request, out: &mut Out) {
+        self.shares.handle(now, session, request, &mut self.partitions, out);
     }
 
     /// Applies an Append record: see [`Partitions::apply_append`].
@@ -64,18 +77,36 @@ impl Stream {
     /// not decode change nothing: they were written by us, so the block's checksum already vouches for them.
     pub fn apply(&mut self, block: &Block, record: &Record<'_>, out: &mut Out) -> bool {
         match record.kind {
-            Kind::PartitionCreate | Kind::PartitionDelete | Kind::PartitionTrim => {
+            Kind::PartitionCreate => self.partitions.apply(block, record, out),
+            Kind::PartitionDelete | Kind::PartitionTrim => {
                 self.partitions.apply(block, record, out);
+                // Both begin with the partition.
+                if !self.shares.is_empty()
+                    && let Ok((id, _)) = postcard::take_from_bytes::<PartitionId>(record.body)
+                {
+                    self.shares.partition_changed(id, &self.partitions);
+                }
             }
+            Kind::ShareCreate
+            | Kind::ShareDelete
+            | Kind::ShareSettle
+            | Kind::ShareHorizon
+            | Kind::ShareCounts
+            | Kind::NodeStarted => self.shares.apply(record, &self.partitions),
             Kind::OffsetCommit | Kind::OffsetDelete => self.groups.apply(block, record),
             _ => return false,
         }
         true
     }
 
-    /// To be called when all records of a block have been applied: tells watchers which partitions moved.
-    pub fn finish_block(&mut self, out: &mut Out) {
-        self.partitions.finish_block(out);
+    /// To be called when all records of a block of time `stamp` have been applied, and their waiters told: tells
+    /// watchers which partitions moved, and members of share groups which records they have.
+    pub fn finish_block(&mut self, stamp: Millis, out: &mut Out) {
+        let moved = self.partitions.finish_block(out);
+        if self.shares.has_business() {
+            self.shares.moved(&moved);
+            self.shares.dispatch(stamp, &self.partitions, out);
+        }
     }
 
     /// The proposal that came with `waiter` has been applied: answers its session.
@@ -88,12 +119,13 @@ impl Stream {
             Waiter::Group { session, token, reply } => {
                 out.replies.push((session, Event::Group { token, reply }));
             }
+            Waiter::Share(waiter) => self.shares.applied(*waiter, &mut self.partitions, out),
         }
     }
 
     /// The proposal that came with `waiter` will not be applied (disk full, stopping): answers its session so that
-    /// a client retries.
-    pub fn refused(&mut self, waiter: Waiter, out: &mut Out) {
+    /// a client retries. `again`: the log goes on, so what it must be told sooner or later is proposed again.
+    pub fn refused(&mut self, waiter: Waiter, again: bool, out: &mut Out) {
         match waiter {
             Waiter::Trim { session, token, .. } => {
                 out.replies.push((session, Event::Trimmed { token, result: Err(FetchError::Storage) }));
@@ -107,6 +139,7 @@ impl Stream {
                 };
                 out.replies.push((session, Event::Group { token, reply }));
             }
+            Waiter::Share(waiter) => self.shares.refused(*waiter, again, &self.partitions, out),
         }
     }
 
@@ -114,29 +147,46 @@ impl Stream {
     pub fn tick(&mut self, now: Millis, out: &mut Out) {
         self.partitions.tick(now, out);
         self.groups.tick(now, out);
+        self.shares.tick(now, &self.partitions, out);
     }
 
     /// When [`Stream::tick`] has something to do next; `None`: only after some other input.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.partitions.next_deadline(), self.groups.next_deadline()].into_iter().flatten().min()
+        [self.partitions.next_deadline(), self.groups.next_deadline(), self.shares.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// The session is gone: its watches and its waiting joins and syncs are dropped without an answer.
-    pub fn close_session(&mut self, now: Millis, session: SessionId) {
+    /// The session is gone: its watches and its waiting joins and syncs are dropped without an answer; what it has
+    /// acquired comes back.
+    pub fn close_session(&mut self, now: Millis, session: SessionId, out: &mut Out) {
         self.partitions.close_session(session);
         self.groups.close_session(now, session);
+        self.shares.close(now, session, None, &self.partitions, out);
+    }
+
+    /// A channel of the session is gone: what its consumers have acquired comes back.
+    pub fn close_channel(&mut self, now: Millis, session: SessionId, channel: u16, out: &mut Out) {
+        self.shares.close(now, session, Some(channel), &self.partitions, out);
     }
 
     /// Appends the durable state to `out`: same state, same bytes. See [`Damaged`] for the format's version.
     pub fn checkpoint(&self, out: &mut Vec<u8>) {
         checkpoint::section(out, |out| self.partitions.checkpoint(out));
         checkpoint::section(out, |out| self.groups.checkpoint(out));
+        checkpoint::section(out, |out| self.shares.checkpoint(out));
     }
 
     /// Replaces durable state by what [`Stream::checkpoint`] wrote (exactly those bytes) and empties volatile state.
     pub fn restore(&mut self, mut input: &[u8]) -> Result<(), Damaged> {
         self.partitions.restore(checkpoint::take_section(&mut input)?)?;
         self.groups.restore(checkpoint::take_section(&mut input)?)?;
+        self.shares = Shares::default();
+        // Versions that knew no share groups end here.
+        if !input.is_empty() {
+            self.shares.restore(checkpoint::take_section(&mut input)?)?;
+        }
         if input.is_empty() { Ok(()) } else { Err(Damaged("bytes after the end")) }
     }
 }

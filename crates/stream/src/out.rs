@@ -1,5 +1,6 @@
 //! What leaves the state machines, and how blocks come in.
 
+use crate::share::ShareWaiter;
 use bowline_model::event::Event;
 use bowline_model::{BlockRef, Lsn, PartitionId, SessionId, Token, group};
 
@@ -42,6 +43,7 @@ pub enum Waiter {
         token: Token,
         reply: group::Reply,
     },
+    Share(Box<ShareWaiter>),
 }
 
 /// Committed blocks that are in memory.

@@ -145,7 +145,7 @@ pub fn apply(stream: &mut Stream, block: &Block, out: &mut Out) -> Vec<AppendRes
             stream.apply(block, &record, out);
         }
     }
-    stream.finish_block(out);
+    stream.finish_block(block.stamp, out);
     results
 }
 

@@ -143,6 +143,18 @@ impl World {
         self.announce(|| Event::Alarm { reason });
     }
 
+    /// So much time passes, ms, and shards do what is due.
+    pub fn pass(&mut self, ms: u64) {
+        self.now.elapsed_ms += ms;
+        self.now.unix_ms += ms;
+        for at in 0..self.shards.len() {
+            let mut fx = Effects::default();
+            self.shards[at].tick(self.now.unix_ms, &mut fx);
+            self.perform(fx);
+        }
+        while self.turn() {}
+    }
+
     /// Tells every session.
     pub fn announce(&mut self, event: impl Fn() -> Event) {
         for events in self.outboxes.values_mut() {

@@ -64,7 +64,7 @@ pub struct Partitions {
     clock: Millis,
     /// Volatile: which partitions a watch is on.
     watches: BTreeMap<(SessionId, Token), Vec<PartitionId>>,
-    /// Volatile: watched partitions that have grown in the block being applied.
+    /// Volatile: watched and shared partitions that have grown in the block being applied.
     moved: Vec<PartitionId>,
     next_check: Millis,
     next_purge: Millis,
@@ -99,7 +99,7 @@ impl Partitions {
             return AppendResult { partition: id, result: Err(AppendError::UnknownPartition) };
         };
         let result = partition.append(block, record.offset, &append, self.clock, &mut self.segments);
-        if !partition.watchers.is_empty() && self.moved.last() != Some(&id) {
+        if (partition.is_shared || !partition.watchers.is_empty()) && self.moved.last() != Some(&id) {
             self.moved.push(id);
         }
         AppendResult { partition: id, result }
@@ -114,6 +114,13 @@ impl Partitions {
                     partition.transferred = None;
                 }
             }
+        }
+    }
+
+    /// [`Partitions::finish_block`] is to name the partition when it has grown.
+    pub fn tell_of_growth(&mut self, id: PartitionId) {
+        if let Some(partition) = self.by_id.get_mut(&id) {
+            partition.is_shared = true;
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Partition {
     pub transferred: Option<Box<Transferred>>,
     /// Volatile.
     pub watchers: Vec<Watcher>,
+    /// Volatile: a share group wants to know when it grows.
+    pub is_shared: bool,
 }
 
 const _: () = assert!(size_of::<Partition>() <= 256);
@@ -50,6 +52,7 @@ impl Partition {
             producers: None,
             transferred: None,
             watchers: Vec::new(),
+            is_shared: false,
         }
     }
 

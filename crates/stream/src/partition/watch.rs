@@ -63,14 +63,17 @@ impl Partitions {
         }
     }
 
-    /// Answers the watches of partitions that have grown since the last call.
-    pub fn finish_block(&mut self, out: &mut Out) {
-        for id in std::mem::take(&mut self.moved) {
-            let Some(partition) = self.by_id.get(&id) else { continue };
+    /// Answers the watches of partitions that have grown since the last call. Those partitions, and those that share
+    /// groups want to know of.
+    pub fn finish_block(&mut self, out: &mut Out) -> Vec<PartitionId> {
+        let moved = std::mem::take(&mut self.moved);
+        for id in &moved {
+            let Some(partition) = self.by_id.get(id) else { continue };
             let end = partition.next_offset;
             let hit: Vec<Watcher> = partition.watchers.iter().filter(|w| end > w.offset).copied().collect();
             self.fire(&hit, out);
         }
+        moved
     }
 
     pub(super) fn fire(&mut self, watchers: &[Watcher], out: &mut Out) {

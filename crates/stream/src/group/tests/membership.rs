@@ -188,7 +188,7 @@ fn sessions_that_close_take_their_waits_along() {
     let mut s = Script::new();
     let (one, two) = s.stable_pair();
     assert!(s.join(&two.clone().offering(&[("range", &["u"])])).is_empty());
-    s.world.stream.close_session(s.now, SessionId(2));
+    s.world.stream.close_session(s.now, SessionId(2), &mut s.world.out);
     // m1 joins, m2 has gone: it is not waited for longer than its session timeout.
     assert!(s.join(&one).is_empty());
     assert!(s.pass(9_999).is_empty());
@@ -198,7 +198,7 @@ fn sessions_that_close_take_their_waits_along() {
     let mut s = Script::new();
     let (one, two) = s.stable_pair();
     s.join(&one);
-    s.world.stream.close_session(s.now, SessionId(1));
+    s.world.stream.close_session(s.now, SessionId(1), &mut s.world.out);
     assert!(s.join(&two).is_empty());
     let mut back = one.clone();
     back.session = 7;
@@ -207,7 +207,7 @@ fn sessions_that_close_take_their_waits_along() {
         ["7: join m1 gen 2 range leader m1 of m1,m2", "2: join m2 gen 2 range leader m1"]
     );
     assert!(s.sync(&two.clone().generation(2), &[]).is_empty());
-    s.world.stream.close_session(s.now, SessionId(2));
+    s.world.stream.close_session(s.now, SessionId(2), &mut s.world.out);
     assert_eq!(s.sync(&back.generation(2), &[("m1", "A")]), ["7: sync A"]);
 }
 

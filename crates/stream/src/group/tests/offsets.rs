@@ -96,7 +96,7 @@ fn a_commit_that_cannot_be_logged_is_to_be_tried_again() {
     let mut s = Script::new();
     s.commit(&client(1), "t", 1, "");
     let waiter = s.world.out.propose.remove(0).waiter.unwrap();
-    s.world.stream.refused(waiter, &mut s.world.out);
+    s.world.stream.refused(waiter, true, &mut s.world.out);
     assert_eq!(s.heard(), [format!("1: commit {}", Error::CoordinatorNotAvailable as i16)]);
 }
 

@@ -58,7 +58,7 @@ fn a_trim_that_was_not_logged_is_told() {
     world.write(0, appends(&[(1, Batch::plain(10))]));
     world.stream.partitions.trim(SessionId(1), Token(4), P, None, &mut world.out);
     let waiter = world.out.propose.remove(0).waiter.unwrap();
-    world.stream.refused(waiter, &mut world.out);
+    world.stream.refused(waiter, true, &mut world.out);
     assert!(matches!(world.replies()[..], [(_, Event::Trimmed { result: Err(FetchError::Storage), .. })]));
     assert_eq!(world.stream.partitions.log_start(P), Some(0));
 }

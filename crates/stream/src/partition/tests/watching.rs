@@ -52,7 +52,7 @@ fn ends_with_unwatch_session_and_partition() {
     watch(&mut world, 2, 7, &[(1, 0)]);
     watch(&mut world, 3, 1, &[(1, 0), (2, 0)]);
     world.stream.partitions.unwatch(SessionId(1), Token(1));
-    world.stream.close_session(0, SessionId(2));
+    world.stream.close_session(0, SessionId(2), &mut world.out);
     let mut records = Vec::new();
     record::put_value(&mut records, Kind::PartitionDelete, &PartitionId(2));
     world.write(0, records);

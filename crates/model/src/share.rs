@@ -1,0 +1,185 @@
+//! Share groups: consumers that share the records of a partition like a work queue (KIP-932; AMQP's `x-group`).
+//!
+//! A group keeps, for each partition, what it is done with, record by record. The data shard that owns the partition
+//! owns that state. A consumer *acquires* records, reads them by [`crate::request::Fetch`] like anybody else, and
+//! *settles* each. Answers are [`crate::event::Event::Share`], and
+//! `Event::Cancelled { token: None, .. }` when a partition is gone or the consumer held a record for too long.
+
+use crate::record::SettleReason;
+use crate::{ConsumerId, Millis, PartitionId, Token};
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a group, bytes; the shortest has one.
+pub const NAME_BYTES_MAX: usize = 255;
+
+#[derive(Debug)]
+pub enum Request {
+    /// Become a member. Answered by [`Reply::Joined`] when the group is there, durably, on all the partitions.
+    Join(Join),
+    Acquire(Acquire),
+    /// What is not held by the consumer is passed over. Not answered.
+    Settle(Vec<Settle>),
+    /// Acquire nothing any more; what waits is dropped without an answer. What is held stays until it is settled, or
+    /// the channel or session ends. Not answered.
+    Leave {
+        consumer: ConsumerId,
+    },
+}
+
+#[derive(Debug)]
+pub struct Join {
+    pub token: Token,
+    /// Unique in its session, among consumers of queues too.
+    pub consumer: ConsumerId,
+    /// `Request::CloseChannel` ends its consumers.
+    pub channel: u16,
+    /// 1 to [`NAME_BYTES_MAX`] bytes.
+    pub group: String,
+    /// All of one shard. Where the group begins counts where it does not exist yet.
+    pub partitions: Vec<(PartitionId, Start)>,
+    /// A record that this consumer gives back is archived if it has come back more often than this.
+    pub returns_max: Option<u64>,
+    pub lock: Option<Lock>,
+}
+
+/// Where a new group begins. An offset that is out of range becomes the nearest that is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    First,
+    /// The last record.
+    Last,
+    /// What comes from now on.
+    Next,
+    Offset(u64),
+}
+
+/// How long a consumer may hold a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lock {
+    /// Milliseconds, kept with a precision of a tenth of a second.
+    pub ms: u64,
+    /// Then the consumer is cancelled and all that it holds goes back; else just the record does.
+    pub cancels: bool,
+}
+
+/// Wants records. Answered once, by [`Reply::Acquired`]; a further one of the same consumer replaces it.
+#[derive(Clone, Copy, Debug)]
+pub struct Acquire {
+    pub token: Token,
+    pub consumer: ConsumerId,
+    /// Records. 0: just say when there are some.
+    pub max: u32,
+    /// Answer when there are some. Else at once, or as soon as the log lets them be handed out.
+    pub wait: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    pub consumer: ConsumerId,
+    pub partition: PartitionId,
+    /// Offsets from `first` on.
+    pub first: u64,
+    pub count: u64,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done. Also for offsets that turn out to have no record.
+    Accepted,
+    /// To be delivered again; it has come back once more.
+    Released,
+    /// Archived: not to be delivered to this group again.
+    Rejected,
+    /// As if it had never been acquired: nobody has seen it.
+    Untouched,
+    /// Still being worked on: the lock begins anew.
+    Renewed,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    Joined(Result<(), JoinError>),
+    /// Ascending for each partition. None: there is nothing now (or, for `max` 0, there is something).
+    Acquired(Vec<Acquired>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JoinError {
+    UnknownPartition,
+    /// The shard has as many groups as it may have.
+    TooMany,
+    /// The group could not be logged.
+    Storage,
+}
+
+/// A run of records that are alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Acquired {
+    pub partition: PartitionId,
+    pub first: u64,
+    /// ≥ 1.
+    pub count: u64,
+    /// They may have been delivered before.
+    pub redelivered: bool,
+    /// How often they have come back. KIP-932's delivery count is one more.
+    pub returns: u32,
+}
+
+/// `record::Kind::ShareCreate`. Does nothing if there is such a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CreateRecord {
+    pub partition: PartitionId,
+    pub group: String,
+    /// Records below are not for the group.
+    pub start: u64,
+    /// The first [`HorizonRecord`].
+    pub horizon: u64,
+}
+
+/// `record::Kind::ShareDelete`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeleteRecord {
+    pub partition: PartitionId,
+    pub group: String,
+}
+
+/// `record::Kind::ShareSettle`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SettleRecord {
+    pub partition: PartitionId,
+    pub group: String,
+    /// A [`SettleReason`].
+    pub reason: u8,
+    /// First offset and count; ascending.
+    pub runs: Vec<(u64, u64)>,
+}
+
+impl SettleRecord {
+    pub fn reason(&self) -> Option<SettleReason> {
+        SettleReason::from_u8(self.reason)
+    }
+}
+
+/// `record::Kind::ShareHorizon`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HorizonRecord {
+    pub partition: PartitionId,
+    pub group: String,
+    /// Exclusive.
+    pub upto: u64,
+}
+
+/// `record::Kind::ShareCounts`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CountsRecord {
+    pub partition: PartitionId,
+    pub group: String,
+    /// Offset, and how often the record has come back.
+    pub returns: Vec<(u64, u32)>,
+}
+
+/// When a lock that begins at `now` is over.
+pub fn lock_ends(lock: Option<Lock>, now: Millis) -> Millis {
+    lock.map_or(Millis::MAX, |lock| now.saturating_add(lock.ms))
+}

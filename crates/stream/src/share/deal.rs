@@ -1,0 +1,155 @@
+//! Handing records out: to who asks, or as they come to those who wait, each in turn and in equal parts.
+
+use super::flight::MemberNumber;
+use super::members::Wait;
+use super::{HORIZON_RECORDS, ShareNumber, ShareWaiter, Shares, propose};
+use crate::out::Out;
+use crate::partition::Partitions;
+use bowline_model::event::Event;
+use bowline_model::record::{self, Kind};
+use bowline_model::share::{Acquire, Acquired, HorizonRecord, Reply, lock_ends};
+use bowline_model::{Millis, SessionId};
+
+impl Shares {
+    pub(super) fn acquire(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        acquire: Acquire,
+        partitions: &Partitions,
+        out: &mut Out,
+    ) {
+        let Some(&number) = self.by_consumer.get(&(session, acquire.consumer)) else { return };
+        self.stop_waiting(number);
+        let Some(member) = self.members.get_mut(&number) else { return };
+        let turn = member.turn;
+        let mut shares = member.shares.clone();
+        if !shares.is_empty() {
+            member.turn = (turn + 1) % shares.len();
+            shares.rotate_left(turn);
+        }
+        let mut acquired = Vec::new();
+        let (mut left, mut any, mut short) = (u64::from(acquire.max), false, false);
+        for &at in &shares {
+            if acquire.max == 0 {
+                any |= self.available(at, partitions) > 0;
+            } else if left > 0 {
+                left -= self.take(now, at, number, left, partitions, &mut acquired);
+            }
+            short |= self.reserve(at, true, partitions, out);
+        }
+        let wait = acquire.wait || short;
+        if any || !acquired.is_empty() || !wait {
+            let reply = Reply::Acquired(acquired);
+            return out.replies.push((session, Event::Share { token: acquire.token, reply }));
+        }
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        if let Some(member) = self.members.get_mut(&number) {
+            member.wait = Some(Wait { token: acquire.token, max: acquire.max, ticket });
+        }
+        for at in shares {
+            if let Some(share) = self.shares.get_mut(&at) {
+                share.waiting.insert(ticket, number);
+            }
+        }
+    }
+
+    /// Gives those who wait what has become available.
+    pub fn dispatch(&mut self, now: Millis, partitions: &Partitions, out: &mut Out) {
+        while let Some(at) = self.dirty.pop_first() {
+            self.deal(now, at, partitions, out);
+        }
+        if !self.doomed.is_empty() {
+            self.cancel_doomed(out);
+            self.dispatch(now, partitions, out);
+        }
+    }
+
+    fn deal(&mut self, now: Millis, at: ShareNumber, partitions: &Partitions, out: &mut Out) {
+        let Some(share) = self.shares.get(&at).filter(|share| !share.waiting.is_empty()) else { return };
+        let waiting: Vec<MemberNumber> = share.waiting.values().copied().collect();
+        let available = self.available(at, partitions);
+        let part = available.div_ceil(waiting.len() as u64);
+        for number in waiting {
+            if available == 0 {
+                break;
+            }
+            let Some(wait) = self.members.get(&number).and_then(|member| member.wait) else { continue };
+            let mut acquired = Vec::new();
+            if wait.max > 0 {
+                let max = part.min(wait.max.into());
+                if self.take(now, at, number, max, partitions, &mut acquired) == 0 {
+                    continue;
+                }
+            }
+            self.stop_waiting(number);
+            let Some(member) = self.members.get(&number) else { continue };
+            let event = Event::Share { token: wait.token, reply: Reply::Acquired(acquired) };
+            out.replies.push((member.session, event));
+        }
+        self.reserve(at, true, partitions, out);
+    }
+
+    /// How many records the group could hand out there.
+    fn available(&mut self, at: ShareNumber, partitions: &Partitions) -> u64 {
+        let Some(share) = self.shares.get_mut(&at) else { return 0 };
+        let bounds = share.bounds(partitions);
+        share.flight.as_mut().map_or(0, |flight| flight.available(&share.progress, bounds))
+    }
+
+    fn take(
+        &mut self,
+        now: Millis,
+        at: ShareNumber,
+        number: MemberNumber,
+        max: u64,
+        partitions: &Partitions,
+        acquired: &mut Vec<Acquired>,
+    ) -> u64 {
+        let Some(member) = self.members.get_mut(&number) else { return 0 };
+        let Some(share) = self.shares.get_mut(&at) else { return 0 };
+        let bounds = share.bounds(partitions);
+        let Some(flight) = &mut share.flight else { return 0 };
+        let until = lock_ends(member.lock, now);
+        let mut runs = Vec::new();
+        let taken = flight.acquire(max, number, until, &share.progress, bounds, &mut runs);
+        member.held += taken;
+        if taken > 0 && until < Millis::MAX {
+            self.next_expiry = Some(self.next_expiry.map_or(until, |next| next.min(until)));
+        }
+        acquired.extend(runs.into_iter().map(|run| Acquired {
+            partition: share.partition,
+            first: run.first,
+            count: run.count,
+            redelivered: run.redelivered,
+            returns: run.returns,
+        }));
+        taken
+    }
+
+    /// Has the log reserve more before it runs out, at once if need be and `urgently`. True if there are records that
+    /// wait for that.
+    pub(super) fn reserve(
+        &mut self,
+        at: ShareNumber,
+        urgently: bool,
+        partitions: &Partitions,
+        out: &mut Out,
+    ) -> bool {
+        let Some(share) = self.shares.get_mut(&at) else { return false };
+        let bounds = share.bounds(partitions);
+        let Some(flight) = &share.flight else { return false };
+        let short = flight.is_short(bounds);
+        let reserved = bounds.reserved.max(share.horizon_proposed);
+        if reserved < flight.next() + HORIZON_RECORDS / 2 {
+            let upto = flight.next() + HORIZON_RECORDS;
+            share.horizon_proposed = upto;
+            let horizon = HorizonRecord { partition: share.partition, group: share.group.to_string(), upto };
+            let mut record = Vec::new();
+            record::put_value(&mut record, Kind::ShareHorizon, &horizon);
+            propose(record, short && urgently, ShareWaiter::Horizon { share: at }, out);
+        }
+        short
+    }
+}

@@ -1,0 +1,311 @@
+//! What of a partition a group has in hand: the volatile half of its state.
+//!
+//! One slot for each record from the first unsettled one to the last that was ever handed out. It runs ahead of the
+//! durable half by what has been settled and is not in the log yet. After a restart it begins where that half says,
+//! and passes over what is settled there as it meets it.
+
+use super::WINDOW_RECORDS;
+use super::progress::Progress;
+use bowline_model::Millis;
+use bowline_model::share::Outcome;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A member's number among the shard's members.
+pub type MemberNumber = u32;
+
+/// `(first offset, count)`.
+pub type Runs = Vec<(u64, u64)>;
+
+#[derive(Debug)]
+pub struct Flight {
+    /// Offset of the first slot.
+    base: u64,
+    slots: VecDeque<Slot>,
+    /// Offsets of the slots that are available.
+    available: BTreeSet<u64>,
+    /// How often records came back that did so in this life, until they are settled.
+    returns: BTreeMap<u64, u32>,
+    /// A lower bound of when the first lock ends.
+    pub earliest: Millis,
+    pub unlogged: Unlogged,
+}
+
+/// What the log has to be told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Unlogged {
+    pub accepted: Runs,
+    pub archived: Runs,
+    /// Offsets that came back.
+    pub returned: BTreeSet<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Slot {
+    Available,
+    Acquired { member: MemberNumber, until: Millis },
+    Settled,
+}
+
+const _: () = assert!(size_of::<Slot>() == 16);
+
+/// Records alike that a member has acquired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    pub first: u64,
+    pub count: u64,
+    pub redelivered: bool,
+    pub returns: u32,
+}
+
+/// The bounds of what may be handed out: the end of the partition, and what the log has reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub high_watermark: u64,
+    pub reserved: u64,
+}
+
+impl Flight {
+    pub fn new(start: u64) -> Flight {
+        Flight {
+            base: start,
+            slots: VecDeque::new(),
+            available: BTreeSet::new(),
+            returns: BTreeMap::new(),
+            earliest: Millis::MAX,
+            unlogged: Unlogged::default(),
+        }
+    }
+
+    /// The first offset that was never handed out.
+    pub fn next(&self) -> u64 {
+        self.base + self.slots.len() as u64
+    }
+
+    /// How many records may be handed out; a fresh one may turn out to be settled only in the middle of them.
+    pub fn available(&mut self, progress: &Progress, bounds: Bounds) -> u64 {
+        let upto = bounds.high_watermark.min(bounds.reserved);
+        self.pass_settled(progress, upto);
+        let room = (WINDOW_RECORDS - self.slots.len().min(WINDOW_RECORDS)) as u64;
+        self.available.len() as u64 + upto.saturating_sub(self.next()).min(room)
+    }
+
+    /// Whether fresh records are there that wait for the log to reserve them.
+    pub fn is_short(&self, bounds: Bounds) -> bool {
+        self.next() >= bounds.reserved
+            && self.next() < bounds.high_watermark
+            && self.slots.len() < WINDOW_RECORDS
+    }
+
+    /// Hands at most `max` records to `member` until `until`: those that came back first. How many.
+    pub fn acquire(
+        &mut self,
+        max: u64,
+        member: MemberNumber,
+        until: Millis,
+        progress: &Progress,
+        bounds: Bounds,
+        runs: &mut Vec<Run>,
+    ) -> u64 {
+        let mut taken = 0;
+        let slot = Slot::Acquired { member, until };
+        while taken < max
+            && let Some(offset) = self.available.pop_first()
+        {
+            self.slots[(offset - self.base) as usize] = slot;
+            self.add(offset, progress, runs);
+            taken += 1;
+        }
+        let upto = bounds.high_watermark.min(bounds.reserved);
+        while taken < max && self.available_fresh(progress, upto) {
+            let offset = self.next();
+            self.slots.push_back(slot);
+            self.add(offset, progress, runs);
+            taken += 1;
+        }
+        if taken > 0 {
+            self.earliest = self.earliest.min(until);
+        }
+        taken
+    }
+
+    /// Settles what `member` holds of `count` records from `first` on. `returns_max`: what comes back more often is
+    /// archived. How many records left its hands.
+    pub fn settle(
+        &mut self,
+        member: MemberNumber,
+        (first, count): (u64, u64),
+        outcome: Outcome,
+        (returns_max, until): (Option<u64>, Millis),
+        progress: &Progress,
+    ) -> u64 {
+        let end = first.saturating_add(count).min(self.next());
+        let mut settled = 0;
+        for offset in first.max(self.base)..end {
+            let slot = &mut self.slots[(offset - self.base) as usize];
+            if !matches!(slot, Slot::Acquired { member: holder, .. } if *holder == member) {
+                continue;
+            }
+            if outcome == Outcome::Renewed {
+                *slot = Slot::Acquired { member, until };
+                continue;
+            }
+            settled += 1;
+            self.let_go(offset, outcome, returns_max, progress);
+        }
+        self.tidy();
+        settled
+    }
+
+    /// All that `member` holds comes back. How many.
+    pub fn release_all(
+        &mut self,
+        member: MemberNumber,
+        returns_max: Option<u64>,
+        progress: &Progress,
+    ) -> u64 {
+        let whole = (self.base, self.slots.len() as u64);
+        self.settle(member, whole, Outcome::Released, (returns_max, 0), progress)
+    }
+
+    /// Who holds something whose lock is over, with each of those offsets.
+    pub fn expired(&self, now: Millis) -> Vec<(MemberNumber, u64)> {
+        let holder = |(at, slot): (usize, &Slot)| match *slot {
+            Slot::Acquired { member, until } if until <= now => Some((member, self.base + at as u64)),
+            _ => None,
+        };
+        self.slots.iter().enumerate().filter_map(holder).collect()
+    }
+
+    /// Looks up when the first lock ends.
+    pub fn recount_locks(&mut self) {
+        let until = |slot: &Slot| match slot {
+            Slot::Acquired { until, .. } => Some(*until),
+            _ => None,
+        };
+        self.earliest = self.slots.iter().filter_map(until).min().unwrap_or(Millis::MAX);
+    }
+
+    /// Nothing below `log_start` is there any more. Calls `freed` for each that a member held.
+    pub fn trim(&mut self, log_start: u64, mut freed: impl FnMut(MemberNumber)) {
+        while self.base < log_start
+            && let Some(slot) = self.slots.pop_front()
+        {
+            if let Slot::Acquired { member, .. } = slot {
+                freed(member);
+            }
+            self.base += 1;
+        }
+        self.base = self.base.max(log_start);
+        self.available = self.available.split_off(&self.base);
+        self.returns = self.returns.split_off(&self.base);
+        self.unlogged.returned = self.unlogged.returned.split_off(&self.base);
+        self.tidy();
+    }
+
+    /// Calls `freed` for each record that a member holds.
+    pub fn holders(&self, mut freed: impl FnMut(MemberNumber)) {
+        for slot in &self.slots {
+            if let Slot::Acquired { member, .. } = slot {
+                freed(*member);
+            }
+        }
+    }
+
+    pub fn returns_of(&self, offset: u64, progress: &Progress) -> u32 {
+        self.returns.get(&offset).copied().unwrap_or_else(|| progress.returns_of(offset))
+    }
+
+    fn let_go(&mut self, offset: u64, outcome: Outcome, returns_max: Option<u64>, progress: &Progress) {
+        let at = (offset - self.base) as usize;
+        let mut outcome = outcome;
+        if outcome == Outcome::Released {
+            let times = self.returns_of(offset, progress).saturating_add(1);
+            if returns_max.is_some_and(|max| u64::from(times) > max) {
+                outcome = Outcome::Rejected;
+            } else {
+                self.returns.insert(offset, times);
+                self.unlogged.returned.insert(offset);
+            }
+        }
+        let runs = match outcome {
+            Outcome::Accepted => &mut self.unlogged.accepted,
+            Outcome::Rejected => &mut self.unlogged.archived,
+            Outcome::Released | Outcome::Untouched | Outcome::Renewed => {
+                self.slots[at] = Slot::Available;
+                self.available.insert(offset);
+                return;
+            }
+        };
+        push_run(runs, offset);
+        self.slots[at] = Slot::Settled;
+        if !self.returns.is_empty() {
+            self.returns.remove(&offset);
+            self.unlogged.returned.remove(&offset);
+        }
+    }
+
+    /// Whether a fresh record can be handed out.
+    fn available_fresh(&mut self, progress: &Progress, upto: u64) -> bool {
+        self.pass_settled(progress, upto);
+        self.next() < upto && self.slots.len() < WINDOW_RECORDS
+    }
+
+    /// Passes over what was settled in an earlier life.
+    fn pass_settled(&mut self, progress: &Progress, upto: u64) {
+        while self.next() < upto
+            && self.slots.len() < WINDOW_RECORDS
+            && let Some(end) = progress.settled_upto(self.next())
+        {
+            if self.slots.is_empty() {
+                self.base = end;
+            } else {
+                let room = WINDOW_RECORDS - self.slots.len();
+                let count = usize::try_from(end - self.next()).unwrap_or(usize::MAX).min(room);
+                self.slots.extend(std::iter::repeat_n(Slot::Settled, count));
+            }
+        }
+    }
+
+    fn add(&self, offset: u64, progress: &Progress, runs: &mut Vec<Run>) {
+        let returns = self.returns_of(offset, progress);
+        let redelivered = returns > 0 || offset < progress.suspect();
+        if let Some(last) = runs.last_mut()
+            && last.first + last.count == offset
+            && (last.redelivered, last.returns) == (redelivered, returns)
+        {
+            last.count += 1;
+        } else {
+            runs.push(Run { first: offset, count: 1, redelivered, returns });
+        }
+    }
+
+    fn tidy(&mut self) {
+        while self.slots.front() == Some(&Slot::Settled) {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+        if self.slots.is_empty() && self.slots.capacity() > 1024 {
+            self.slots = VecDeque::new();
+        }
+    }
+}
+
+fn push_run(runs: &mut Runs, offset: u64) {
+    match runs.last_mut() {
+        Some((first, count)) if *first + *count == offset => *count += 1,
+        _ => runs.push((offset, 1)),
+    }
+}
+
+impl Unlogged {
+    pub fn is_empty(&self) -> bool {
+        self.accepted.is_empty() && self.archived.is_empty() && self.returned.is_empty()
+    }
+
+    /// Takes back what the log did not take.
+    pub fn merge(&mut self, other: Unlogged) {
+        self.accepted.extend(other.accepted);
+        self.archived.extend(other.archived);
+        self.returned.extend(other.returned);
+    }
+}

@@ -1,0 +1,289 @@
+//! Members: joining, leaving, and what happens to what they hold when they are gone.
+
+use super::flight::{Flight, MemberNumber};
+use super::{HORIZON_RECORDS, SHARES_MAX, ShareNumber, ShareWaiter, Shares, begin, joined};
+use crate::out::{Out, Proposal, Waiter};
+use crate::partition::Partitions;
+use bowline_model::event::Event;
+use bowline_model::record::{self, Kind};
+use bowline_model::share::{CreateRecord, Join, JoinError, Lock, Outcome, Settle, lock_ends};
+use bowline_model::{ConsumerId, Millis, SessionId, Token};
+use std::collections::BTreeMap;
+
+/// Locks are looked at this often at most, ms.
+const LOCK_PRECISION_MS: u64 = 100;
+
+/// A consumer that takes part in a group, on some partitions.
+#[derive(Debug)]
+pub struct Member {
+    pub session: SessionId,
+    pub consumer: ConsumerId,
+    channel: u16,
+    pub shares: Vec<ShareNumber>,
+    returns_max: Option<u64>,
+    pub lock: Option<Lock>,
+    /// Records in its hands.
+    pub held: u64,
+    pub wait: Option<Wait>,
+    /// It acquires nothing any more, and is forgotten once it holds nothing.
+    leaving: bool,
+    /// A partition of its is gone: it is cancelled.
+    doomed: bool,
+    /// The share to begin with when it acquires next.
+    pub turn: usize,
+}
+
+/// A member waits for records.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub token: Token,
+    pub max: u32,
+    pub ticket: u64,
+}
+
+impl Member {
+    /// A record that it held is not there any more.
+    pub fn lost_one(members: &mut BTreeMap<MemberNumber, Member>, number: MemberNumber) {
+        if let Some(member) = members.get_mut(&number) {
+            member.held = member.held.saturating_sub(1);
+        }
+    }
+}
+
+impl Shares {
+    pub(super) fn join(
+        &mut self,
+        session: SessionId,
+        join: Join,
+        partitions: &mut Partitions,
+        out: &mut Out,
+    ) {
+        let mut proposal = Proposal::new(true);
+        for &(partition, start) in &join.partitions {
+            let bounds = partitions.log_start(partition).zip(partitions.high_watermark(partition));
+            let Some((log_start, high_watermark)) = bounds else {
+                return joined(session, join.token, Err(JoinError::UnknownPartition), out);
+            };
+            if self.find(partition, &join.group).is_none() {
+                let start = begin(start, log_start, high_watermark);
+                let group = join.group.clone();
+                let create = CreateRecord { partition, group, start, horizon: start + HORIZON_RECORDS };
+                record::put_value(&mut proposal.records, Kind::ShareCreate, &create);
+                proposal.count += 1;
+            }
+        }
+        if self.shares.len() + proposal.count as usize > SHARES_MAX {
+            return joined(session, join.token, Err(JoinError::TooMany), out);
+        }
+        self.joining.insert((session, join.consumer));
+        if proposal.count == 0 {
+            return self.created(session, join, partitions, out);
+        }
+        proposal.waiter = Some(Waiter::Share(Box::new(ShareWaiter::Join { session, join })));
+        out.propose.push(proposal);
+    }
+
+    /// The group is there, wherever the new member needs it.
+    pub(super) fn created(
+        &mut self,
+        session: SessionId,
+        join: Join,
+        partitions: &mut Partitions,
+        out: &mut Out,
+    ) {
+        // It may have gone while the log was asked.
+        if !self.joining.remove(&(session, join.consumer)) {
+            return;
+        }
+        let shares: Option<Vec<ShareNumber>> =
+            join.partitions.iter().map(|&(partition, _)| self.find(partition, &join.group)).collect();
+        let Some(shares) = shares else {
+            return joined(session, join.token, Err(JoinError::UnknownPartition), out);
+        };
+        self.next_member += 1;
+        let number = self.next_member;
+        for (&share, &(partition, _)) in shares.iter().zip(&join.partitions) {
+            partitions.tell_of_growth(partition);
+            if let Some(share) = self.shares.get_mut(&share) {
+                let start = share.progress.start();
+                share.flight.get_or_insert_with(|| Box::new(Flight::new(start)));
+                share.members.insert(number);
+            }
+        }
+        let member = Member {
+            session,
+            consumer: join.consumer,
+            channel: join.channel,
+            shares,
+            returns_max: join.returns_max,
+            lock: join.lock,
+            held: 0,
+            wait: None,
+            leaving: false,
+            doomed: false,
+            turn: 0,
+        };
+        self.members.insert(number, member);
+        self.by_consumer.insert((session, join.consumer), number);
+        joined(session, join.token, Ok(()), out);
+    }
+
+    pub(super) fn settle(&mut self, now: Millis, session: SessionId, settles: &[Settle]) {
+        for settle in settles {
+            let Some(&number) = self.by_consumer.get(&(session, settle.consumer)) else { continue };
+            let Some(member) = self.members.get_mut(&number) else { continue };
+            for &at in &member.shares {
+                let Some(share) = self.shares.get_mut(&at) else { continue };
+                let Some(flight) = share.flight.as_mut().filter(|_| share.partition == settle.partition)
+                else {
+                    continue;
+                };
+                let until = lock_ends(member.lock, now);
+                let limits = (member.returns_max, until);
+                let run = (settle.first, settle.count);
+                let settled = flight.settle(number, run, settle.outcome, limits, &share.progress);
+                member.held = member.held.saturating_sub(settled);
+                if settled > 0 {
+                    self.dirty.insert(at);
+                    if !flight.unlogged.is_empty() {
+                        self.unlogged.insert(at);
+                    }
+                }
+            }
+            if member.leaving && member.held == 0 {
+                self.forget(number);
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, session: SessionId, consumer: ConsumerId) {
+        self.joining.remove(&(session, consumer));
+        let Some(&number) = self.by_consumer.get(&(session, consumer)) else { return };
+        self.stop_waiting(number);
+        let Some(member) = self.members.get_mut(&number) else { return };
+        member.leaving = true;
+        if member.held == 0 {
+            self.forget(number);
+        }
+    }
+
+    /// A channel, or the whole session, is gone: what its members hold comes back.
+    pub fn close(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        channel: Option<u16>,
+        partitions: &Partitions,
+        out: &mut Out,
+    ) {
+        let all = (session, ConsumerId(0))..=(session, ConsumerId(u32::MAX));
+        // Who is only joining has no channel yet; a consumer that joins after all holds nothing, and goes with its
+        // session.
+        if channel.is_none() {
+            self.joining.retain(|(of, _)| *of != session);
+        }
+        let members: Vec<MemberNumber> = self.by_consumer.range(all).map(|(_, &number)| number).collect();
+        for number in members {
+            let ends = |member: &&Member| channel.is_none_or(|channel| channel == member.channel);
+            if self.members.get(&number).as_ref().is_some_and(ends) {
+                self.give_back(number);
+                self.forget(number);
+            }
+        }
+        self.dispatch(now, partitions, out);
+    }
+
+    /// Takes back what has been held for too long.
+    pub(super) fn expire(&mut self, now: Millis) {
+        let mut next = Millis::MAX;
+        let due: Vec<ShareNumber> = self.shares.keys().copied().collect();
+        for at in due {
+            let Some(Some(flight)) = self.shares.get(&at).map(|share| &share.flight) else { continue };
+            let expired = if flight.earliest <= now { flight.expired(now) } else { Vec::new() };
+            for (number, offset) in expired {
+                let Some(member) = self.members.get(&number) else { continue };
+                if member.lock.is_some_and(|lock| lock.cancels) {
+                    self.doom(number);
+                } else {
+                    self.release_one(at, number, offset);
+                }
+            }
+            if let Some(Some(flight)) = self.shares.get_mut(&at).map(|share| &mut share.flight) {
+                if flight.earliest <= now {
+                    flight.recount_locks();
+                }
+                next = next.min(flight.earliest);
+            }
+        }
+        self.next_expiry = (next < Millis::MAX).then(|| next.max(now + LOCK_PRECISION_MS));
+    }
+
+    /// The member will be cancelled with the next dispatch.
+    pub(super) fn doom(&mut self, number: MemberNumber) {
+        if let Some(member) = self.members.get_mut(&number) {
+            member.doomed = true;
+            self.doomed.push(number);
+        }
+    }
+
+    /// Cancels who has to be.
+    pub(super) fn cancel_doomed(&mut self, out: &mut Out) {
+        for number in std::mem::take(&mut self.doomed) {
+            self.give_back(number);
+            if let Some(member) = self.forget(number)
+                && !member.leaving
+            {
+                let event = Event::Cancelled { token: None, consumer: member.consumer };
+                out.replies.push((member.session, event));
+            }
+        }
+    }
+
+    /// Drops its wish for records.
+    pub(super) fn stop_waiting(&mut self, number: MemberNumber) {
+        let Some(member) = self.members.get_mut(&number) else { return };
+        let Some(wait) = member.wait.take() else { return };
+        for share in &member.shares {
+            if let Some(share) = self.shares.get_mut(share) {
+                share.waiting.remove(&wait.ticket);
+            }
+        }
+    }
+
+    fn release_one(&mut self, at: ShareNumber, number: MemberNumber, offset: u64) {
+        let Some(member) = self.members.get_mut(&number) else { return };
+        let Some(share) = self.shares.get_mut(&at) else { return };
+        let Some(flight) = &mut share.flight else { return };
+        let limits = (member.returns_max, 0);
+        let settled = flight.settle(number, (offset, 1), Outcome::Released, limits, &share.progress);
+        member.held = member.held.saturating_sub(settled);
+        self.dirty.insert(at);
+        self.unlogged.insert(at);
+    }
+
+    /// All that it holds comes back.
+    fn give_back(&mut self, number: MemberNumber) {
+        let Some(member) = self.members.get_mut(&number) else { return };
+        for &at in &member.shares {
+            let Some(share) = self.shares.get_mut(&at) else { continue };
+            let Some(flight) = &mut share.flight else { continue };
+            if flight.release_all(number, member.returns_max, &share.progress) > 0 {
+                self.dirty.insert(at);
+                self.unlogged.insert(at);
+            }
+        }
+        member.held = 0;
+    }
+
+    fn forget(&mut self, number: MemberNumber) -> Option<Member> {
+        self.stop_waiting(number);
+        let member = self.members.remove(&number)?;
+        self.by_consumer.remove(&(member.session, member.consumer));
+        for share in &member.shares {
+            if let Some(share) = self.shares.get_mut(share) {
+                share.members.remove(&number);
+            }
+        }
+        Some(member)
+    }
+}

@@ -1,0 +1,533 @@
+//! Random histories against a naive model, and the corners that chance seldom meets.
+
+use super::WINDOW_RECORDS;
+use crate::testing::{Batch, World, appends};
+use crate::{Out, Stream};
+use bowline_model::event::Event;
+use bowline_model::record::{self, Kind};
+use bowline_model::share::{
+    Acquire, Acquired, Join, JoinError, Lock, Outcome, Reply, Request, Settle, Start,
+};
+use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Drives members and their log.
+struct Script {
+    world: World,
+    now: Millis,
+}
+
+impl Script {
+    fn new(partitions: u32) -> Script {
+        Script { world: World::with_partitions(partitions), now: 1_000 }
+    }
+
+    fn ask(&mut self, session: u64, request: Request) {
+        self.world.stream.share(self.now, SessionId(session), request, &mut self.world.out);
+    }
+
+    fn append(&mut self, partition: u32, count: u32) {
+        self.world.write(self.now, appends(&[(partition, Batch::plain(count))]));
+    }
+
+    /// All that waits for the log gets there.
+    fn log(&mut self) {
+        loop {
+            self.world.stream.shares.tell_log(&mut self.world.out);
+            if self.world.out.propose.is_empty() {
+                return;
+            }
+            self.world.settle(self.now);
+        }
+    }
+
+    fn join(&mut self, session: u64, partitions: &[u32], start: Start, lock: Option<Lock>) {
+        let partitions = partitions.iter().map(|&id| (PartitionId(id), start)).collect();
+        let join = Join {
+            token: Token(1),
+            consumer: ConsumerId(7),
+            channel: 1,
+            group: "g".to_string(),
+            partitions,
+            returns_max: None,
+            lock,
+        };
+        self.ask(session, Request::Join(join));
+    }
+
+    fn acquire(&mut self, session: u64, max: u32, wait: bool) {
+        let acquire = Acquire { token: Token(2), consumer: ConsumerId(7), max, wait };
+        self.ask(session, Request::Acquire(acquire));
+    }
+
+    fn settle(&mut self, session: u64, partition: u32, first: u64, count: u64, outcome: Outcome) {
+        let partition = PartitionId(partition);
+        let settle = Settle { consumer: ConsumerId(7), partition, first, count, outcome };
+        self.ask(session, Request::Settle(vec![settle]));
+    }
+
+    /// Answers since the last time.
+    fn heard(&mut self) -> Vec<(u64, Heard)> {
+        let heard = |(session, event): (SessionId, Event)| {
+            let heard = match event {
+                Event::Share { token: Token(1), reply: Reply::Joined(result) } => Heard::Joined(result),
+                Event::Share { token: Token(2), reply: Reply::Acquired(runs) } => Heard::Acquired(runs),
+                Event::Cancelled { token: None, consumer: ConsumerId(7) } => Heard::Cancelled,
+                other => panic!("{other:?}"),
+            };
+            (session.0, heard)
+        };
+        self.world.replies().into_iter().map(heard).collect()
+    }
+
+    /// The process dies and starts again. `checkpoint`: from one of this moment, else from the whole log.
+    fn crash(&mut self, checkpoint: bool) {
+        let all = self.world.blocks.all.len();
+        let bytes = self.world.checkpoint();
+        self.world.assert_replays(None, 0);
+        self.world.stream = match checkpoint {
+            true => self.world.replayed(Some(&bytes), all),
+            false => self.world.replayed(None, 0),
+        };
+        self.world.out = Out::default();
+        let mut started = Vec::new();
+        record::put(&mut started, Kind::NodeStarted, &[]);
+        self.world.write(self.now, started);
+        assert!(self.heard().is_empty());
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Joined(Result<(), JoinError>),
+    Acquired(Vec<Acquired>),
+    Cancelled,
+}
+
+fn run(partition: u32, first: u64, count: u64, redelivered: bool, returns: u32) -> Acquired {
+    Acquired { partition: PartitionId(partition), first, count, redelivered, returns }
+}
+
+#[test]
+fn who_waits_gets_an_equal_part() {
+    let mut s = Script::new(2);
+    for session in 1..=3 {
+        s.join(session, &[1, 2], Start::Next, None);
+        s.log();
+        s.acquire(session, 10, true);
+    }
+    assert_eq!(s.heard(), [1, 2, 3].map(|session| (session, Heard::Joined(Ok(())))));
+    s.append(1, 5);
+    s.append(2, 1);
+    let parts = [(1, run(1, 0, 2, false, 0)), (2, run(1, 2, 2, false, 0)), (3, run(1, 4, 1, false, 0))];
+    assert_eq!(s.heard(), parts.map(|(session, run)| (session, Heard::Acquired(vec![run]))));
+    // Nobody waits any more, so what comes is for who asks.
+    s.acquire(3, 0, false);
+    assert_eq!(s.heard(), [(3, Heard::Acquired(vec![]))], "there is something");
+    s.acquire(2, 10, true);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![run(2, 0, 1, false, 0)]))]);
+    s.acquire(1, 1, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![]))]);
+    s.acquire(1, 0, true);
+    s.acquire(3, 5, true);
+    assert_eq!(s.heard(), []);
+    s.settle(2, 2, 0, 1, Outcome::Untouched);
+    let told = [(1, Heard::Acquired(vec![])), (3, Heard::Acquired(vec![run(2, 0, 1, false, 0)]))];
+    assert_eq!(s.heard(), told, "nobody has seen it: it is not flagged");
+}
+
+#[test]
+fn the_window_is_bounded_by_the_first_unsettled_record() {
+    let window = WINDOW_RECORDS as u64;
+    let mut s = Script::new(1);
+    s.append(1, 3 * WINDOW_RECORDS as u32);
+    s.join(1, &[1], Start::First, None);
+    s.log();
+    let mut got = 0;
+    s.heard();
+    while got < window {
+        s.acquire(1, 100_000, true);
+        s.log();
+        for (_, heard) in s.heard() {
+            let Heard::Acquired(runs) = heard else { panic!("{heard:?}") };
+            got += runs.iter().map(|run| run.count).sum::<u64>();
+        }
+    }
+    assert_eq!(got, window);
+    s.settle(1, 1, 1, window, Outcome::Accepted);
+    s.acquire(1, 10, true);
+    s.log();
+    assert_eq!(s.heard(), [], "the first is still there");
+    s.settle(1, 1, 0, 1, Outcome::Accepted);
+    s.log();
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, window, 10, false, 0)]))]);
+    s.crash(false);
+    s.join(1, &[1], Start::First, None);
+    s.acquire(1, 20, true);
+    s.log();
+    let answer = Heard::Acquired(vec![run(1, window, 20, true, 0)]);
+    assert_eq!(s.heard(), [(1, Heard::Joined(Ok(()))), (1, answer)]);
+}
+
+#[test]
+fn a_lock_ends_for_the_record_or_for_the_member() {
+    let mut s = Script::new(1);
+    s.append(1, 2);
+    s.join(1, &[1], Start::First, Some(Lock { ms: 1000, cancels: false }));
+    s.join(2, &[1], Start::First, Some(Lock { ms: 1500, cancels: true }));
+    s.log();
+    s.acquire(1, 1, true);
+    s.acquire(2, 1, true);
+    s.heard();
+    s.settle(1, 1, 0, 1, Outcome::Renewed);
+    s.acquire(1, 5, true);
+    s.now += 1000;
+    s.world.stream.tick(s.now, &mut s.world.out);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 0, 1, true, 1)]))], "back to who waited");
+    s.acquire(1, 5, true);
+    s.now += 500;
+    s.world.stream.tick(s.now, &mut s.world.out);
+    let answer = Heard::Acquired(vec![run(1, 1, 1, true, 1)]);
+    assert_eq!(s.heard(), [(2, Heard::Cancelled), (1, answer)]);
+    assert!(s.world.stream.shares.next_deadline().is_some());
+}
+
+#[test]
+fn retention_and_deletion() {
+    let mut s = Script::new(2);
+    s.append(1, 10);
+    s.join(1, &[1, 2], Start::First, None);
+    s.log();
+    s.acquire(1, 4, true);
+    s.heard();
+    let trim = |s: &mut Script, offset: u64| {
+        let mut records = Vec::new();
+        record::put_value(&mut records, Kind::PartitionTrim, &(PartitionId(1), offset));
+        s.world.write(s.now, records);
+    };
+    trim(&mut s, 6);
+    s.settle(1, 1, 0, 4, Outcome::Released);
+    s.acquire(1, 100, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 6, 4, false, 0)]))]);
+    s.settle(1, 1, 6, 4, Outcome::Accepted);
+    s.log();
+    trim(&mut s, 10);
+    s.append(1, 1);
+    s.acquire(1, 100, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 10, 1, false, 0)]))]);
+    s.acquire(1, 100, true);
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::PartitionDelete, &PartitionId(2));
+    s.world.write(s.now, records);
+    assert_eq!(s.heard(), [(1, Heard::Cancelled)]);
+    s.join(2, &[1], Start::Next, None);
+    s.acquire(2, 1, true);
+    assert_eq!(s.heard(), [(2, Heard::Joined(Ok(()))), (2, Heard::Acquired(vec![run(1, 10, 1, true, 1)]))]);
+    s.join(3, &[2], Start::First, None);
+    assert_eq!(s.heard(), [(3, Heard::Joined(Err(JoinError::UnknownPartition)))]);
+    s.crash(true);
+}
+
+#[test]
+fn what_the_log_refuses_is_told_again() {
+    let mut s = Script::new(1);
+    s.append(1, 3);
+    s.join(1, &[1], Start::First, None);
+    let waiter = s.world.out.propose.pop().unwrap().waiter.unwrap();
+    s.world.stream.refused(waiter, true, &mut s.world.out);
+    assert_eq!(s.heard(), [(1, Heard::Joined(Err(JoinError::Storage)))]);
+    s.join(1, &[1], Start::First, None);
+    s.log();
+    s.acquire(1, 3, true);
+    s.settle(1, 1, 0, 2, Outcome::Accepted);
+    s.settle(1, 1, 2, 1, Outcome::Released);
+    s.world.stream.shares.tell_log(&mut s.world.out);
+    for proposal in std::mem::take(&mut s.world.out.propose) {
+        s.world.stream.refused(proposal.waiter.unwrap(), true, &mut s.world.out);
+    }
+    assert!(s.world.stream.shares.is_unlogged());
+    s.log();
+    s.heard();
+    s.crash(false);
+    s.join(1, &[1], Start::First, None);
+    s.acquire(1, 3, false);
+    let answer = Heard::Acquired(vec![run(1, 2, 1, true, 1)]);
+    assert_eq!(s.heard(), [(1, Heard::Joined(Ok(()))), (1, answer)]);
+}
+
+/// What a random history does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Append {
+        partition: u32,
+        count: u32,
+    },
+    Join {
+        session: u64,
+    },
+    Close {
+        session: u64,
+    },
+    Leave {
+        session: u64,
+    },
+    Acquire {
+        session: u64,
+        max: u32,
+        wait: bool,
+    },
+    /// Of what the session holds: which, how many, and what becomes of it.
+    Settle {
+        session: u64,
+        at: usize,
+        count: u64,
+        outcome: Outcome,
+    },
+    Pass {
+        ms: u64,
+    },
+    Log,
+    Trim {
+        partition: u32,
+        of: u64,
+    },
+    Crash {
+        checkpoint: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = 1..=3u64;
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Accepted),
+        3 => Just(Outcome::Released),
+        1 => Just(Outcome::Rejected),
+        1 => Just(Outcome::Untouched),
+        1 => Just(Outcome::Renewed),
+    ];
+    prop_oneof![
+        4 => (1..=2u32, 1..6u32).prop_map(|(partition, count)| Step::Append { partition, count }),
+        4 => session.clone().prop_map(|session| Step::Join { session }),
+        1 => session.clone().prop_map(|session| Step::Close { session }),
+        1 => session.clone().prop_map(|session| Step::Leave { session }),
+        8 => (session.clone(), 0..5u32, any::<bool>())
+            .prop_map(|(session, max, wait)| Step::Acquire { session, max, wait }),
+        8 => (session, any::<prop::sample::Index>(), 1..4u64, outcome)
+            .prop_map(|(session, at, count, outcome)| {
+                Step::Settle { session, at: at.index(1000), count, outcome }
+            }),
+        2 => (0..600u64).prop_map(|ms| Step::Pass { ms }),
+        5 => Just(Step::Log),
+        1 => (1..=2u32, 0..40u64).prop_map(|(partition, of)| Step::Trim { partition, of }),
+        1 => any::<bool>().prop_map(|checkpoint| Step::Crash { checkpoint }),
+    ]
+}
+
+type Offset = (u32, u64);
+
+/// What an honest group may and must do, told from the outside.
+#[derive(Default)]
+struct Model {
+    ends: BTreeMap<u32, u64>,
+    starts: BTreeMap<u32, u64>,
+    /// Who holds what.
+    held: BTreeMap<Offset, u64>,
+    members: BTreeSet<u64>,
+    /// Settled in this life, and for good.
+    settled: BTreeSet<Offset>,
+    durable: BTreeSet<Offset>,
+    /// Ever handed out, and how often it came back in this life or was known to the log.
+    delivered: BTreeSet<Offset>,
+    returns: BTreeMap<Offset, u32>,
+    returns_durable: BTreeMap<Offset, u32>,
+    crashed: bool,
+}
+
+impl Model {
+    fn back(&mut self, offset: Offset) {
+        *self.returns.entry(offset).or_default() += 1;
+    }
+
+    fn acquired(&mut self, session: u64, runs: &[Acquired]) {
+        for acquired in runs {
+            for offset in acquired.first..acquired.first + acquired.count {
+                let offset = (acquired.partition.0, offset);
+                assert!(offset.1 < self.ends[&offset.0], "it exists");
+                assert!(offset.1 >= self.starts[&offset.0], "it is there");
+                assert!(!self.settled.contains(&offset), "{offset:?} was settled");
+                let holder = self.held.insert(offset, session);
+                assert_eq!(holder, None, "{offset:?} is in other hands");
+                let returns = self.returns.get(&offset).copied().unwrap_or(0);
+                assert_eq!(acquired.returns, returns, "{offset:?}");
+                assert!(acquired.redelivered || returns == 0);
+                if self.delivered.contains(&offset) {
+                    assert!(acquired.redelivered, "{offset:?} was delivered before");
+                } else if !self.crashed {
+                    assert!(!acquired.redelivered, "{offset:?} was never delivered");
+                }
+                self.delivered.insert(offset);
+            }
+        }
+    }
+
+    fn drop_held(&mut self, session: u64) {
+        let held: Vec<Offset> =
+            self.held.iter().filter(|(_, by)| **by == session).map(|(at, _)| *at).collect();
+        for offset in held {
+            self.held.remove(&offset);
+            self.back(offset);
+        }
+        self.members.remove(&session);
+    }
+}
+
+fn history(steps: &[Step]) {
+    let mut s = Script::new(2);
+    let mut m = Model::default();
+    m.ends.extend([(1, 0), (2, 0)]);
+    m.starts.extend([(1, 0), (2, 0)]);
+    // The group is there from the beginning.
+    s.join(9, &[1, 2], Start::First, None);
+    s.log();
+    s.heard();
+    for step in steps {
+        match step.clone() {
+            Step::Append { partition, count } => {
+                s.append(partition, count);
+                *m.ends.get_mut(&partition).unwrap() += u64::from(count);
+            }
+            Step::Join { session } => {
+                if m.members.insert(session) {
+                    s.join(session, &[1, 2], Start::First, None);
+                    assert_eq!(s.heard(), [(session, Heard::Joined(Ok(())))]);
+                }
+            }
+            Step::Close { session } => {
+                m.drop_held(session);
+                s.world.stream.close_session(s.now, SessionId(session), &mut s.world.out);
+            }
+            Step::Leave { session } => {
+                // What it holds stays with it; it is not heard of again before its session ends.
+                s.ask(session, Request::Leave { consumer: ConsumerId(7) });
+                m.drop_held(session);
+                s.world.stream.close_session(s.now, SessionId(session), &mut s.world.out);
+            }
+            Step::Acquire { session, max, wait } => s.acquire(session, max, wait),
+            Step::Settle { session, at, count, outcome } => {
+                let held: Vec<Offset> =
+                    m.held.iter().filter(|(_, by)| **by == session).map(|(at, _)| *at).collect();
+                if held.is_empty() || !m.members.contains(&session) {
+                    continue;
+                }
+                let (partition, first) = held[at % held.len()];
+                for offset in (first..first + count).map(|offset| (partition, offset)) {
+                    if m.held.get(&offset) != Some(&session) || outcome == Outcome::Renewed {
+                        continue;
+                    }
+                    m.held.remove(&offset);
+                    match outcome {
+                        Outcome::Accepted | Outcome::Rejected => drop(m.settled.insert(offset)),
+                        Outcome::Released => m.back(offset),
+                        Outcome::Untouched | Outcome::Renewed => {}
+                    }
+                    if outcome == Outcome::Untouched && !m.returns.contains_key(&offset) && !m.crashed {
+                        m.delivered.remove(&offset);
+                    }
+                }
+                s.settle(session, partition, first, count, outcome);
+            }
+            Step::Pass { ms } => {
+                s.now += ms;
+                s.world.stream.tick(s.now, &mut s.world.out);
+            }
+            Step::Log => {
+                s.log();
+                m.durable.clone_from(&m.settled);
+                m.returns_durable.clone_from(&m.returns);
+            }
+            Step::Trim { partition, of } => {
+                let offset = of.min(m.ends[&partition]).max(m.starts[&partition]);
+                m.starts.insert(partition, offset);
+                let mut records = Vec::new();
+                record::put_value(&mut records, Kind::PartitionTrim, &(PartitionId(partition), offset));
+                s.world.write(s.now, records);
+                m.held.retain(|at, _| at.0 != partition || at.1 >= offset);
+            }
+            Step::Crash { checkpoint } => {
+                s.heard();
+                s.crash(checkpoint);
+                m.settled.clone_from(&m.durable);
+                m.returns.clone_from(&m.returns_durable);
+                m.held.clear();
+                m.members.clear();
+                m.crashed = true;
+            }
+        }
+        for (session, heard) in s.heard() {
+            let Heard::Acquired(runs) = heard else { panic!("{heard:?}") };
+            m.acquired(session, &runs);
+        }
+    }
+    // Whoever was there goes, and one takes all that is left.
+    for session in 1..=3 {
+        m.drop_held(session);
+        s.world.stream.close_session(s.now, SessionId(session), &mut s.world.out);
+    }
+    s.heard();
+    s.join(4, &[1, 2], Start::Next, None);
+    s.log();
+    let mut left = BTreeSet::new();
+    s.heard();
+    s.acquire(4, 1_000_000, false);
+    s.log();
+    for (_, heard) in s.heard() {
+        let Heard::Acquired(runs) = heard else { panic!("{heard:?}") };
+        left.extend(
+            runs.iter().flat_map(|run| (run.first..run.first + run.count).map(|o| (run.partition.0, o))),
+        );
+    }
+    let all = [1, 2].into_iter().flat_map(|p| (m.starts[&p]..m.ends[&p]).map(move |offset| (p, offset)));
+    let expected: BTreeSet<Offset> = all.filter(|offset| !m.settled.contains(offset)).collect();
+    assert_eq!(left, expected, "nothing is lost, nothing settled comes again");
+    s.world.assert_replays(None, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_history_is_one_of_a_queue(steps in prop::collection::vec(step(), 1..120)) {
+        history(&steps);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_read_back_or_refused() {
+    let mut s = Script::new(2);
+    s.append(1, 20);
+    s.join(1, &[1, 2], Start::First, None);
+    s.log();
+    s.acquire(1, 10, true);
+    s.settle(1, 1, 2, 3, Outcome::Accepted);
+    s.settle(1, 1, 7, 1, Outcome::Rejected);
+    s.settle(1, 1, 9, 1, Outcome::Released);
+    s.log();
+    let mut bytes = Vec::new();
+    s.world.stream.shares.checkpoint(&mut bytes);
+    let mut restored = super::Shares::default();
+    restored.restore(&bytes).unwrap();
+    let mut again = Vec::new();
+    restored.checkpoint(&mut again);
+    assert_eq!(again, bytes);
+    for cut in 0..bytes.len() {
+        assert!(restored.restore(&bytes[..cut]).is_err(), "{cut}");
+    }
+    // What older versions wrote has no section for share groups.
+    let mut old = Vec::new();
+    crate::checkpoint::section(&mut old, |out| s.world.stream.partitions.checkpoint(out));
+    crate::checkpoint::section(&mut old, |out| s.world.stream.groups.checkpoint(out));
+    let mut stream = Stream::new(crate::Options::default());
+    stream.restore(&old).unwrap();
+    assert!(stream.shares.is_empty());
+}
