@@ -2,7 +2,8 @@
 //! same state gives the same bytes.
 //!
 //! ```text
-//! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format)
+//! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format; with share groups from
+//!               version 5 on)
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (6; 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
@@ -20,7 +21,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -87,7 +88,7 @@ pub(crate) fn read(
         (queue.settled, queue.bytes) = (settled, bytes);
         queue.special = special.or(queue.special.take());
     }
-    stream.restore(input).map_err(|_| RestoreError::Malformed)?;
+    stream.restore(input, version >= 5).map_err(|_| RestoreError::Malformed)?;
     Ok(applied)
 }
 

@@ -7,18 +7,6 @@ use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, TableRef};
 use bowline_front_amqp::Options;
 use world::*;
 
-/// The bodies of deliveries, in order, with `*` where they say redelivered.
-fn bodies(lines: &[String]) -> Vec<String> {
-    let deliveries = lines.iter().filter(|line| line.contains("BasicDeliver") || line.contains("BasicGetOk"));
-    deliveries
-        .map(|line| {
-            let body = line.rsplit(" = ").next().unwrap();
-            let flag = if line.contains("redelivered: true") { "*" } else { "" };
-            format!("{body}{flag}")
-        })
-        .collect()
-}
-
 #[test]
 fn from_header_to_open() {
     let world = World::new(2);

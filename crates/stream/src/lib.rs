@@ -179,12 +179,12 @@ impl Stream {
     }
 
     /// Replaces durable state by what [`Stream::checkpoint`] wrote (exactly those bytes) and empties volatile state.
-    pub fn restore(&mut self, mut input: &[u8]) -> Result<(), Damaged> {
+    /// `has_shares`: not if a version wrote it that knew no share groups.
+    pub fn restore(&mut self, mut input: &[u8], has_shares: bool) -> Result<(), Damaged> {
         self.partitions.restore(checkpoint::take_section(&mut input)?)?;
         self.groups.restore(checkpoint::take_section(&mut input)?)?;
         self.shares = Shares::default();
-        // Versions that knew no share groups end here.
-        if !input.is_empty() {
+        if has_shares {
             self.shares.restore(checkpoint::take_section(&mut input)?)?;
         }
         if input.is_empty() { Ok(()) } else { Err(Damaged("bytes after the end")) }

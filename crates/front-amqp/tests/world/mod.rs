@@ -684,3 +684,15 @@ pub fn reopen(client: &mut Client) {
     client.say(1, ChannelOpen);
     client.hear();
 }
+
+/// The bodies of deliveries, in order, with `*` where they say redelivered.
+pub fn bodies(lines: &[String]) -> Vec<String> {
+    let deliveries = lines.iter().filter(|line| line.contains("BasicDeliver") || line.contains("BasicGetOk"));
+    deliveries
+        .map(|line| {
+            let body = line.rsplit(" = ").next().unwrap();
+            let flag = if line.contains("redelivered: true") { "*" } else { "" };
+            format!("{body}{flag}")
+        })
+        .collect()
+}

@@ -125,15 +125,15 @@ fn damaged_checkpoints_are_refused_without_panic() {
     }
     let good = world.checkpoint();
     for cut in 0..good.len() {
-        assert!(world.stream.restore(&good[..cut]).is_err(), "{cut}");
+        assert!(world.stream.restore(&good[..cut], true).is_err(), "{cut}");
     }
     for at in 0..good.len() {
         for flip in [1, 0x80, 0xff] {
             let mut bad = good.clone();
             bad[at] ^= flip;
-            let _ = world.stream.restore(&bad);
+            let _ = world.stream.restore(&bad, true);
         }
     }
-    world.stream.restore(&good).unwrap();
+    world.stream.restore(&good, true).unwrap();
     assert!(good == world.checkpoint());
 }
