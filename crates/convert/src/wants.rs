@@ -51,7 +51,12 @@ fn read<T>(source: &Source, message: &Of<'_>, hash: fn(&[u8]) -> T) -> Option<T>
     match source {
         Source::RoutingKey => Some(hash(message.routing_key)),
         Source::MessageId => message.properties.message_id().map(|id| hash(id.as_bytes())),
-        Source::UserId => message.user.map(|user| hash(user.as_bytes())),
+        Source::CorrelationId => message.properties.correlation_id().map(|id| hash(id.as_bytes())),
+        Source::AppId => message.properties.app_id().map(|id| hash(id.as_bytes())),
+        Source::User => match message.properties.user_id() {
+            Some(user) => Some(hash(user.as_bytes())),
+            None => message.user.map(|user| hash(user.as_bytes())),
+        },
         Source::Header(name) => Some(digest(message.properties.headers()?.get(name)?, hash)),
     }
 }
@@ -96,11 +101,22 @@ mod tests {
         let usual = Reads {
             dedup: Some(Source::MessageId),
             key: Some(Source::RoutingKey),
-            tenant: Some(Source::UserId),
+            tenant: Some(Source::User),
         };
         let (key, ann) = (Some(hash64(b"key")), Some(hash64(b"ann")));
         assert_eq!(of(&id, usual.clone()), (Some(hash128(b"m1")), key, ann));
         assert_eq!(of(&header, usual), (None, key, ann), "a message without an id is no duplicate");
+        let from =
+            |block: &[u8], source: Source| of(block, Reads { key: Some(source), ..Reads::default() }).1;
+        let about = OwnedProperties {
+            correlation_id: Some(b"c".to_vec()),
+            app_id: Some(b"app".to_vec()),
+            user_id: Some(b"bob".to_vec()),
+            ..Default::default()
+        };
+        let hashes = [Source::CorrelationId, Source::AppId, Source::User].map(|s| from(&about.to_bytes(), s));
+        assert_eq!(hashes, [Some(hash64(b"c")), Some(hash64(b"app")), Some(hash64(b"bob"))]);
+        assert_eq!(from(&id, Source::AppId), None);
         let customer = || Some(Source::Header("customer".to_string()));
         let named = || Reads { dedup: customer(), key: customer(), tenant: customer() };
         // A number is the same key as its text.

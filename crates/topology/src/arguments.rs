@@ -6,6 +6,7 @@
 //! knows are kept and mean nothing.
 
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
+use crate::settings::{SOURCES, Source};
 use crate::spread::By;
 use crate::value::{integer, type_name};
 use crate::{exchange, history};
@@ -18,9 +19,9 @@ pub const DELAYED_TYPE: &str = "x-delayed-type";
 /// Bowline's own: what a message must share with an earlier one to be dropped (message-id or a header), and for how
 /// long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
 pub const DEDUPLICATION: &str = "x-deduplication";
-/// Bowline's own: a header's name, or `routing-key`. Messages with one value of it stay in order.
+/// Bowline's own: where the key is within which messages stay in order (see [`Source`](crate::settings::Source)).
 pub const ORDER_KEY: &str = "x-order-key";
-/// Bowline's own: a header's name, `routing-key` or `user-id`. Its values take turns.
+/// Bowline's own: where it says whose message it is; they take turns.
 pub const FAIR_KEY: &str = "x-fair-key";
 
 /// What argument `x-queue-type` asks for.
@@ -94,8 +95,8 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: always },
     Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: always },
     Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: always },
-    Argument { name: ORDER_KEY, types: QUEUES, check: check_key, honoured: never },
-    Argument { name: FAIR_KEY, types: QUEUES, check: check_key, honoured: never },
+    Argument { name: ORDER_KEY, types: QUEUES, check: check_source, honoured: always },
+    Argument { name: FAIR_KEY, types: QUEUES, check: check_source, honoured: always },
 ];
 
 impl DeclaredType {
@@ -468,6 +469,17 @@ fn check_deduplication(value: &Value, arguments: &Table) -> Result<(), String> {
 /// Ids that a queue remembers at most: each costs memory.
 const DEDUP_COUNT_MAX: i128 = 100_000_000;
 
+/// The key of `x-order-key` and `x-fair-key`.
+fn check_source(value: &Value, arguments: &Table) -> Result<(), String> {
+    check_key(value, arguments)?;
+    match value {
+        Value::Str(text) if std::str::from_utf8(text).is_ok_and(|text| Source::parse(text).is_some()) => {
+            Ok(())
+        }
+        _ => Err(format!("\"expected {SOURCES}\"")),
+    }
+}
+
 /// A header's name, or a property's.
 fn check_key(value: &Value, _: &Table) -> Result<(), String> {
     match value {
@@ -594,8 +606,4 @@ pub(crate) fn age_ms(text: &[u8]) -> Option<i64> {
 
 fn always(_: &Value) -> bool {
     true
-}
-
-fn never(_: &Value) -> bool {
-    false
 }

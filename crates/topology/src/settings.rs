@@ -46,12 +46,14 @@ pub enum Source {
     Header(String),
     RoutingKey,
     MessageId,
-    UserId,
+    CorrelationId,
+    AppId,
+    /// Who published it: the property user-id, which is checked when it comes, else the connection's user.
+    User,
 }
 
 impl Reads {
     pub(crate) fn of(said: &Said<'_>) -> Option<Box<Reads>> {
-        let source = |name: &str| said.text(name).map(|name| Source::named(&name));
         let dedup = said.first(DEDUPLICATION).and_then(|value| match value {
             Value::Bool(true) => Some(Source::MessageId),
             Value::Table(table) => match get(table, "header") {
@@ -60,7 +62,7 @@ impl Reads {
             },
             _ => None,
         });
-        let reads = Reads { dedup, key: source(ORDER_KEY), tenant: source(FAIR_KEY) };
+        let reads = Reads { dedup, key: said.source(ORDER_KEY), tenant: said.source(FAIR_KEY) };
         (reads != Reads::default()).then(|| Box::new(reads))
     }
 }
@@ -70,11 +72,26 @@ impl Source {
         match name {
             "routing-key" => Source::RoutingKey,
             "message-id" => Source::MessageId,
-            "user-id" => Source::UserId,
+            "user-id" => Source::User,
             header => Source::Header(header.to_owned()),
         }
     }
+
+    /// As `x-order-key` and `x-fair-key` say it: one of [`SOURCES`], or `header:NAME`.
+    pub(crate) fn parse(text: &str) -> Option<Source> {
+        Some(match text {
+            "routing-key" => Source::RoutingKey,
+            "message-id" => Source::MessageId,
+            "correlation-id" => Source::CorrelationId,
+            "app-id" => Source::AppId,
+            "user" => Source::User,
+            _ => Source::Header(text.strip_prefix("header:").filter(|name| !name.is_empty())?.to_owned()),
+        })
+    }
 }
+
+/// What [`Source::parse`] knows.
+pub(crate) const SOURCES: &str = "routing-key, user, app-id, correlation-id, message-id or header:NAME";
 
 /// All that was said about one queue.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +118,10 @@ impl Said<'_> {
             Some(Value::Str(text)) => Some(String::from_utf8_lossy(text).into_owned()),
             _ => None,
         }
+    }
+
+    fn source(&self, argument: &str) -> Option<Source> {
+        self.text(argument).and_then(|text| Source::parse(&text))
     }
 
     /// The smaller of the two; negative ones say nothing.
@@ -142,8 +163,8 @@ impl Said<'_> {
             consumer_timeout_ms: self.number("x-consumer-timeout").filter(|ms| *ms > 0),
             retry,
             dedup: self.dedup(),
-            keyed: self.text(ORDER_KEY).is_some(),
-            fair: self.text(FAIR_KEY).is_some(),
+            keyed: self.source(ORDER_KEY).is_some(),
+            fair: self.source(FAIR_KEY).is_some(),
         }
     }
 
@@ -356,11 +377,17 @@ mod tests {
         let reads = of(&[
             ("x-deduplication", Value::Table(table(&[("header", text("id")), ("window", int(5))]))),
             ("x-order-key", text("routing-key")),
-            ("x-fair-key", text("tenant")),
+            ("x-fair-key", text("header:tenant")),
         ]);
         let header = |name: &str| Some(Source::Header(name.to_owned()));
         let expected = Reads { dedup: header("id"), key: Some(Source::RoutingKey), tenant: header("tenant") };
         assert_eq!(reads, Some(Box::new(expected)));
         assert_eq!(of(&[("x-deduplication", Value::Bool(true))]).unwrap().dedup, Some(Source::MessageId));
+        let key = |name: &str| of(&[("x-order-key", text(name))]).and_then(|reads| reads.key);
+        let properties = ["user", "app-id", "correlation-id", "message-id"].map(key);
+        let expected = [Source::User, Source::AppId, Source::CorrelationId, Source::MessageId].map(Some);
+        assert_eq!(properties, expected);
+        assert_eq!(["tenant", "header:", "Routing-Key", ""].map(key), [None, None, None, None]);
+        assert_eq!(key("header:routing-key"), header("routing-key"));
     }
 }

@@ -310,8 +310,8 @@ fn bad_queue_arguments_are_refused_as_rabbitmq_does() {
         ),
         (
             &[("x-order-key", text("k"))],
-            Reason::NotImplemented,
-            "argument 'x-order-key' of queue 'q' in vhost '/' is not implemented yet",
+            Reason::InvalidArgument,
+            "invalid arg 'x-order-key' for queue 'q' in vhost '/': \"expected routing-key, user, app-id, correlation-id, message-id or header:NAME\"",
         ),
         (
             &[("x-retry-delays", Value::Array(vec![int(5), text("x")]))],

@@ -66,6 +66,7 @@ pub(super) fn die(
         && let Some(special) = &mut queue.special
     {
         special.dying.push_back((message, reason));
+        queue.pass_on(&message, volatile);
     } else {
         leave(queue, message, reason, volatile, housekeeping);
     }

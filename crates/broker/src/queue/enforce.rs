@@ -7,7 +7,7 @@
 
 use super::death::{Head, body_bytes, die};
 use super::dispatch::{Dispatch, Next, Source, take};
-use super::lanes::Spot;
+use super::sorted::Found;
 use super::special::lifetime_of;
 use super::window::{MessageRef, Peek};
 use super::{Queue, death};
@@ -17,6 +17,8 @@ use bowline_model::record::SettleReason;
 use bowline_model::settings::Overflow;
 use bowline_model::{Lsn, Millis};
 
+/// A search for old messages that was not finished goes on after this long.
+const SEARCH_AGAIN_MS: u64 = 10;
 /// Dead letters of one queue in one round.
 const LETTERS_MAX: usize = 1024;
 
@@ -68,13 +70,19 @@ impl Dispatch<'_> {
     /// Takes away what has no right to be there, from the head on. `after`: consumers had their turn.
     fn prune(&mut self, queue: &mut Queue, after: bool) {
         while self.removals_left > 0 {
-            let Some(head) = Head::of(queue) else { return };
-            let reason = if self.has_expired(queue, head.message, head.source, after) {
-                SettleReason::Expired
-            } else if after && is_too_long(queue) {
-                SettleReason::MaxLength
-            } else {
-                return;
+            let head = Head::of(queue);
+            let reason = head.and_then(|head| {
+                if self.has_expired(queue, head.message, head.source, after) {
+                    Some(SettleReason::Expired)
+                } else {
+                    (after && is_too_long(queue)).then_some(SettleReason::MaxLength)
+                }
+            });
+            let (Some(head), Some(reason)) = (head, reason) else {
+                if !self.prune_oldest(queue, after) {
+                    return;
+                }
+                continue;
             };
             if head.is_resolved || queue.spec.settings.dead_letter_exchange.is_none() {
                 self.remove(queue, head.message, head.source, reason);
@@ -93,6 +101,35 @@ impl Dispatch<'_> {
                 Peek::None => return,
             }
         }
+    }
+
+    /// Where keys or tenants keep messages from being first in line, they expire all the same; and they are too many if
+    /// all that might go before them is out. False if there is nothing more to do.
+    fn prune_oldest(&mut self, queue: &mut Queue, after: bool) -> bool {
+        let Some((message, source)) = self.oldest(queue) else { return false };
+        let reason = if self.has_expired(queue, message, source, after) {
+            SettleReason::Expired
+        } else if after && is_too_long(queue) {
+            SettleReason::MaxLength
+        } else {
+            return false;
+        };
+        if message.lsn != NOWHERE || queue.spec.settings.dead_letter_exchange.is_none() {
+            self.remove(queue, message, source, reason);
+            return true;
+        }
+        match self.find(queue, message.seq) {
+            Found::At(message) => self.remove(queue, message, source, reason),
+            Found::Gone => {
+                if let Source::Lane(level, spot) = source
+                    && let Some(lanes) = queue.lanes()
+                {
+                    lanes.take(level, spot);
+                }
+            }
+            Found::Later => return false,
+        }
+        true
     }
 
     fn remove(&mut self, queue: &mut Queue, message: MessageRef, source: Source, reason: SettleReason) {
@@ -144,21 +181,27 @@ impl Dispatch<'_> {
     }
 
     /// When the queue has to be looked at again though nothing happens to it.
-    fn next_look(&self, queue: &Queue) -> Option<Millis> {
+    fn next_look(&mut self, queue: &mut Queue) -> Option<Millis> {
         let waits = queue.reading || queue.unreadable;
+        let head = Head::of(queue).map(|head| head.message);
+        let oldest = self.oldest(queue).map(|(message, _)| message);
+        let is_unfinished = queue.lanes().is_some_and(|lanes| lanes.is_unfinished());
+        let (is_too_long, queue) = (is_too_long(queue), &*queue);
         let special = queue.special.as_deref()?;
-        let head = Head::of(queue).filter(|_| !waits);
-        let expiry = head.as_ref().and_then(|head| {
-            let expiry = expiry(queue, &head.message, self.volatile)?;
+        let firsts = head.into_iter().chain(oldest).filter(|_| !waits);
+        let expiries = firsts.clone().filter_map(|message| {
+            let expiry = expiry(queue, &message, self.volatile)?;
             // It waits for something else: whatever that is brings the queue back.
             let is_held = expiry == 0 && self.blocked && self.removals_left > 0;
             (!is_held).then(|| expiry.max(self.now))
         });
-        let more = (self.removals_left == 0 && head.is_some() && is_too_long(queue))
+        let expiry = expiries.min();
+        let more = (self.removals_left == 0 && firsts.count() > 0 && is_too_long)
             || ((!special.dying.is_empty() || !special.copying.is_empty()) && !waits);
+        let search = is_unfinished.then(|| self.now.saturating_add(SEARCH_AGAIN_MS));
         let lease = queue.spec.settings.expires_ms.filter(|_| queue.ring.len() == 0);
         let lease = lease.and_then(|ms| Some(special.idle_since?.saturating_add(ms)));
-        [expiry, more.then_some(self.now), lease].into_iter().flatten().min()
+        [expiry, more.then_some(self.now), lease, search].into_iter().flatten().min()
     }
 }
 
@@ -182,13 +225,13 @@ fn is_new(queue: &Queue, message: &MessageRef, source: Source) -> bool {
     queue.special.as_deref().is_some_and(|special| match source {
         Source::Fresh => message.seq >= special.offered,
         Source::Volatile => special.offered_volatile == 0,
-        Source::Lane(_, Spot::Early | Spot::Fresh) => message.seq >= special.offered,
-        Source::Returned | Source::Lane(..) => false,
+        Source::Lane(_, spot) => !spot.is_returned() && message.seq >= special.offered,
+        Source::Returned => false,
     })
 }
 
 /// It holds more than it may, and the oldest have to go.
-fn is_too_long(queue: &Queue) -> bool {
+pub(super) fn is_too_long(queue: &Queue) -> bool {
     let settings = &queue.spec.settings;
     if settings.overflow != Overflow::DropHead {
         return false;

@@ -3,12 +3,13 @@
 //! them; they take effect at once and are logged like settles, with the next block.
 
 use super::housekeeping::Listed;
-use super::lanes::{level, live};
+use super::lanes::{Class, live};
+use super::tenants::NOBODY;
 use super::volatile::VolatileStore;
 use super::window::MessageRef;
 use super::{Queue, QueueRef, Queues};
 use crate::proposal::Housekept;
-use bowline_model::record::{self, Kind, Record};
+use bowline_model::record::{self, Extras, Kind, Record};
 use bowline_model::request::Outcome;
 use bowline_model::settings::{QueueSettings, Retry, RetryOn};
 use bowline_model::{Millis, QueueId};
@@ -101,17 +102,17 @@ impl Queue {
         }
     }
 
-    /// The lane that a message belongs into.
-    fn class_of(&self, message: &MessageRef, volatile: &VolatileStore) -> u8 {
+    /// Where among the ready a message belongs.
+    fn class_of(&self, message: &MessageRef, volatile: &VolatileStore) -> Class {
         let settings = &*self.spec.settings;
-        if settings.max_priority.is_none() {
-            return 0;
+        match message.lsn.is_volatile() {
+            true if settings.max_priority.is_none() && !settings.fair => Class { level: 0, tenant: NOBODY },
+            true => Class::of(settings, &volatile.extras(message)),
+            false => self.special.as_deref().map_or_else(
+                || Class::of(settings, &Extras::default()),
+                |special| special.kept.class(settings, message.seq),
+            ),
         }
-        let priority = match message.lsn.is_volatile() {
-            true => volatile.extras(message).priority,
-            false => self.special.as_deref().and_then(|special| special.kept.classes.get(message.seq)),
-        };
-        level(settings, priority)
     }
 }
 

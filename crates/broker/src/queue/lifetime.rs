@@ -42,6 +42,11 @@ impl Lifetimes {
         own.into_iter().chain(of_queue).min()
     }
 
+    /// Some messages have a bound of their own.
+    pub fn some_have_their_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// Messages `first..first + count` are settled, and all below `head` are.
     pub fn settled(&mut self, first: u64, count: u64, head: u64) {
         while self.stamps.get(1).is_some_and(|(first, _)| *first <= head) {

@@ -18,6 +18,7 @@
 //! | `special` (`lifetime`, `sizes`) | what queues keep that enforce something |
 //! | `enforce`, `death` | what expires, is too much, or is rejected |
 //! | `lanes`, `sorted`, `classes` | priorities, and messages that wait for a time |
+//! | `keys`, `tenants` (`groups`, `marks`) | order by key, turns by tenant |
 //! | `failures` | what comes back: counts, limits, delays |
 //! | `duplicates` | ids seen lately |
 //! | `history` | copies for who is bound to an exchange that remembers |
@@ -40,12 +41,15 @@ mod dispatch;
 mod duplicates;
 mod enforce;
 mod failures;
+mod groups;
 mod history;
 mod horizon;
 mod housekeeping;
 mod index;
+mod keys;
 mod lanes;
 mod lifetime;
+mod marks;
 mod provision;
 mod publish;
 mod relocation;
@@ -55,6 +59,7 @@ mod sizes;
 mod sorted;
 mod special;
 mod subscribe;
+mod tenants;
 mod timers;
 mod transfers;
 mod turns;

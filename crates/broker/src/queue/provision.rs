@@ -239,6 +239,11 @@ impl Queue {
             (special.kept.seen, special.seen_in_memory) = Default::default();
         }
         special.changed((&old, &self.spec.settings), (head, next_seq), guess, stamp);
+        if old.fair != self.spec.settings.fair
+            && let Some(lanes) = &mut special.lanes
+        {
+            lanes.share(self.spec.settings.fair, |seq| special.kept.tenant(seq));
+        }
         if self.spec.settings.max_length_bytes.is_some() && old.max_length_bytes.is_none() {
             special.ready_bytes = ready.saturating_mul(guess);
         }

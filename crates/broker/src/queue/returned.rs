@@ -5,13 +5,29 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// A message's place in its queue. Durable messages are placed by number alone. A volatile one is placed before
-/// the durable message of its number, among others of that number by when its batch arrived and where it lies in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// the durable message of its number, among others of that number by when its batch arrived (from 1 on) and where it
+/// lies in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Place {
     pub seq: u64,
     /// Number of the volatile batch; `u64::MAX` for durable messages.
     pub batch: u64,
     pub offset: u32,
+}
+
+impl Place {
+    pub const FIRST: Place = Place { seq: 0, batch: 0, offset: 0 };
+    pub const LAST: Place = Place { seq: u64::MAX, batch: u64::MAX, offset: u32::MAX };
+
+    /// Of a logged message, wherever it lies.
+    pub fn of_logged(seq: u64) -> Place {
+        Place { seq, batch: u64::MAX, offset: 0 }
+    }
+
+    /// Of a message in memory, the `nth` of those of that number of which the batch is not known: before the others.
+    pub fn unnumbered(seq: u64, nth: u32) -> Place {
+        Place { seq, batch: 0, offset: nth }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +98,12 @@ impl Returned {
 
     /// Empties it; in order.
     pub fn drain(&mut self) -> Vec<MessageRef> {
+        self.drain_places().into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The same, with the places.
+    pub fn drain_places(&mut self) -> Vec<(Place, MessageRef)> {
         let sorted = std::mem::take(&mut self.heap).into_sorted_vec();
-        sorted.into_iter().rev().map(|entry| entry.0.message).collect()
+        sorted.into_iter().rev().map(|entry| (entry.0.place, entry.0.message)).collect()
     }
 }

@@ -59,6 +59,11 @@ impl Queues {
                 let (from, to) = (first.max(queue.fresh.dispatched()), first.saturating_add(count));
                 special.took(special.kept.sizes.live_between(from, to, &queue.index));
             }
+            if queue.special.is_some()
+                && queue.settled_elsewhere(first, first.saturating_add(count), &self.volatile)
+            {
+                Queues::mark(&mut self.dirty, queue);
+            }
             if let Some(special) = &mut queue.special {
                 special.kept.classes.settling(first, first.saturating_add(count), &queue.index);
                 special.forget(first, count);
@@ -139,13 +144,17 @@ impl Settling<'_> {
         };
         queue.unacked -= 1;
         match self.outcome {
-            Outcome::Acked => leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping),
+            Outcome::Acked => {
+                if leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping) {
+                    Queues::mark(self.dirty, queue);
+                }
+            }
             Outcome::Rejected if queue.special.is_some() => {
                 die(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping);
                 Queues::mark(self.dirty, queue);
             }
             Outcome::Rejected => {
-                leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping)
+                leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping);
             }
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 if queue.special.is_some() || matches!(self.outcome, Outcome::FailedFor { .. }) {
@@ -179,7 +188,8 @@ impl Settling<'_> {
     }
 }
 
-/// A message leaves its queue for good: the log is told, or the memory is given back.
+/// A message leaves its queue for good: the log is told, or the memory is given back. True if another is in line for
+/// that.
 #[inline]
 pub(super) fn leave(
     queue: &mut Queue,
@@ -187,7 +197,8 @@ pub(super) fn leave(
     reason: SettleReason,
     volatile: &mut VolatileStore,
     housekeeping: &mut Listed,
-) {
+) -> bool {
+    let passed_on = queue.special.is_some() && queue.pass_on(&message, volatile);
     if message.lsn.is_volatile() {
         volatile.release(message.lsn);
         if let Some(special) = &mut queue.special {
@@ -196,4 +207,5 @@ pub(super) fn leave(
     } else {
         housekeeping.settle(queue, reason, message.seq);
     }
+    passed_on
 }

@@ -1,15 +1,18 @@
 //! Queues with lanes ([`super::lanes`]): messages come in, and are found when their turn comes.
 
-use super::Queue;
 use super::dispatch::{Dispatch, Next, Source};
-use super::lanes::{Spot, level};
+use super::enforce::is_too_long;
+use super::keys::name;
+use super::lanes::{Class, level};
+use super::tenants::NOBODY;
 use super::volatile::VolatileStore;
 use super::window::MessageRef;
+use super::{Queue, Special};
 use bowline_model::Millis;
 use bowline_model::record::Extras;
 
 /// Where a logged message is.
-enum Found {
+pub(super) enum Found {
     At(MessageRef),
     /// It is settled.
     Gone,
@@ -23,9 +26,9 @@ impl Dispatch<'_> {
             Ok(first) => first,
             Err(next) => return next,
         };
-        if message.lsn.is_volatile() || matches!(source, Source::Lane(_, Spot::Returned)) {
-            let redelivered = matches!(source, Source::Lane(_, Spot::Returned));
-            return Next::Message { message, source, redelivered };
+        let returned = matches!(source, Source::Lane(_, spot) if spot.is_returned());
+        if message.lsn.is_volatile() || returned {
+            return Next::Message { message, source, redelivered: returned };
         }
         if queue.survives && !queue.horizon.covers(message.seq) {
             queue.horizon.ran_out();
@@ -63,21 +66,27 @@ impl Dispatch<'_> {
     /// What is due is ready; and when to look again.
     pub(super) fn release(&mut self, queue: &mut Queue) {
         let next_seq = queue.index.next_seq();
-        let usual = level(&queue.spec.settings, None);
-        let Some(special) = queue.special.as_deref_mut() else { return };
-        let Some(lanes) = &mut special.lanes else { return };
-        let classes = &special.kept.classes;
-        lanes.release(self.now, next_seq, |seq| classes.get(seq).unwrap_or(usual));
-        let is_over = lanes.ready() + lanes.delayed() + queue.unacked == 0 && classes.is_empty();
+        let Queue { special, spec, .. } = queue;
+        let Some(Special { lanes: Some(lanes), kept, .. }) = special.as_deref_mut() else { return };
+        lanes.release(self.now, next_seq, |seq| kept.class(&spec.settings, seq));
         match lanes.next_due() {
             Some(due) => self.timers.set(queue, due),
-            // Nothing is there, out or waiting: the next message finds a plain queue.
-            None if is_over => special.lanes = None,
-            None => {}
+            None => queue.leave_lanes(),
         }
     }
 
-    fn find(&mut self, queue: &mut Queue, seq: u64) -> Found {
+    /// Of the ready messages that are not first in line, the one that came in first: where it lies, if that is known.
+    pub(super) fn oldest(&mut self, queue: &mut Queue) -> Option<(MessageRef, Source)> {
+        let is_too_long = is_too_long(queue);
+        let Queue { special, spec, .. } = queue;
+        let Some(Special { lanes: Some(lanes), kept, .. }) = special.as_deref_mut() else { return None };
+        let search =
+            is_too_long || spec.settings.message_ttl_ms.is_some() || kept.lifetimes.some_have_their_own();
+        let (level, spot, message) = lanes.oldest(kept, &spec.settings, search)?;
+        Some((message, Source::Lane(level, spot)))
+    }
+
+    pub(super) fn find(&mut self, queue: &mut Queue, seq: u64) -> Found {
         let extent = queue.index.extent(queue.index.position(seq));
         let Some(extent) = extent.filter(|extent| extent.live > 0 && extent.first <= seq) else {
             return Found::Gone;
@@ -121,29 +130,29 @@ impl Queue {
             self.fresh.unpush(seq);
             return false;
         }
-        let due = due(extras, stamp);
         let settings = &*self.spec.settings;
-        let class = level(settings, extras.priority);
-        let is_usual = class == level(settings, None);
         if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
             && self.special.get_or_insert_default().kept.seen.is_second(id, stamp, window)
         {
             self.fresh.unpush(seq);
             return false;
         }
-        if !is_usual {
-            self.special.get_or_insert_default().kept.classes.set(seq, class);
+        let own_class = Some(level(settings, extras.priority)).filter(|own| *own != level(settings, None));
+        let key = extras.key.filter(|_| settings.keyed);
+        let tenant = settings.fair.then(|| extras.tenant.unwrap_or(NOBODY));
+        let due = due(extras, stamp);
+        if own_class.is_some() || key.is_some() || tenant.is_some() || due.is_some() {
+            let kept = &mut self.special.get_or_insert_default().kept;
+            own_class.into_iter().for_each(|class| kept.classes.set(seq, class));
+            key.into_iter().for_each(|key| kept.keys.set(seq, key));
+            tenant.into_iter().for_each(|tenant| kept.tenants.set(seq, tenant));
+            kept.dues.extend(due.map(|due| (seq, due)));
+            self.with_lanes(Some(seq));
         }
-        if let Some(due) = due {
-            self.special.get_or_insert_default().kept.dues.insert(seq, due);
-        }
-        if !is_usual || due.is_some() || self.lanes().is_some() {
-            let lanes = self.with_lanes(Some(seq));
-            match due {
-                Some(due) => lanes.push_waiting(due, seq),
-                None => lanes.push(class, seq),
-            }
-            self.fresh.skip_all(&self.index);
+        let Queue { special, spec, fresh, index, .. } = self;
+        if let Some(Special { lanes: Some(lanes), kept, .. }) = special.as_deref_mut() {
+            kept.come_in(lanes, &spec.settings, seq);
+            fresh.skip_all(index);
         }
         true
     }
@@ -155,10 +164,7 @@ impl Queue {
         stamp: Millis,
         volatile: &mut VolatileStore,
     ) -> bool {
-        let due = due(extras, stamp);
         let settings = &*self.spec.settings;
-        let class = level(settings, extras.priority);
-        let is_usual = class == level(settings, None);
         if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
             && self.special.get_or_insert_default().seen_in_memory.is_second(id, stamp, window)
         {
@@ -167,22 +173,29 @@ impl Queue {
             }
             return false;
         }
-        if is_usual && due.is_none() && self.lanes().is_none() {
+        let class = Class::of(settings, extras);
+        let key = extras.key.filter(|_| settings.keyed);
+        let due = due(extras, stamp);
+        let is_plain = class.level == level(settings, None) && !settings.fair && key.is_none();
+        if is_plain && due.is_none() && self.lanes().is_none() {
             return true;
         }
         let Some(message) = self.volatile.pop_back() else { return true };
         let place = volatile.place(&message);
         let lanes = self.with_lanes(None);
-        match due {
-            Some(due) => lanes.park(due, class, false, place, message),
-            None => lanes.push_volatile(class, message),
+        match (key, due) {
+            (Some(key), _) if !lanes.keys.enter(key, name(&message)) => {
+                lanes.keys.behind.add_known(key, place, message, false);
+            }
+            (_, Some(due)) => lanes.park(due, class, false, place, message),
+            (_, None) => lanes.push_volatile(class, place, message),
         }
         true
     }
 }
 
 /// When a message that arrives at `stamp` may be delivered, if not at once.
-fn due(extras: &Extras, stamp: Millis) -> Option<Millis> {
+pub(super) fn due(extras: &Extras, stamp: Millis) -> Option<Millis> {
     let delay = extras.delay_ms.map(|ms| stamp.saturating_add(ms));
     delay.into_iter().chain(extras.deliver_at).max().filter(|due| *due > stamp)
 }

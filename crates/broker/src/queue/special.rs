@@ -10,6 +10,7 @@ use super::duplicates::Seen;
 use super::failures::Counts;
 use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
+use super::marks::Marks;
 use super::sizes::Sizes;
 use super::window::MessageRef;
 use super::{Index, Queue, Queues};
@@ -34,6 +35,10 @@ pub(crate) struct Kept {
     pub failures: BTreeMap<u64, Counts>,
     pub seen: Seen,
     pub transferred: Transferred,
+    /// Hashes of the keys of messages that stay in order within them.
+    pub keys: Marks,
+    /// Hashes of those whose messages they are, for queues that share fairly.
+    pub tenants: Marks,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +84,13 @@ pub(crate) struct Arrival {
     pub stamp: Millis,
     pub extras: Extras,
     pub body_bytes: u32,
+}
+
+impl Kept {
+    /// Messages have the order of their numbers.
+    pub fn is_in_plain_order(&self) -> bool {
+        self.classes.is_empty() && self.dues.is_empty() && self.keys.is_empty() && self.tenants.is_empty()
+    }
 }
 
 impl Special {
@@ -132,6 +144,8 @@ impl Special {
     /// Durable: messages `first..first + count` are settled, nothing has to be known of them any more.
     pub fn forget(&mut self, first: u64, count: u64) {
         let to = first.saturating_add(count);
+        self.kept.keys.forget(first, to);
+        self.kept.tenants.forget(first, to);
         forget_range(&mut self.kept.dues, first, to);
         forget_range(&mut self.kept.failures, first, to);
         forget_range(&mut self.counts, first, to);

@@ -33,7 +33,7 @@ struct Slot {
 
 impl VolatileStore {
     pub fn new(bytes_max: usize) -> VolatileStore {
-        VolatileStore { slots: Vec::new(), free: Vec::new(), bytes: 0, bytes_max, next_batch: 0 }
+        VolatileStore { slots: Vec::new(), free: Vec::new(), bytes: 0, bytes_max, next_batch: 1 }
     }
 
     pub fn bytes(&self) -> usize {

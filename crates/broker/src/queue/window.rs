@@ -142,7 +142,8 @@ impl Fresh {
         self.dispatched = index.next_seq();
         self.resolved = index.next_seq();
         self.ready = 0;
-        self.window = VecDeque::new();
+        self.window.clear();
+        self.relax();
         skipped
     }
 
