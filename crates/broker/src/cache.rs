@@ -152,6 +152,11 @@ impl Cache {
             self.unreadable.insert(asked);
             return readers;
         }
+        // Another read may have brought it as a neighbour. Whoever asked for it needs it now, so it is not to make room
+        // for its own neighbours.
+        if blocks.iter().any(|b| b.lsn == asked) {
+            self.ahead.remove(&mut self.resident, asked);
+        }
         let fresh: Vec<BlockRef> = blocks.into_iter().filter(|b| !self.contains(b.lsn)).collect();
         self.ahead.make_room(&mut self.resident, fresh.iter().map(ahead_bytes).sum());
         for block in fresh {
@@ -213,6 +218,16 @@ impl Ring {
         }
     }
 
+    fn remove<T>(&mut self, resident: &mut ByLsn<T>, lsn: Lsn) {
+        if resident.contains_key(&lsn)
+            && let Some(i) = self.order.iter().position(|(held, _)| *held == lsn)
+            && let Some((_, len)) = self.order.remove(i)
+        {
+            resident.remove(&lsn);
+            self.bytes -= len;
+        }
+    }
+
     /// Evicts the oldest until `len` more bytes fit the budget. What does not fit at all is taken alone.
     fn make_room<T>(&mut self, resident: &mut ByLsn<T>, len: usize) {
         while self.bytes + len > self.bytes_max
@@ -239,6 +254,25 @@ mod tests {
     use super::*;
     use bowline_model::{Block, ShardId};
     use std::sync::Arc;
+
+    fn block(lsn: u64) -> BlockRef {
+        let payload = vec![0; 100].into();
+        Arc::new(Block { lsn: Lsn(lsn), shard: ShardId(1), term: 1, index: lsn, stamp: 0, payload })
+    }
+
+    /// Two readers whose spans overlap, and room for one of them: each has its block when its read is answered.
+    #[test]
+    fn what_was_asked_for_does_not_make_room_for_its_neighbours() {
+        let mut cache = Cache::new(0, 4 * ahead_bytes(&block(0)));
+        let mut fx = Effects::default();
+        for asked in [0, 512] {
+            assert!(cache.want(Reader::Ahead, Lsn(asked), 1, &mut fx));
+        }
+        cache.loaded(Lsn(0), Ok(vec![block(0), block(512)]));
+        cache.loaded(Lsn(512), Ok((1..=4).map(|n| block(n * 512)).collect()));
+        assert!(cache.contains(Lsn(512)));
+        assert_eq!(cache.bytes().1, cache.resident.len() * ahead_bytes(&block(0)));
+    }
 
     /// A block of a single small message takes a page; the budget is of memory, not of payload.
     #[test]

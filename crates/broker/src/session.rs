@@ -5,7 +5,7 @@ use crate::Effects;
 use crate::queue::ConsumerRef;
 use bowline_model::event::{Deliveries, Delivery, Event};
 use bowline_model::request::{DELIVERY_WINDOW_BYTES, Volatile};
-use bowline_model::{BlockRef, ConsumerId, Lsn, SessionId};
+use bowline_model::{BlockRef, ConsumerId, Lsn, Millis, SessionId};
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -33,8 +33,8 @@ pub(crate) struct Session {
     proposed: u64,
     landed: u64,
     early: BTreeSet<u64>,
-    /// Volatile batches, each with the number of logged batches that must land before it.
-    held: VecDeque<(u64, Volatile)>,
+    /// Volatile batches, each with the number of logged batches that must land before it, and when it came.
+    held: VecDeque<(u64, Millis, Volatile)>,
     /// Consumers that were passed over because of the window: those whose queue delivered nothing to this session
     /// in its last round go first when there is room again, so that one queue cannot take the window for good.
     starved: VecDeque<ConsumerRef>,
@@ -103,13 +103,13 @@ impl Sessions {
         Some(slot)
     }
 
-    pub fn next_held(&mut self, slot: SessionSlot) -> Option<Volatile> {
+    pub fn next_held(&mut self, slot: SessionSlot) -> Option<(Millis, Volatile)> {
         let session = &mut self[slot];
-        let (behind, _) = session.held.front()?;
+        let (behind, ..) = session.held.front()?;
         if *behind > session.landed {
             return None;
         }
-        session.held.pop_front().map(|(_, volatile)| volatile)
+        session.held.pop_front().map(|(_, since, volatile)| (since, volatile))
     }
 
     pub fn forget_if_done(&mut self, slot: SessionSlot) {
@@ -253,7 +253,7 @@ impl Session {
         self.held.is_empty() && self.proposed == self.landed
     }
 
-    pub fn hold(&mut self, volatile: Volatile) {
-        self.held.push_back((self.proposed, volatile));
+    pub fn hold(&mut self, now: Millis, volatile: Volatile) {
+        self.held.push_back((self.proposed, now, volatile));
     }
 }

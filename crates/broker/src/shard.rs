@@ -212,12 +212,12 @@ impl Shard {
             let record = record.unwrap_or_else(|damage| panic!("{block:?} was committed: {damage:?}"));
             keep |= self.apply_record(block, &record, waiter.as_mut().map(|w| &mut w.what), fx);
             while let Some(Waiter { what, .. }) = waiter.take_if(|w| w.after <= count) {
-                self.complete(block.stamp, what, fx);
+                self.complete(what, fx);
                 waiter = waiters.next();
             }
         }
         for Waiter { what, .. } in waiter.into_iter().chain(waiters) {
-            self.complete(block.stamp, what, fx);
+            self.complete(what, fx);
         }
         self.queues.finish_block();
         self.streams.stream.finish_block(block.stamp, &mut self.streams.out);
@@ -502,17 +502,17 @@ impl Shard {
     }
 
     /// What somebody waited for has been applied.
-    fn complete(&mut self, now: Millis, waits: Waits, fx: &mut Effects) {
+    fn complete(&mut self, waits: Waits, fx: &mut Effects) {
         match waits {
             Waits::Done { session, token, batch } => {
                 fx.event(session, Event::Done { token });
-                self.queues.landed(now, session, batch, fx);
+                self.queues.landed(session, batch, fx);
             }
             Waits::Appended { session, token, batch, results } => {
                 fx.event(session, Event::Appended { token, results });
-                self.queues.landed(now, session, batch, fx);
+                self.queues.landed(session, batch, fx);
             }
-            Waits::Overflow { session, batch, .. } => self.queues.landed(now, session, batch, fx),
+            Waits::Overflow { session, batch, .. } => self.queues.landed(session, batch, fx),
             Waits::Purged { session, token, messages, .. } => {
                 fx.event(session, Event::Purged { token, result: Ok(messages) });
             }
@@ -547,9 +547,9 @@ impl Shard {
         match waits {
             Waits::Done { session, token, batch } | Waits::Appended { session, token, batch, .. } => {
                 fx.event(session, Event::Failed { token, reason });
-                self.queues.landed(0, session, batch, fx);
+                self.queues.landed(session, batch, fx);
             }
-            Waits::Overflow { session, batch, .. } => self.queues.landed(0, session, batch, fx),
+            Waits::Overflow { session, batch, .. } => self.queues.landed(session, batch, fx),
             Waits::Purged { session, token, queue, runs, .. } => {
                 if reason != Failure::Stopping {
                     self.queues.requeue_settles(queue, SettleReason::Purged, runs);

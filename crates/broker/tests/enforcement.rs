@@ -542,3 +542,22 @@ fn what_was_moved_here_twice_is_here_once() {
         assert!(world.shard.checkpoint().len() < before, "forgotten");
     }
 }
+
+/// A transient message may have to wait behind a logged one of its session that is older: its life begins when it
+/// came, not with that.
+#[test]
+fn a_message_that_waits_behind_another_lives_from_when_it_came() {
+    let mut world = World::new();
+    world.declare(queue(7));
+    world.declare(queue(8));
+    publish(&mut world, 8, &Extras::default(), b"logged", false);
+    assert!(world.seal());
+    world.now += 50;
+    publish(&mut world, 7, &ttl(100), b"held", true);
+    world.now += 40;
+    assert!(world.commit());
+    pass(&mut world, 59);
+    assert_eq!(ready(&world, 7), 1, "99 ms old");
+    pass(&mut world, 1);
+    assert_eq!(ready(&world, 7), 0);
+}

@@ -167,7 +167,10 @@ impl<R: Replication> DataShard<R> {
     pub fn advance(&mut self, now: Millis, fx: &mut Effects) {
         self.shard.tick(now, fx);
         self.propose_ripe(now, fx);
-        self.shard.dispatch(now, fx);
+        // Before, what an earlier life has left is not in its place yet: it would leave (expire, say) twice.
+        if self.recorded {
+            self.shard.dispatch(now, fx);
+        }
         // Dispatch settles automatic acknowledgements and reserves horizons.
         self.propose_ripe(now, fx);
         self.started |= self.recorded && self.reconciled && self.is_idle();

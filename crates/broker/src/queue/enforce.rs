@@ -140,6 +140,10 @@ impl Dispatch<'_> {
 
     /// Whether a ready message may not be delivered any more. One with a lifetime of 0 may until it was offered.
     fn has_expired(&self, queue: &Queue, message: MessageRef, source: Source, after: bool) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::LIVES_FOR_EVER) {
+            return false;
+        }
         let Some(expiry) = expiry(queue, &message, self.volatile) else { return false };
         let has_chance = expiry == 0 && !after && is_new(queue, &message, source);
         expiry <= self.now && !has_chance && !(expiry == 0 && self.blocked && is_new(queue, &message, source))

@@ -596,6 +596,15 @@ impl Queue {
         let Some(special) = special else { return };
         special.counts = special.kept.failures.clone();
         special.kept.dues.retain(|_, due| *due > stamp);
+        #[cfg(feature = "sabotage")]
+        {
+            if crate::sabotage::is_on(&crate::sabotage::DELAYS_FORGOTTEN) {
+                special.kept.dues.clear();
+            }
+            if crate::sabotage::is_on(&crate::sabotage::DUPLICATES_FORGOTTEN) {
+                special.kept.seen = Default::default();
+            }
+        }
         if special.kept.is_in_plain_order() {
             if special.lanes.take().is_some() {
                 *fresh = super::Fresh::rebuilt(index);

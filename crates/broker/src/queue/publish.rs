@@ -76,6 +76,11 @@ impl Queues {
         if checked && !self.admits(now, &records, fx) {
             return fx.event(session, Event::Failed { token, reason: Failure::QueueFull });
         }
+        #[cfg(feature = "sabotage")]
+        let (records, count) = match crate::sabotage::is_on(&crate::sabotage::BATCH_SPLIT) && count > 1 {
+            true => (proposals.split(records), count - 1),
+            false => (records, count),
+        };
         let slot = self.sessions.open(session);
         let batch = self.sessions.proposed(slot);
         let waits = match want {
@@ -111,23 +116,23 @@ impl Queues {
             fx.event(session, Event::Done { token: batch.token });
         } else {
             self.volatile.reserve(cost);
-            self.sessions[slot].hold(batch);
+            self.sessions[slot].hold(now, batch);
         }
     }
 
     /// Logged batch `batch` of `session` was applied, or never will be: what waited behind it is enqueued.
-    pub fn landed(&mut self, now: Millis, session: SessionId, batch: u64, fx: &mut Effects) {
+    pub fn landed(&mut self, session: SessionId, batch: u64, fx: &mut Effects) {
         if let Some(slot) = self.sessions.landed(session, batch) {
-            self.release_held(now, slot, fx);
+            self.release_held(slot, fx);
         }
     }
 
-    fn release_held(&mut self, now: Millis, slot: SessionSlot, fx: &mut Effects) {
+    fn release_held(&mut self, slot: SessionSlot, fx: &mut Effects) {
         let mut any = false;
-        while let Some(batch) = self.sessions.next_held(slot) {
+        while let Some((since, batch)) = self.sessions.next_held(slot) {
             let cost = volatile::cost(&batch.records, batch.count);
             self.volatile.unreserve(cost);
-            self.enqueue_volatile(now, batch.records, cost);
+            self.enqueue_volatile(since, batch.records, cost);
             fx.event(self.sessions[slot].id, Event::Done { token: batch.token });
             any = true;
         }

@@ -124,7 +124,10 @@ impl Queue {
     /// Durable: message `seq` has just come in, and is taken for fresh. Puts it where it belongs. False if it is a
     /// duplicate: then it belongs nowhere, and is to be settled.
     pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> bool {
-        if let Some((source, number)) = extras.from
+        let from = extras.from;
+        #[cfg(feature = "sabotage")]
+        let from = from.filter(|_| !crate::sabotage::is_on(&crate::sabotage::TRANSFER_TWICE));
+        if let Some((source, number)) = from
             && !self.special().kept.transferred.insert(source, number)
         {
             self.fresh.unpush(seq);
