@@ -171,6 +171,16 @@ impl Proposals {
         }
     }
 
+    /// Sabotage: the first record of a batch goes into a block of its own. Returns the rest.
+    #[cfg(feature = "sabotage")]
+    pub fn split(&mut self, records: Bytes) -> Bytes {
+        let Ok(first) = bowline_model::record::at(&records, 0) else { return records };
+        self.append(&records[..first.len as usize], 1, true, None);
+        let open = std::mem::take(&mut self.open);
+        self.full.push_back(open);
+        records.slice(first.len as usize..)
+    }
+
     /// Batches of a refused block that must get in all the same: they are the next.
     pub fn put_back(&mut self, batches: Vec<Waits>) {
         let mut block = Open::default();

@@ -19,6 +19,7 @@ pub mod node;
 pub mod plan;
 pub mod progress;
 mod replication;
+mod rules;
 pub mod sabotage;
 pub mod seeds;
 mod shadows;

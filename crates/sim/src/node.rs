@@ -8,13 +8,14 @@ use crate::disk;
 use crate::plan::Plan;
 use crate::replication::{Completions, Proposer};
 use crate::sabotage::Sabotage;
-use bowline_broker::{Effects, Read};
+use bowline_broker::{Effects, Read, Transfer};
 use bowline_model::event::MetaEvent;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
-use bowline_model::{BlockRef, Lsn, Millis, SessionId, ShardId, Token};
+use bowline_model::{BlockRef, Lsn, Millis, QueueId, SessionId, ShardId, Token};
 use bowline_raft::{Replication, Slot};
 use bowline_replica::data::DataShard;
+use bowline_replica::dead_letters::{Passage, Router};
 use bowline_replica::meta::{MetaEffects, MetaShard};
 use bowline_replica::{META_SESSION, ShardSnapshot, States, recover};
 use bowline_storage::{Checkpoint, CheckpointError, Driver, FakeDisk, Log, Ticket};
@@ -25,8 +26,16 @@ use std::sync::Arc;
 pub enum Input {
     Request(SessionId, Request, Note),
     Committed(BlockRef),
-    Loaded { asked: Lsn, result: Result<Vec<BlockRef>, ()> },
+    Loaded {
+        asked: Lsn,
+        result: Result<Vec<BlockRef>, ()>,
+    },
     Provision(Provision),
+    Transfer(Transfer),
+    /// As [`Passage::Over`].
+    Over(QueueId, u64),
+    /// A transfer has arrived: its ticket.
+    Received(u64),
     Snapshot,
     Compacted(u64),
     Full(bool),
@@ -44,6 +53,7 @@ pub enum MetaInput {
 
 pub struct Data {
     pub shard: DataShard<Proposer>,
+    router: Router,
     pub inbox: VecDeque<Input>,
 }
 
@@ -108,7 +118,7 @@ impl Node {
             let replication = proposer(id, shard.applied());
             let mut shard = DataShard::new(shard, replication);
             shard.begin(now).map_err(|e| e.to_string())?;
-            data.push(Data { shard, inbox: VecDeque::new() });
+            data.push(Data { shard, router: Router::default(), inbox: VecDeque::new() });
         }
         Ok(Node {
             log,
@@ -142,6 +152,7 @@ impl Node {
     pub fn pump(&mut self, i: usize, most: usize, now: Millis, clients: &mut Clients) {
         let id = ShardId(i as u16 + 1);
         let mut fx = Effects::default();
+        clients.now = now;
         let mut only_reads = true;
         for _ in 0..most {
             let data = &mut self.data[i];
@@ -160,6 +171,9 @@ impl Node {
                 Input::Provision(provision) => {
                     data.shard.request(now, META_SESSION, Request::Provision(provision), &mut fx);
                 }
+                Input::Transfer(transfer) => data.shard.shard.receive(now, transfer),
+                Input::Over(queue, upto) => data.shard.shard.transferred(queue, upto),
+                Input::Received(ticket) => data.router.received(ticket, now, &mut data.shard.shard),
                 Input::Snapshot => {
                     let part = data.shard.snapshot(id);
                     self.parts.get_or_insert_default().push(part);
@@ -173,6 +187,10 @@ impl Node {
             return;
         }
         self.data[i].shard.advance(now, &mut fx);
+        while !fx.dead.is_empty() {
+            self.bury(i, now, &mut fx);
+            self.data[i].shard.advance(now, &mut fx);
+        }
         self.perform(id, &mut fx, clients);
         clients.round_over();
         if self.data[i].shard.is_idle() {
@@ -219,7 +237,33 @@ impl Node {
             clients.meta_event(&event);
             self.meta_inbox.push_back(MetaInput::Provisioned(event));
         }
+        for receipt in fx.received.drain(..) {
+            let inbox = &mut self.data[usize::from(receipt.shard.0) - 1].inbox;
+            inbox.push_back(Input::Received(receipt.ticket));
+        }
         self.reads.extend(fx.reads.drain(..).map(|read| (shard, read)));
+    }
+
+    /// What died in data shard `i` is routed.
+    fn bury(&mut self, i: usize, now: Millis, fx: &mut Effects) {
+        let dead = std::mem::take(&mut fx.dead);
+        let Data { shard, router, .. } = &mut self.data[i];
+        let id = ShardId(i as u16 + 1);
+        let passages = router.bury(&self.meta.topology(), (id, &mut shard.shard), now, &dead);
+        for (to, passage) in passages {
+            let input = match passage {
+                Passage::Transfer(transfer) => {
+                    if self.sabotage == Some(Sabotage::SettledBeforeArrival)
+                        && let Some(receipt) = transfer.receipt
+                    {
+                        self.data[i].inbox.push_back(Input::Received(receipt.ticket));
+                    }
+                    Input::Transfer(transfer)
+                }
+                Passage::Over(queue, upto) => Input::Over(queue, upto),
+            };
+            self.data[usize::from(to.0) - 1].inbox.push_back(input);
+        }
     }
 
     /// Hands a write to the disk, if there is one.

@@ -24,11 +24,13 @@ pub enum Class {
     BitRot,
     Streams,
     Groups,
+    Rules,
 }
 
 pub const CLASSES: &[(Class, &str)] = &[
     (Class::Streams, "streams"),
     (Class::Groups, "groups"),
+    (Class::Rules, "rules"),
     (Class::Transient, "transient"),
     (Class::Fanout, "fanout"),
     (Class::Gets, "gets"),
@@ -68,6 +70,8 @@ pub struct Plan {
     /// Of what clients do, how much is about topics; and of the rest, about groups.
     pub stream_percent: u64,
     pub group_percent: u64,
+    /// Of what clients do, how much is about queues that enforce something.
+    pub rule_percent: u64,
     /// Chance of a crash, in thousandths of a step.
     pub crash_permille: u64,
     /// The same of a write that is going to fail.
@@ -86,7 +90,7 @@ impl Plan {
         let mut chance = Chance::new(seed ^ 0x0062_6f77_6c69_6e65);
         let c = &mut chance;
         let segment_bytes = c.choose([16, 16, 32, 64, 128]) << 10;
-        Plan {
+        let mut plan = Plan {
             seed,
             steps,
             sabotage: None,
@@ -106,12 +110,19 @@ impl Plan {
             body_bytes_max: c.choose([16, 200, 1500]),
             stream_percent: c.choose([0, 10, 30, 70]),
             group_percent: c.choose([0, 5, 30]),
+            rule_percent: 0,
             crash_permille: c.choose([0, 4, 8, 20]),
             disk_error_permille: c.choose([0, 0, 0, 5]),
             full_disk_permille: c.choose([0, 0, 0, 20]),
             disk_speed: c.choose([14, 14, 4, 1]),
             free_bytes_min: c.choose([0, u64::from(segment_bytes)]),
+        };
+        plan.rule_percent = c.choose([0, 20, 50]);
+        if plan.rule_percent > 0 {
+            // Much may die at once, and a block must fit.
+            plan.segment_bytes = plan.segment_bytes.max(64 << 10);
         }
+        plan
     }
 
     pub fn has(&self, class: Class) -> bool {

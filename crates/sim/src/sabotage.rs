@@ -20,6 +20,12 @@ pub enum Sabotage {
     TailNotCut,
     RequeueAtTheEnd,
     RetryAppended,
+    TransferTwice,
+    SettledBeforeArrival,
+    DuplicatesForgotten,
+    DelaysForgotten,
+    LivesForEver,
+    BatchSplit,
 }
 
 /// Name for the command line, and what is broken.
@@ -52,6 +58,16 @@ pub const ALL: &[(Sabotage, &str, &str)] = &[
     (Sabotage::TailNotCut, "tail-not-cut", "recovery takes blocks that do not follow the one before"),
     (Sabotage::RequeueAtTheEnd, "requeue-at-the-end", "returned messages go behind all others that returned"),
     (Sabotage::RetryAppended, "retry-appended", "an idempotent producer's retry is appended again"),
+    (Sabotage::TransferTwice, "transfer-twice", "a shard takes a dead letter that it has already again"),
+    (
+        Sabotage::SettledBeforeArrival,
+        "settled-before-arrival",
+        "a dead letter for another shard ends before it is safe there",
+    ),
+    (Sabotage::DuplicatesForgotten, "duplicates-forgotten", "a start forgets the ids that were seen"),
+    (Sabotage::DelaysForgotten, "delays-forgotten", "a start forgets what has to wait"),
+    (Sabotage::LivesForEver, "lives-for-ever", "messages do not expire"),
+    (Sabotage::BatchSplit, "batch-split", "what was published together goes into two blocks"),
 ];
 
 impl Sabotage {
@@ -75,6 +91,11 @@ impl Sabotage {
             (Sabotage::BlockAppliedTwice, &bowline_broker::sabotage::BLOCK_APPLIED_TWICE),
             (Sabotage::RequeueAtTheEnd, &bowline_broker::sabotage::REQUEUE_AT_THE_END),
             (Sabotage::RetryAppended, &bowline_stream::sabotage::RETRY_APPENDED),
+            (Sabotage::TransferTwice, &bowline_broker::sabotage::TRANSFER_TWICE),
+            (Sabotage::DuplicatesForgotten, &bowline_broker::sabotage::DUPLICATES_FORGOTTEN),
+            (Sabotage::DelaysForgotten, &bowline_broker::sabotage::DELAYS_FORGOTTEN),
+            (Sabotage::LivesForEver, &bowline_broker::sabotage::LIVES_FOR_EVER),
+            (Sabotage::BatchSplit, &bowline_broker::sabotage::BATCH_SPLIT),
         ] {
             switch.store(planted == Some(sabotage), std::sync::atomic::Ordering::Relaxed);
         }
@@ -91,6 +112,11 @@ impl Sabotage {
                 | Sabotage::BlockAppliedTwice
                 | Sabotage::RequeueAtTheEnd
                 | Sabotage::RetryAppended
+                | Sabotage::TransferTwice
+                | Sabotage::DuplicatesForgotten
+                | Sabotage::DelaysForgotten
+                | Sabotage::LivesForEver
+                | Sabotage::BatchSplit
         )
     }
 }

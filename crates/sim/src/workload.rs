@@ -22,6 +22,9 @@ impl World {
         if self.plan.has(Class::Groups) && self.chance.percent(self.plan.group_percent) {
             return self.group_action();
         }
+        if self.plan.has(Class::Rules) && self.chance.percent(self.plan.rule_percent) {
+            return self.rule_action();
+        }
         if self.clients.names.len() < self.plan.queues_max && self.chance.percent(30) {
             return self.declare();
         }
@@ -415,6 +418,7 @@ pub(crate) fn unanswered_bytes(clients: &Clients) -> usize {
                 batch.messages.iter().map(|(id, _)| clients.messages[*id as usize].body_len as usize + 64);
             messages.sum::<usize>() + batches(&batch.records)
         }
+        Asked::PublishRuled(batch) => 160 * clients.rules.batches[*batch].len(),
         Asked::Append(appends) => batches(&appends.batches),
         _ => 0,
     };

@@ -75,7 +75,7 @@ impl World {
             chance: Chance::new(plan.seed),
             now: 1_700_000_000_000,
             disk: FakeDisk::new(plan.seed, plan.sector_bytes),
-            clients: Clients::new(Trace::new(prints), shadows, plan.memory_is_ample()),
+            clients: Clients::new(Trace::new(prints), shadows, &plan),
             node: None,
             serving: false,
             confined: false,
@@ -404,6 +404,7 @@ impl World {
             node.pump_meta(len, self.now, &mut self.clients);
             node.after_proposals();
         }
+        moved |= !node.reads.is_empty() || node.data.iter().any(|data| !data.inbox.is_empty());
         self.look_started();
         moved
     }
@@ -444,6 +445,7 @@ impl World {
         self.rest();
         self.drain();
         self.read_everything();
+        self.drain_ruled();
         let end = self.chance.choose([End::Crash, End::Kill, End::Stop]);
         self.end(end);
         self.rest();

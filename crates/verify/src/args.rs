@@ -14,6 +14,15 @@ pub enum Workload {
     Kafka,
     /// A stream that is published over AMQP and read over Kafka.
     Stream,
+    /// AMQP queues that enforce something: lifetimes, dead letters, retries, delays, duplicates, priorities, lengths;
+    /// and transactions.
+    Rules,
+}
+
+impl Workload {
+    pub fn uses_kafka(self) -> bool {
+        matches!(self, Workload::Kafka | Workload::Stream)
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -28,14 +37,15 @@ Examples:
 
 What counts: a message that was confirmed must be delivered at least once, unharmed, in the order of its channel or
 partition; `redelivered` must not be false twice; an idempotent Kafka producer's records appear once, at the offset
-that was confirmed; confirmed offset commits stay. What was not confirmed may be there or not.
+that was confirmed; confirmed offset commits stay. In queues with rules a confirmed message is consumed or dead, never
+twice among the dead, never too early; duplicates are dropped; a transaction is there as a whole or not at all. What was not confirmed may be there or not.
 The exit status is 0 when every promise was kept, 1 when not.";
 
 /// Arguments of `bowline verify`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What to run; several separated by commas. [default: amqp,kafka,stream]
+    /// What to run; several separated by commas. [default: amqp,kafka,stream,rules]
     #[arg(long, short, value_enum, value_delimiter = ',')]
     pub workload: Vec<Workload>,
     /// Attack for so long instead of a number of kills.
@@ -134,7 +144,7 @@ impl Args {
             (true, Some(_), None) => vec![Workload::Amqp],
             (true, None, Some(_)) => vec![Workload::Kafka],
             (true, ..) => vec![Workload::Amqp, Workload::Kafka],
-            (false, ..) => vec![Workload::Amqp, Workload::Kafka, Workload::Stream],
+            (false, ..) => vec![Workload::Amqp, Workload::Kafka, Workload::Stream, Workload::Rules],
         }
     }
 }

@@ -262,7 +262,7 @@ impl<'a> Attacker<'a> {
             self.citizens.remove(0);
         }
         let amqp = self.plan.workloads.iter().any(|workload| *workload != Workload::Kafka);
-        let kafka = self.plan.workloads.iter().any(|workload| *workload != Workload::Amqp);
+        let kafka = self.plan.workloads.iter().any(|workload| workload.uses_kafka());
         let citizen = match self.random.random_range(0..5) {
             0 => self.silent(),
             1 => self.babbling(),

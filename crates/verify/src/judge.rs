@@ -19,6 +19,8 @@ pub struct Report {
     /// Every promise was kept.
     pub kept: bool,
     pub workloads: Vec<Verdict>,
+    /// Queues that enforce something, by what they do.
+    pub rules: Vec<crate::rules::judge::Verdict>,
     /// Broken promises of all workloads, by kind.
     pub wrong: BTreeMap<&'static str, u64>,
     pub attacks: Option<Tally>,
@@ -96,6 +98,7 @@ impl Verdict {
                 Workload::Amqp => "amqp",
                 Workload::Kafka => "kafka",
                 Workload::Stream => "stream",
+                Workload::Rules => "rules",
             },
             published: 0,
             confirmed: 0,

@@ -35,6 +35,7 @@ mod kafka_work;
 mod ledger;
 mod payload;
 mod report;
+mod rules;
 mod world;
 
 pub use args::{Args, Workload};
@@ -120,7 +121,7 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let mut random = rand::rng();
     let (amqp, kafka) = (broker::free_port(&mut random)?, broker::free_port(&mut random)?);
     let uses_amqp = workloads.iter().any(|one| *one != Workload::Kafka);
-    let uses_kafka = workloads.iter().any(|one| *one != Workload::Amqp);
+    let uses_kafka = workloads.iter().any(|one| one.uses_kafka());
     let (mut awaited, mut ports) = (Vec::new(), Vec::new());
     if uses_amqp {
         awaited.push(Address::Amqp(amqp_address(args, amqp.to_string())?));
@@ -131,6 +132,9 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
         ports.push(kafka);
     }
     let mut environment = vec![("BOWLINE_NO_PROBE".to_owned(), "true".to_owned())];
+    if workloads.contains(&Workload::Rules) {
+        environment.push(("BOWLINE_SHARDS".into(), rules::SHARDS.to_string()));
+    }
     if home.disk.is_some() {
         environment.push(("BOWLINE_DISK_RESERVE".into(), SMALL_DISK_RESERVE.into()));
     }
@@ -293,6 +297,10 @@ impl Test {
         if uses(Workload::Stream) {
             cast(Workload::Stream, &stream, 0);
         }
+        if uses(Workload::Rules) {
+            world.lanes = rules::lanes(&name);
+            drain::retry(|| rules::set_up(&world)).context("declaring queues with rules")?;
+        }
         if uses(Workload::Amqp) || uses(Workload::Stream) {
             drain::retry(|| amqp_work::set_up(&world, &queues, uses(Workload::Stream)))
                 .context("declaring queues")?;
@@ -328,10 +336,21 @@ impl Test {
                 }));
             }
             let mut consumers = Vec::new();
+            if self.uses(Workload::Rules) {
+                for kind in rules::KINDS {
+                    producers.push(scope.spawn(move || rules::produce::run(world, kind)));
+                    let from = rules::take::From::Lanes(kind);
+                    consumers.push(scope.spawn(move || rules::take::run(world, from)));
+                }
+                for live in [true, false] {
+                    let from = rules::take::From::Seconds { live };
+                    consumers.push(scope.spawn(move || rules::take::run(world, from)));
+                }
+            }
             for (index, consumer) in world.consumers.iter().enumerate() {
                 consumers.push(scope.spawn(move || match consumer.workload {
                     Workload::Kafka => kafka_work::consume(world, index),
-                    Workload::Amqp | Workload::Stream => amqp_work::consume(world, index),
+                    _ => amqp_work::consume(world, index),
                 }));
             }
             let attacked = role.play(world, progress, interrupt);
@@ -373,6 +392,12 @@ impl Test {
         {
             world.wrong(Wrong::Unreadable, || format!("draining the queues: {error:#}"));
         }
+        if self.uses(Workload::Rules)
+            && let Err(error) =
+                drain::queues(world, &rules::queues(world), progress, &mut || role.look_after())
+        {
+            world.wrong(Wrong::Unreadable, || format!("draining queues with rules: {error:#}"));
+        }
         if !self.uses(Workload::Kafka) {
             return Vec::new();
         }
@@ -390,14 +415,18 @@ impl Test {
         took: Duration,
     ) -> Report {
         let world = &self.world;
-        let workloads: Vec<Verdict> =
-            self.workloads.iter().map(|workload| Verdict::of(world, *workload, ends)).collect();
+        let counted = self.workloads.iter().filter(|workload| **workload != Workload::Rules);
+        let workloads: Vec<Verdict> = counted.map(|workload| Verdict::of(world, *workload, ends)).collect();
+        let rules = rules::judge::all(world);
         let wrong = world.all_wrong();
         Report {
             seed: world.seed,
             seconds: took.as_secs_f64(),
-            kept: wrong.is_empty() && workloads.iter().all(Verdict::kept),
+            kept: wrong.is_empty()
+                && workloads.iter().all(Verdict::kept)
+                && rules.iter().all(rules::judge::Verdict::kept),
             workloads,
+            rules,
             wrong: wrong.into_iter().map(|(kind, times)| (kind.name(), times)).collect(),
             attacks,
             recovery: Recovery::all(world, starts),
@@ -412,6 +441,9 @@ impl Test {
         let mut outcomes = Vec::new();
         if stream || self.uses(Workload::Amqp) {
             outcomes.push(amqp_work::delete_all(&self.world, &self.queues, stream));
+        }
+        if self.uses(Workload::Rules) {
+            outcomes.push(amqp_work::delete_all(&self.world, &rules::queues(&self.world), false));
         }
         if kafka {
             outcomes.push(kafka_work::delete_all(&self.world));

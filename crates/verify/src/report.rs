@@ -7,7 +7,13 @@ use crate::judge::{Report, Verdict};
 
 /// Everything for a terminal.
 pub fn text(report: &Report) -> String {
-    let mut out = format!("{}\n", promises(&report.workloads));
+    let mut out = String::new();
+    if !report.workloads.is_empty() {
+        out += &format!("{}\n", promises(&report.workloads));
+    }
+    if !report.rules.is_empty() {
+        out += &format!("\n{}\n", rules(&report.rules));
+    }
     if !report.wrong.is_empty() {
         let rows = report.wrong.iter().map(|(name, count)| [(*name).to_owned(), grouped(*count as f64)]);
         out += &format!("\nBroken promises\n{}\n", plain(["kind", "times"], rows));
@@ -98,6 +104,50 @@ fn promises(verdicts: &[Verdict]) -> String {
     row("P(delivered)", &|one| probability(one.probability.delivered));
     row("P(duplicate)", &|one| probability(one.probability.duplicate));
     table.to_string()
+}
+
+/// One row a rule.
+fn rules(verdicts: &[crate::rules::judge::Verdict]) -> String {
+    let header = [
+        "queues with rules",
+        "published",
+        "confirmed",
+        "refused",
+        "in doubt",
+        "consumed",
+        "second",
+        "both",
+        "LOST",
+        "TWICE DEAD",
+        "DOUBLED",
+        "TORN",
+        "UNDEAD",
+        "HALF DONE",
+    ];
+    let rows = verdicts.iter().map(|one| {
+        let counts = [
+            one.published,
+            one.confirmed,
+            one.refused,
+            one.in_doubt,
+            one.consumed,
+            one.second,
+            one.both,
+            one.lost,
+            one.dead_twice,
+            one.doubled,
+            one.torn,
+            one.undead,
+            one.half_done,
+        ];
+        let mut cells = [const { String::new() }; 14];
+        cells[0] = one.rule.to_owned();
+        for (cell, count) in cells[1..].iter_mut().zip(counts) {
+            *cell = grouped(count as f64);
+        }
+        cells
+    });
+    plain(header, rows)
 }
 
 fn plain<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

@@ -40,10 +40,12 @@ pub enum Wrong {
     Invented,
     /// A message in another queue or partition than it was sent to.
     Misrouted,
-    /// Properties or key are not those that were sent.
+    /// Properties or key are not those that were sent; the history of a dead letter is not what happened.
     Altered,
     /// First deliveries of one channel, or records of one producer, out of their order.
     Reordered,
+    /// Before its time: a delay, a retry, the end of a life.
+    Early,
     /// Two records claim the same offset, or a record is not where the broker has said.
     Moved,
     /// A record that was confirmed or read at an offset is not there any more.
@@ -68,6 +70,7 @@ impl Wrong {
             Wrong::Misrouted => "misrouted",
             Wrong::Altered => "altered",
             Wrong::Reordered => "reordered",
+            Wrong::Early => "early",
             Wrong::Moved => "moved",
             Wrong::Vanished => "vanished",
             Wrong::CommitLost => "commit lost",
@@ -111,6 +114,8 @@ pub struct World {
     pub config: Config,
     pub producers: Vec<Producer>,
     pub consumers: Vec<Consumer>,
+    /// Queues that enforce something.
+    pub lanes: Vec<crate::rules::Lane>,
     /// Partitions of the Kafka topic, then the one of the stream.
     pub topic_log: Vec<PartitionLog>,
     pub stream_log: PartitionLog,
@@ -150,6 +155,7 @@ impl World {
             config,
             producers: Vec::new(),
             consumers: Vec::new(),
+            lanes: Vec::new(),
             incarnation,
             amqp_recovery: Recovery::default(),
             kafka_recovery: Recovery::default(),
@@ -244,7 +250,8 @@ impl World {
 
     /// Messages published and confirmed so far.
     pub fn progress(&self) -> u64 {
-        self.producers.iter().map(|producer| producer.account.len()).sum()
+        let ruled: usize = self.lanes.iter().map(|lane| lane.items().len()).sum();
+        self.producers.iter().map(|producer| producer.account.len()).sum::<u64>() + ruled as u64
     }
 }
 

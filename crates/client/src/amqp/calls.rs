@@ -189,6 +189,19 @@ impl Connection {
         self.call(channel, &method, |reply| matches!(reply, Method::ConfirmSelectOk(_)).then_some(()))
     }
 
+    /// From now on what the channel publishes and settles takes effect when it is committed.
+    pub fn tx_select(&mut self, channel: u16) -> Result<()> {
+        self.call(channel, &TxSelect, |reply| matches!(reply, Method::TxSelectOk(_)).then_some(()))
+    }
+
+    pub fn tx_commit(&mut self, channel: u16) -> Result<()> {
+        self.call(channel, &TxCommit, |reply| matches!(reply, Method::TxCommitOk(_)).then_some(()))
+    }
+
+    pub fn tx_rollback(&mut self, channel: u16) -> Result<()> {
+        self.call(channel, &TxRollback, |reply| matches!(reply, Method::TxRollbackOk(_)).then_some(()))
+    }
+
     /// Returns the consumer's tag.
     pub fn consume(&mut self, channel: u16, consume: &Consume<'_>) -> Result<String> {
         let arguments = consume.arguments.to_bytes();

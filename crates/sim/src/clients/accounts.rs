@@ -9,6 +9,7 @@ impl Clients {
     /// goes without.
     pub fn check_queue_at_rest(&mut self, stats: &QueueStats) {
         let id = stats.queue.0;
+        self.rules.check_at_rest(stats);
         let Some(queue) = self.queues.get_mut(&id) else {
             // A declaration of before a crash may have been carried out unheard.
             return;
@@ -34,10 +35,7 @@ impl Clients {
     /// Every request has had its answer.
     pub fn check_nobody_waits(&mut self) {
         // Whoever has gone does not listen, and need not be told.
-        self.waiting.retain(|_, w| {
-            self.sessions.contains_key(&w.session)
-                || !matches!(w.asked, Asked::Publish(_) | Asked::Append(_) | Asked::Group(_))
-        });
+        self.waiting.retain(|_, w| self.sessions.contains_key(&w.session) || !w.asked.is_carried_out());
         self.check_watches();
         let mut waiting = self.waiting.iter().filter(|(_, w)| !matches!(w.asked, Asked::Watch(_)));
         if let Some((token, waiting)) = waiting.next() {

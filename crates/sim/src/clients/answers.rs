@@ -20,19 +20,29 @@ impl Clients {
                     self.delivery(shard, session, item, block, None);
                 }
             }
-            Event::Done { token } => {
-                if let Asked::Publish(batch) = self.answer(session, token) {
+            Event::Done { token } => match self.answer(session, token) {
+                Asked::Publish(batch) => {
                     self.confirmed(token, &batch);
                     for id in &batch.records {
                         let partition = self.streams.batches[*id as usize].partition;
                         self.streams.partitions.entry(partition).and_modify(|p| p.confirmed(*id));
                     }
                 }
-            }
+                Asked::PublishRuled(batch) => {
+                    note!(self.trace, "confirmed t{} ruled b{}", token.0, batch);
+                    self.counts.confirmed += self.rules.batches[batch].len() as u64;
+                    self.rules.answered(batch, true);
+                }
+                _ => {}
+            },
             Event::Failed { token, .. } => match self.answer(session, token) {
                 Asked::Publish(batch) => {
                     self.refused(token, &batch);
                     self.appends_refused(&Appends { batches: batch.records });
+                }
+                Asked::PublishRuled(batch) => {
+                    note!(self.trace, "refused t{} ruled b{}", token.0, batch);
+                    self.rules.answered(batch, false);
                 }
                 Asked::Append(appends) => {
                     note!(self.trace, "appends refused t{}", token.0);
@@ -42,8 +52,12 @@ impl Clients {
                 Asked::Purge { .. } | Asked::Forgotten => {}
                 asked => panic!("Failed is no answer to {asked:?}"),
             },
-            Event::Subscribed { token, result, .. } => {
-                if let Asked::Subscribe(key) = self.answer(session, token) {
+            Event::Subscribed { token, result, .. } => match self.answer(session, token) {
+                Asked::SubscribeRuled(key) => {
+                    assert!(result.is_ok(), "promise: queues with rules are there");
+                    self.rules.takers.entry(key).and_modify(|taker| taker.active = true);
+                }
+                Asked::Subscribe(key) => {
                     note!(self.trace, "subscribed s{} c{} ok={}", key.0, key.1, result.is_ok());
                     match result {
                         Ok(()) => {
@@ -56,7 +70,8 @@ impl Clients {
                         }
                     }
                 }
-            }
+                _ => {}
+            },
             Event::Cancelled { token: Some(token), .. } => {
                 self.answer(session, token);
             }
@@ -200,8 +215,24 @@ impl Clients {
         block: &Block,
         get: Option<(u32, bool)>,
     ) {
-        let id = identify(block, delivery.offset, delivery.len, &self.messages);
         let key: ConsumerKey = (session, delivery.consumer.0);
+        if let Some((slot, id, deaths)) = self.rules.delivered(key, delivery, block, (self.now, self.life)) {
+            note!(
+                self.trace,
+                "delivered r{} rule.{} after {} deaths s{} c{} n{} again={}",
+                id,
+                slot,
+                deaths,
+                key.0,
+                key.1,
+                delivery.number,
+                delivery.redelivered
+            );
+            self.counts.delivered += 1;
+            self.counts.redelivered += u64::from(delivery.redelivered);
+            return;
+        }
+        let id = identify(block, delivery.offset, delivery.len, &self.messages);
         let consumer =
             self.consumers.get_mut(&key).unwrap_or_else(|| panic!("promise: consumer {key:?} lives"));
         let (queue_id, no_ack) = get.unwrap_or((consumer.queue.unwrap_or(0), consumer.no_ack));
@@ -266,7 +297,11 @@ impl Clients {
                     self.queues.entry(queue.0).and_modify(|q| q.may_vanish = true);
                 }
             }
-            (Asked::DeclareQueue { .. }, Err(rejection)) => {
+            (Asked::DeclareRuled { slot }, Ok(Outcome::Queue { queue, .. })) => {
+                note!(self.trace, "declared rule.{} q{}", slot, queue.0);
+                self.rules.queues.insert(slot, queue.0);
+            }
+            (Asked::DeclareQueue { .. } | Asked::DeclareRuled { .. }, Err(rejection)) => {
                 note!(self.trace, "declaration refused {}", rejection.reason as u32);
             }
             (Asked::CreateTopic { name, retains_bytes }, Ok(Outcome::Topic { partitions, .. })) => {

@@ -51,7 +51,7 @@ pub fn identify(block: &Block, offset: u32, len: u32, sent: &[Message]) -> Id {
 }
 
 /// `len` ≥ 8.
-fn body(id: Id, len: u32) -> Vec<u8> {
+pub fn body(id: Id, len: u32) -> Vec<u8> {
     let mut out = id.to_le_bytes().to_vec();
     fill(&mut out, id, len as usize);
     out

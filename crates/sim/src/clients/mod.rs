@@ -10,13 +10,15 @@ pub mod message;
 pub mod partition;
 pub mod queue;
 pub mod restart;
+pub mod rules;
 pub mod streams;
 
 use crate::note;
+use crate::plan::Plan;
 use crate::shadows::Shadows;
 use crate::trace::Trace;
 use bowline_model::request::{Outcome, Settle};
-use bowline_model::{ShardId, Token};
+use bowline_model::{Millis, ShardId, Token};
 use message::{Id, Message};
 use queue::{ConsumerKey, Queue};
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +114,19 @@ pub enum Asked {
         partition: u32,
     },
     Group(groups::Question),
+    DeclareRuled {
+        slot: usize,
+    },
+    /// A batch of [`rules::Rules::batches`].
+    PublishRuled(usize),
+    SubscribeRuled(ConsumerKey),
+}
+
+impl Asked {
+    /// Also when nobody listens any more.
+    pub fn is_carried_out(&self) -> bool {
+        matches!(self, Asked::Publish(_) | Asked::PublishRuled(_) | Asked::Append(_) | Asked::Group(_))
+    }
 }
 
 #[derive(Debug)]
@@ -157,6 +172,9 @@ pub struct Clients {
     pub waiting: BTreeMap<u64, Waiting>,
     pub streams: streams::Streams,
     pub groups: groups::Groups,
+    pub rules: rules::Rules,
+    /// The time of the step under way.
+    pub now: Millis,
     next_token: u64,
     next_session: u64,
     /// Queues with deliveries in the round under way.
@@ -180,12 +198,12 @@ pub struct Counts {
 }
 
 impl Clients {
-    pub fn new(trace: Trace, shadows: Shadows, memory_is_ample: bool) -> Clients {
+    pub fn new(trace: Trace, shadows: Shadows, plan: &Plan) -> Clients {
         Clients {
             trace,
             shadows,
             life: 0,
-            memory_is_ample,
+            memory_is_ample: plan.memory_is_ample(),
             messages: Vec::new(),
             queues: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -196,6 +214,8 @@ impl Clients {
             waiting: BTreeMap::new(),
             streams: streams::Streams::default(),
             groups: groups::Groups::default(),
+            rules: rules::Rules::new(plan),
+            now: 0,
             next_token: 1,
             next_session: 1,
             in_round: BTreeSet::new(),
@@ -235,6 +255,9 @@ impl Clients {
                 if let Some(consumer) = self.consumers.get_mut(&(session, *consumer)) {
                     consumer.known = true;
                 }
+                if let Some(taker) = self.rules.takers.get_mut(&(session, *consumer)) {
+                    taker.known = true;
+                }
             }
             Note::Cancel(consumer) => {
                 if let Some(consumer) = self.consumers.get_mut(&(session, *consumer)) {
@@ -246,11 +269,8 @@ impl Clients {
             Note::CloseSession => {
                 self.close(shard, session, None);
                 // What it published is carried out, though nobody listens.
-                self.waiting.retain(|_, w| {
-                    w.session != session
-                        || w.shard != shard.0
-                        || matches!(w.asked, Asked::Publish(_) | Asked::Append(_) | Asked::Group(_))
-                });
+                self.waiting
+                    .retain(|_, w| w.session != session || w.shard != shard.0 || w.asked.is_carried_out());
             }
         }
     }
@@ -266,6 +286,7 @@ impl Clients {
 
     /// `shard` has nothing to write and nothing under way: what has left is gone for good.
     pub fn idle(&mut self, shard: ShardId) {
+        self.rules.idle(shard.0);
         for queue in std::mem::take(self.leaving.entry(shard.0).or_default()) {
             if let Some(queue) = self.queues.get_mut(&queue) {
                 queue.departed();
@@ -286,6 +307,7 @@ impl Clients {
 
     fn settle(&mut self, shard: ShardId, session: u64, settle: &Settle) {
         let key = (session, settle.consumer.0);
+        self.rules.settle(key, settle, self.now);
         let Some(consumer) = self.consumers.get_mut(&key) else { return };
         let end = settle.first.saturating_add(settle.count);
         let numbers: Vec<u64> = consumer.held.range(settle.first..end).map(|(n, _)| *n).collect();
@@ -318,6 +340,7 @@ impl Clients {
 
     /// A channel's consumers in this shard end, or all of the session's.
     fn close(&mut self, shard: ShardId, session: u64, channel: Option<u16>) {
+        self.rules.close(shard.0, session, channel, self.now);
         let going: Vec<ConsumerKey> = self
             .consumers
             .range((session, 0)..=(session, u32::MAX))

@@ -13,6 +13,7 @@ impl Clients {
         self.in_round.clear();
         self.streams.crashed();
         self.groups.crashed();
+        self.rules.crashed();
         self.dropped.clear();
         self.leaving.clear();
         self.sessions.clear();
