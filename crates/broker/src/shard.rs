@@ -137,6 +137,7 @@ impl Shard {
             Request::Settle(settles) => queues.settle(session, &settles),
             Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),
             Request::Cancel { token, consumer } => queues.cancel(session, token, consumer, fx),
+            Request::Limit { consumer, prefetch } => queues.limit(session, consumer, prefetch),
             Request::CloseChannel { channel } => {
                 queues.close_channel(session, channel, fx);
                 streams.stream.close_channel(now, session, channel, &mut streams.out);

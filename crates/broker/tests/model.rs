@@ -328,7 +328,10 @@ impl Test {
             let Some(queue) = self.queues.get_mut(&queue) else { continue };
             queue.unacked -= 1;
             match outcome {
-                Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
+                Outcome::Returned
+                | Outcome::Withdrawn { .. }
+                | Outcome::Failed
+                | Outcome::FailedFor { .. } => {
                     queue.ready.insert(queue.place[&id], id);
                 }
                 Outcome::Acked | Outcome::Rejected => drop(queue.left.insert(id, Left::Yes)),

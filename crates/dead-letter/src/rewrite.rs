@@ -76,10 +76,8 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
     // What was just encoded can be read.
     let properties = Properties::parse(&block).unwrap_or(Properties::EMPTY);
     let mut message = Routable { properties, chance: &mut chance };
-    for key in &keys {
-        // A missing exchange drops the message, as in RabbitMQ.
-        let _ = topology.route(letter.vhost, letter.exchange, key, &mut message, &mut targets);
-    }
+    // A missing exchange drops the message, as in RabbitMQ.
+    let _ = topology.route_by(letter.vhost, letter.exchange, &keys, &mut message, &mut targets);
     let before = targets.queues.len();
     targets.queues.retain(|target| {
         let queue = topology.queue_by_id(target.queue);

@@ -8,7 +8,7 @@ use bowline_model::{ConsumerId, ShardId};
 use bowline_topology::Access;
 
 use crate::broker::{Broker, look_up};
-use crate::channel::Pending;
+use crate::channel::{Held, Pending};
 use crate::consumers::{Consumer, Source};
 use crate::group::{GroupArguments, GroupReader};
 use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
@@ -33,16 +33,38 @@ impl Session {
             return Err(Refusal::not_implemented(format!("prefetch_size!=0 ({})", method.prefetch_size)));
         }
         if let Some(channel) = self.channel_mut(number) {
+            let before = channel.prefetch_global;
             if method.global {
                 channel.prefetch_global = method.prefetch_count;
             } else {
+                // RabbitMQ lifts the channel's limit with the word on consumers to come.
                 channel.prefetch = method.prefetch_count;
+                channel.prefetch_global = 0;
+            }
+            if channel.prefetch_global != before {
+                self.adjust_consumers(number, broker);
             }
         }
         self.reply(number, BasicQosOk);
         // A higher limit may let held deliveries go.
         self.release_held(number, broker);
         Ok(())
+    }
+
+    /// The channel-wide limit has changed: the shards bound the channel's consumers by another.
+    fn adjust_consumers(&mut self, number: u16, broker: &mut dyn Broker) {
+        let Some(channel) = self.channel_mut(number) else { return };
+        let global = channel.prefetch_global;
+        let ids: Vec<u32> = channel.consumers.iter().map(|(_, id)| *id).collect();
+        for id in ids {
+            let Some(consumer) = self.consumers.get(&id).filter(|consumer| !consumer.no_ack) else {
+                continue;
+            };
+            if let Source::Queue(shard) = consumer.source {
+                let prefetch = tighter(consumer.prefetch, global);
+                self.send(shard, Request::Limit { consumer: ConsumerId(id), prefetch }, broker);
+            }
+        }
     }
 
     pub(crate) fn basic_consume(
@@ -91,11 +113,10 @@ impl Session {
                         format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost),
                     ));
                 }
-                // No consumer needs more in flight than the channel may have.
-                let limit = [prefetch, prefetch_global].into_iter().filter(|&limit| limit != 0).min();
                 let id = self.add_consumer(number, tag, method.no_ack, Source::Queue(shard));
                 if let Some(consumer) = self.consumers.get_mut(&id) {
                     consumer.retry_delay_ms = retry_delay_ms;
+                    consumer.prefetch = prefetch;
                 }
                 let operation = self.new_operation();
                 let subscribe = Subscribe {
@@ -104,7 +125,7 @@ impl Session {
                     queue,
                     channel: number,
                     consumer: ConsumerId(id),
-                    prefetch: if method.no_ack { 0 } else { limit.unwrap_or(0).into() },
+                    prefetch: if method.no_ack { 0 } else { tighter(prefetch, prefetch_global) },
                     no_ack: method.no_ack,
                     exclusive: method.exclusive,
                     priority,
@@ -175,7 +196,7 @@ impl Session {
             self.reply_unless(method.no_wait, number, BasicCancelOk { consumer_tag: method.consumer_tag });
             return Ok(());
         };
-        self.return_held(number, id);
+        self.return_held(number, Some(id));
         let source = self.consumers.get(&id).map(|consumer| &consumer.source);
         match source {
             Some(&Source::Queue(shard)) => {
@@ -301,6 +322,7 @@ impl Session {
             tag: Box::default(),
             no_ack: false,
             retry_delay_ms: None,
+            prefetch: 0,
             source: Source::Getter(shard),
             active: true,
             outstanding: 0,
@@ -322,6 +344,7 @@ impl Session {
             tag,
             no_ack,
             retry_delay_ms: None,
+            prefetch: 0,
             source,
             active: true,
             outstanding: 0,
@@ -353,24 +376,28 @@ impl Session {
         }
     }
 
-    /// A consumer is cancelled: what is held back for it goes back to its queue.
-    fn return_held(&mut self, number: u16, id: u32) {
-        let Some(Source::Queue(shard)) = self.consumers.get(&id).map(|consumer| &consumer.source) else {
-            return;
-        };
-        let shard = *shard;
-        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
-            return;
-        };
-        let settles = &mut self.settles;
-        channel.held.retain(|held| {
-            if held.delivery.consumer.0 != id {
+    /// What is held back for a consumer, or for all of the channel, goes back to its queue. Nobody has seen it, so that
+    /// is no failure of the message, whatever becomes of the consumer.
+    pub(crate) fn return_held(&mut self, number: u16, id: Option<u32>) {
+        let Some(Some(channel)) = self.channels.get_mut(usize::from(number)) else { return };
+        let (settles, consumers) = (&mut self.settles, &self.consumers);
+        channel.held.retain(|Held { delivery, .. }| {
+            let of = delivery.consumer.0;
+            if id.is_some_and(|id| id != of) {
                 return true;
             }
-            settles.add(shard, id, held.delivery.number, 1, Outcome::Returned);
+            if let Some(Source::Queue(shard)) = consumers.get(&of).map(|consumer| &consumer.source) {
+                let outcome = Outcome::Withdrawn { redelivered: delivery.redelivered };
+                settles.add(*shard, of, delivery.number, 1, outcome);
+            }
             false
         });
     }
+}
+
+/// No consumer needs more in flight than its channel may have. 0: no limit.
+fn tighter(prefetch: u16, prefetch_global: u16) -> u32 {
+    [prefetch, prefetch_global].into_iter().filter(|&limit| limit != 0).min().unwrap_or(0).into()
 }
 
 impl Arguments {

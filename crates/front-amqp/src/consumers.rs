@@ -20,6 +20,8 @@ pub struct Consumer {
     pub no_ack: bool,
     /// What it rejects with requeue comes back after this long, ms, instead of what the queue says.
     pub retry_delay_ms: Option<u64>,
+    /// Its own limit of unsettled deliveries; 0: none. The channel may have another.
+    pub prefetch: u16,
     pub source: Source,
     /// False once cancelled: it stays until its deliveries are settled.
     pub active: bool,

@@ -13,6 +13,9 @@ use bowline_model::extras::Extras;
 
 use crate::refusal::{Refusal, Step};
 
+/// Header: milliseconds that the message is to wait.
+pub const DELAY: &str = "x-delay";
+
 /// What a message's properties ask for.
 #[derive(Default)]
 pub struct Asked {
@@ -49,11 +52,16 @@ impl Asked {
         Ok(asked)
     }
 
+    /// The message is kept with the properties that came, and goes where its routing key says.
+    pub fn changes_nothing(&self) -> bool {
+        !self.has_copies && !self.fast_reply && self.extras.delay_ms.is_none()
+    }
+
     fn read_headers(&mut self, headers: TableRef<'_>) {
         for (name, value) in headers.iter() {
             match name.as_bytes() {
                 b"CC" | b"BCC" => self.has_copies = true,
-                b"x-delay" => self.extras.delay_ms = read_delay(value),
+                name if name == DELAY.as_bytes() => self.extras.delay_ms = read_delay(value),
                 b"x-deliver-at" => self.extras.deliver_at = read_time(value),
                 _ => {}
             }

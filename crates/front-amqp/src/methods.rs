@@ -209,6 +209,7 @@ impl Session {
     /// Ends a channel's work and leaves it closing: its consumers go, what it has not settled returns.
     pub(crate) fn end_channel(&mut self, number: u16, broker: &mut dyn Broker) {
         self.end_replies(number, None, broker);
+        self.return_held(number, None);
         let Some(place) = self.channels.get_mut(usize::from(number)) else { return };
         let Some(channel) = place else { return };
         if channel.state == State::Open

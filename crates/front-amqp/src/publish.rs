@@ -5,8 +5,8 @@ use bowline_codec_amqp::frame::{
 };
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{
-    ContentHeader, FieldTable, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef, Value,
-    split_frame,
+    ContentHeader, FieldTable, FieldValue, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef,
+    Value, split_frame,
 };
 use bowline_convert::Of;
 use bowline_model::ShardId;
@@ -20,9 +20,9 @@ use bowline_topology::refusal::Resource;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, look_up};
 use crate::channel::{Channel, Confirm, Partial, PartialContent, Pending, Prepared};
-use crate::extras::Asked;
+use crate::extras::{Asked, DELAY};
 use crate::options::{PARTIAL_BYTES_MAX, WHOLE_CONTENT_BYTES_MAX};
 use crate::publisher::{Completed, Content, Publisher};
 use crate::refusal::{Refusal, Step};
@@ -37,6 +37,40 @@ pub(crate) struct Message<'a> {
     pub mandatory: bool,
     pub properties: Properties<'a>,
     pub pieces: &'a [&'a [u8]],
+}
+
+impl<'a> Message<'a> {
+    /// To route by, but for CC and BCC.
+    fn keys(&self) -> Keys<'a> {
+        let Message { exchange, routing_key, properties, .. } = *self;
+        Keys { exchange, routing_key, copies: &[], properties }
+    }
+
+    #[inline]
+    fn content(&self, treatment: &'a Treatment<'_>) -> Content<'a> {
+        Content {
+            exchange: self.exchange,
+            routing_key: self.routing_key,
+            properties: treatment.properties.unwrap_or(self.properties.as_bytes()),
+            pieces: self.pieces,
+            extras: treatment.extras.as_ref(),
+        }
+    }
+}
+
+/// How a message goes to the shards of its queues.
+struct Aim {
+    logged: bool,
+    flags: u8,
+}
+
+impl Aim {
+    #[inline]
+    fn of(message: &Message<'_>, route: &Route) -> Aim {
+        let persistent = message.properties.is_persistent();
+        let logged = persistent && route.durable || !route.topics.is_empty();
+        Aim { logged, flags: if persistent { PUBLISH_PERSISTENT } else { 0 } }
+    }
 }
 
 /// What is done with a message beyond routing and keeping it as it came. Nothing, for most.
@@ -165,7 +199,7 @@ impl Session {
         let mut extras = None;
         if properties.ask_for_something() {
             match Asked::read(properties, &self.client.user, self.client.may_impersonate) {
-                Ok(Asked { extras: asked, has_copies: false, fast_reply: false }) => extras = Some(asked),
+                Ok(asked) if asked.changes_nothing() => extras = Some(asked.extras),
                 _ => return,
             }
         }
@@ -284,28 +318,30 @@ impl Session {
     /// A message whose properties may ask for more than to be kept.
     fn publish_asking(&mut self, number: u16, message: &Message<'_>, broker: &mut dyn Broker) -> Step {
         let asked = self.asked(message, broker)?;
-        let mut changed = Vec::new();
-        let mut treatment = Treatment { extras: Some(asked.extras), ..Treatment::default() };
-        if asked.has_copies
-            && let Some(headers) = message.properties.headers()
-        {
-            treatment.copies = copy_keys_of(headers)?;
-            if headers.get("BCC").is_some() {
-                without_bcc(&message.properties, &mut changed);
+        let headers = message.properties.headers().unwrap_or_default();
+        let copies = if asked.has_copies { copy_keys_of(headers)? } else { Pieces::new() };
+        let reply_to = if asked.fast_reply { Some(self.own_reply_to(number)?) } else { None };
+        let told_delay = asked.extras.delay_ms.filter(|_| self.is_delayed(message.exchange, broker));
+        let has_bcc = asked.has_copies && headers.get(BCC).is_some();
+        let changed = (has_bcc || reply_to.is_some() || told_delay.is_some()).then(|| {
+            let mut owned = message.properties.to_owned();
+            if let Some(reply_to) = reply_to {
+                owned.reply_to = Some(reply_to.into_bytes());
             }
-        }
-        if asked.fast_reply {
-            let reply_to = self.own_reply_to(number)?;
-            let properties =
-                if changed.is_empty() { message.properties } else { Properties::parse(&changed)? };
-            let mut owned = properties.to_owned();
-            owned.reply_to = Some(reply_to.into_bytes());
-            changed = owned.to_bytes();
-        }
-        if !changed.is_empty() {
-            treatment.properties = Some(&changed);
-        }
+            if let Some(fields) = owned.headers.take() {
+                owned.headers = Some(headers_to_keep(&fields, told_delay));
+            }
+            owned.to_bytes()
+        });
+        let treatment = Treatment { extras: Some(asked.extras), copies, properties: changed.as_deref() };
         self.publish_routed(number, message, &treatment, broker)
+    }
+
+    fn is_delayed(&self, exchange: &[u8], broker: &dyn Broker) -> bool {
+        let name = std::str::from_utf8(exchange).unwrap_or_default();
+        look_up(broker, |topology| {
+            topology.exchange(&self.vhost, name).is_some_and(|exchange| exchange.delayed())
+        })
     }
 
     /// What the message's properties ask for, or why not. What is wrong with its exchange comes first, as in RabbitMQ.
@@ -313,14 +349,7 @@ impl Session {
     fn asked(&mut self, message: &Message<'_>, broker: &mut dyn Broker) -> Step<Asked> {
         let asked = Asked::read(&message.properties, &self.client.user, self.client.may_impersonate);
         if asked.is_err() {
-            let keys = Keys {
-                exchange: message.exchange,
-                routing_key: message.routing_key,
-                copies: &[],
-                properties: message.properties,
-            };
-            let verdict = self.routes.find(&keys, broker).verdict;
-            refuse_verdict(verdict, &self.vhost, &self.client.user, message)?;
+            self.check_exchange(message, broker)?;
         }
         asked
     }
@@ -343,13 +372,12 @@ impl Session {
                 self.own_reply_to(number)?;
             }
         }
-        let keys = Keys {
-            exchange: message.exchange,
-            routing_key: message.routing_key,
-            copies: &[],
-            properties: message.properties,
-        };
-        let verdict = self.routes.find(&keys, broker).verdict;
+        self.check_exchange(message, broker)
+    }
+
+    /// Whether the exchange is there and takes the message from this user.
+    fn check_exchange(&mut self, message: &Message<'_>, broker: &mut dyn Broker) -> Step {
+        let verdict = self.routes.find(&message.keys(), broker).verdict;
         refuse_verdict(verdict, &self.vhost, &self.client.user, message)
     }
 
@@ -360,16 +388,11 @@ impl Session {
         treatment: &Treatment<'_>,
         broker: &mut dyn Broker,
     ) -> Step {
-        let properties = treatment.properties.unwrap_or(message.properties.as_bytes());
-        if message.exchange.is_empty() && message.routing_key.starts_with(replies::PREFIX) {
-            return self.publish_reply(number, message, properties, broker);
+        let mut keys = Keys { copies: &treatment.copies, ..message.keys() };
+        let mut is_answer = false;
+        if message.exchange.is_empty() && keys.all().any(replies::is_address) {
+            is_answer = self.send_replies(message, treatment, &mut keys, broker)?;
         }
-        let keys = Keys {
-            exchange: message.exchange,
-            routing_key: message.routing_key,
-            copies: &treatment.copies,
-            properties: message.properties,
-        };
         let route = self.routes.find(&keys, broker);
         refuse_verdict(route.verdict, &self.vhost, &self.client.user, message)?;
         if !route.special.is_empty() || !route.history.is_empty() {
@@ -378,26 +401,17 @@ impl Session {
         }
 
         note_publish(&mut self.channels, &mut self.publisher, number);
-        let persistent = message.properties.is_persistent();
-        let logged = persistent && route.durable || !route.topics.is_empty();
-        let content = Content {
-            exchange: message.exchange,
-            routing_key: message.routing_key,
-            properties,
-            pieces: message.pieces,
-            extras: treatment.extras.as_ref(),
-        };
-        let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
+        let (aim, content) = (Aim::of(message, route), message.content(treatment));
         for (shard, queues) in &route.queues {
-            self.publisher.publish(broker, *shard, queues, logged, flags, &content);
+            self.publisher.publish(broker, *shard, queues, aim.logged, aim.flags, &content);
         }
         if !route.topics.is_empty() {
             let topics: SmallVec<[_; 2]> = route.topics.iter().cloned().collect();
             for topic in &topics {
                 self.append_to_stream(topic, &content, broker)?;
             }
-        } else if route.is_empty() && message.mandatory {
-            self.return_message(number, message);
+        } else if route.is_empty() && message.mandatory && !is_answer {
+            self.return_message(number, message, content.properties);
         }
         Ok(())
     }
@@ -413,23 +427,13 @@ impl Session {
         route: &Route,
         broker: &mut dyn Broker,
     ) -> Step {
-        let Route { special, topics, .. } = route;
         let (queues, apart) = self.with_histories(route, message, treatment);
-        let persistent = message.properties.is_persistent();
-        let logged = persistent && route.durable || !topics.is_empty();
-        let flags = if persistent { PUBLISH_PERSISTENT } else { 0 };
-        let alone = special.iter().any(|special| special.wants.checked) && !self.publisher.is_atomic();
+        let alone = route.special.iter().any(|special| special.wants.checked) && !self.publisher.is_atomic();
         if alone {
             self.close_batch(broker);
         }
         note_publish(&mut self.channels, &mut self.publisher, number);
-        let content = Content {
-            exchange: message.exchange,
-            routing_key: message.routing_key,
-            properties: treatment.properties.unwrap_or(message.properties.as_bytes()),
-            pieces: message.pieces,
-            extras: treatment.extras.as_ref(),
-        };
+        let (Aim { logged, flags }, content) = (Aim::of(message, route), message.content(treatment));
         for (shard, queues) in queues.iter() {
             self.publisher.publish(broker, *shard, queues, logged, flags, &content);
         }
@@ -437,10 +441,10 @@ impl Session {
             let content = Content { extras: None, ..content };
             self.publisher.publish(broker, shard, &[history], logged, flags, &content);
         }
-        for topic in topics {
+        for topic in &route.topics {
             self.append_to_stream(topic, &content, broker)?;
         }
-        for Special { shard, queue, wants } in special {
+        for Special { shard, queue, wants } in &route.special {
             let mut extras = treatment.extras.unwrap_or_default();
             let of = Of {
                 routing_key: message.routing_key,
@@ -490,35 +494,38 @@ impl Session {
         (Cow::Owned(queues), Vec::new())
     }
 
-    /// A message to the address of a direct reply: to its owner's session, past all queues.
-    fn publish_reply(
+    /// To those of a message's routing keys that are addresses of direct replies it goes from session to session, past
+    /// all queues; no queue has such a name. True if somebody gets it. Routes of addresses are not worth remembering.
+    #[cold]
+    fn send_replies(
         &mut self,
-        number: u16,
         message: &Message<'_>,
-        properties: &[u8],
+        treatment: &Treatment<'_>,
+        keys: &mut Keys<'_>,
         broker: &mut dyn Broker,
-    ) -> Step {
-        let keys = Keys { exchange: &[], routing_key: &[], copies: &[], properties: Properties::EMPTY };
-        let verdict = self.routes.find(&keys, broker).verdict;
+    ) -> Step<bool> {
+        let all: Pieces<'_> = keys.all().collect();
+        if replies::is_address(keys.routing_key) {
+            keys.routing_key = b"";
+        }
+        let verdict = self.routes.find(keys, broker).verdict;
         refuse_verdict(verdict, &self.vhost, &self.client.user, message)?;
-        note_publish(&mut self.channels, &mut self.publisher, number);
-        let sent = replies::address_of(message.routing_key).is_some_and(|to| {
+        let mut sent = false;
+        for to in all.into_iter().filter_map(replies::address_of) {
             let reply = DirectReply {
                 to,
                 routing_key: message.routing_key.to_vec(),
-                properties: properties.to_vec(),
+                properties: message.content(treatment).properties.to_vec(),
                 body: message.pieces.concat(),
             };
-            broker.send_reply(Box::new(reply))
-        });
-        if !sent && message.mandatory {
-            self.return_message(number, message);
+            sent |= broker.send_reply(Box::new(reply));
         }
-        Ok(())
+        Ok(sent)
     }
 
-    /// basic.return of a mandatory message that nobody gets; it precedes the confirm.
-    fn return_message(&mut self, number: u16, message: &Message<'_>) {
+    /// basic.return of a mandatory message that nobody gets; it precedes the confirm. Its properties are those that
+    /// receivers would have seen, as in RabbitMQ: without BCC, and with the address of its direct replies.
+    fn return_message(&mut self, number: u16, message: &Message<'_>, properties: &[u8]) {
         self.reply(
             number,
             BasicReturn {
@@ -530,7 +537,7 @@ impl Session {
         );
         let size: usize = message.pieces.iter().map(|piece| piece.len()).sum();
         let out = self.out.staged();
-        encode_header_frame(out, number, size as u64, message.properties.as_bytes());
+        encode_header_frame(out, number, size as u64, properties);
         for piece in message.pieces {
             encode_body_frames(out, number, piece, self.frame_max);
         }
@@ -734,14 +741,19 @@ fn refused_verdict(verdict: Verdict, vhost: &str, user: &str, message: &Message<
     })
 }
 
+/// Adds routing keys that receivers are not to see.
+const BCC: &str = "BCC";
+
 /// The keys that the headers CC and BCC add (RabbitMQ's sender-selected distribution).
 #[cold]
 fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
     let mut keys = Pieces::new();
-    for name in ["CC", "BCC"] {
+    for name in ["CC", BCC] {
         let Some(value) = headers.get(name) else { continue };
         let Value::Array(values) = value else {
-            return Err(invalid_copies(name));
+            return Err(Refusal::precondition(format!(
+                "invalid message: unsupported type of header '{name}': expected array of longstr"
+            )));
         };
         // Elements of another type are passed over, as in RabbitMQ.
         for value in values.iter() {
@@ -753,24 +765,21 @@ fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
     Ok(keys)
 }
 
-fn invalid_copies(name: &str) -> Refusal {
-    Refusal::precondition(format!(
-        "invalid message: unsupported type of header '{name}': expected array of longstr"
-    ))
-}
-
-/// The property block without the header BCC, which is not for the receivers' eyes.
+/// The headers without BCC. `told_delay`: an exchange of type `x-delayed-message` has read that delay, and shows so by
+/// its negative, as RabbitMQ's plugin does: who publishes the message again does not delay it again.
 #[cold]
-fn without_bcc(properties: &Properties<'_>, out: &mut Vec<u8>) {
-    let mut owned = properties.to_owned();
-    if let Some(headers) = owned.headers.take() {
-        let mut kept = FieldTable::new();
-        for (name, value) in headers.iter().filter(|(name, _)| *name != b"BCC") {
-            kept.push_bytes(name, value.clone());
-        }
-        owned.headers = Some(kept);
+fn headers_to_keep(headers: &FieldTable, told_delay: Option<u64>) -> FieldTable {
+    let mut kept = FieldTable::new();
+    for (name, value) in headers.iter().filter(|(name, _)| *name != BCC.as_bytes()) {
+        let value =
+            match told_delay.filter(|_| name == DELAY.as_bytes()).map(|ms| -(ms.min(i64::MAX as u64) as i64))
+            {
+                None => value.clone(),
+                Some(negative) => i32::try_from(negative).map_or(FieldValue::I64(negative), FieldValue::I32),
+            };
+        kept.push_bytes(name, value);
     }
-    owned.encode(out);
+    kept
 }
 
 const _: () = assert!(BASIC_CLASS == (BasicPublish::ID >> 16) as u16);

@@ -67,7 +67,7 @@ impl Content<'_> {
 
 struct Run {
     logged: bool,
-    /// Its only message may be refused by a queue.
+    /// Its only message, or the transaction that it is part of, may be refused by a queue.
     checked: bool,
     records: Vec<u8>,
     count: u32,
@@ -249,7 +249,8 @@ impl Publisher {
         self.hand_over_full(broker, shard);
     }
 
-    /// Adds a message for one queue that may refuse it. The open batch is this message's alone.
+    /// Adds a message for one queue that may refuse it. The open batch is this message's alone, or a transaction's: then
+    /// what goes to the shard is refused as a whole.
     pub fn publish_checked(
         &mut self,
         broker: &mut dyn Broker,
@@ -260,7 +261,10 @@ impl Publisher {
         content: &Content<'_>,
     ) {
         if self.is_atomic {
-            return self.publish(broker, shard, &[queue], logged, flags, content);
+            let run = self.run(broker, shard, logged);
+            content.put(&mut run.records, &[queue], flags);
+            (run.count, run.checked) = (run.count + 1, true);
+            return;
         }
         self.hand_over(broker, shard);
         let mut records = Vec::new();

@@ -40,7 +40,7 @@ impl Session {
                 return Ok(Target::Stream(topic.partitions.clone()));
             }
             if entry.is_none()
-                && let Some((stream, index)) = partition_name(name)
+                && let Some((stream, index)) = names::partition_name(name)
                 && let Some(Entry::Topic(topic)) = topology.entry(vhost, stream)
                 && let Some(partition) = topic.partitions.get(index)
             {
@@ -360,14 +360,6 @@ impl Session {
         }
         Ok((name, text(routing_key)?))
     }
-}
-
-/// `name-N`: the stream's name, and N.
-fn partition_name(name: &str) -> Option<(&str, usize)> {
-    let (stream, index) = name.rsplit_once('-')?;
-    let number = index.parse().ok()?;
-    // As we would write it: no sign, no zeros in front.
-    (format!("{number}") == index).then_some((stream, number))
 }
 
 /// Counts are 32 bits wide on the wire.

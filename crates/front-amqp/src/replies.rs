@@ -19,7 +19,7 @@ use crate::session::Session;
 
 pub const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
 /// Of all names of consumers.
-pub const PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
+const PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
 
 /// A channel's consumer of direct replies.
 pub struct ReplyConsumer {
@@ -36,6 +36,12 @@ pub fn address_of(name: &[u8]) -> Option<u128> {
     let digits = std::str::from_utf8(name.strip_prefix(PREFIX)?).ok()?;
     let address = u128::from_str_radix(digits, 16).ok()?;
     (name_of(address).as_bytes() == name).then_some(address)
+}
+
+/// Whether a routing key is meant for a consumer of direct replies; it may have gone, or never have been.
+#[inline]
+pub fn is_address(routing_key: &[u8]) -> bool {
+    routing_key.starts_with(PREFIX)
 }
 
 /// Names that stand for no queue: nobody may bind them.

@@ -9,6 +9,7 @@ use bowline_model::ShardId;
 use bowline_topology::{Access, Targets, TopicTarget};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -77,6 +78,12 @@ pub struct Keys<'a> {
     pub routing_key: &'a [u8],
     pub copies: &'a [&'a [u8]],
     pub properties: Properties<'a>,
+}
+
+impl<'a> Keys<'a> {
+    pub fn all(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        std::iter::once(self.routing_key).chain(self.copies.iter().copied())
+    }
 }
 
 impl Route {
@@ -231,17 +238,15 @@ fn route(
     if asking.exchange(Access::Write, exchange).is_err() {
         return Verdict::NoPermission;
     }
-    let all_keys = || std::iter::once(&keys.routing_key).chain(keys.copies);
-    for key in all_keys() {
-        if topology.route(vhost, exchange, key, message, targets).is_err() {
-            return Verdict::NoExchange;
-        }
+    let all_keys: SmallVec<[&[u8]; 4]> = keys.all().collect();
+    if topology.route_by(vhost, exchange, &all_keys, message, targets).is_err() {
+        return Verdict::NoExchange;
     }
     if topology.exchange(vhost, exchange).is_some_and(|exchange| exchange.spec.internal) {
         return Verdict::Internal;
     }
     let may = |key: &[u8]| asking.topic(Access::Write, exchange, &String::from_utf8_lossy(key)).is_ok();
-    if topology.checks_topics(asking.user, vhost, exchange) && !all_keys().all(|key| may(key)) {
+    if topology.checks_topics(asking.user, vhost, exchange) && !all_keys.iter().all(|key| may(key)) {
         return Verdict::NoTopicPermission;
     }
     Verdict::Allowed

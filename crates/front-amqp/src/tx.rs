@@ -6,8 +6,8 @@
 //! then commit-ok. A commit that fails leaves the settles undone and closes the channel.
 //!
 //! Publishes are checked when they come, so that what is wrong with them is told at once; they are routed when they
-//! are committed. A returned mandatory message precedes commit-ok. Queues that refuse publishes when they are full
-//! take those of a transaction all the same.
+//! are committed. A returned mandatory message precedes commit-ok. If a queue is full and refuses publishes, nothing of
+//! the transaction gets into the queues of its shard, and the commit fails.
 
 use bowline_codec_amqp::Properties;
 use bowline_codec_amqp::methods::*;

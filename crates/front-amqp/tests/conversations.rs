@@ -194,6 +194,58 @@ fn copies_go_by_their_own_keys() {
     assert_eq!(bodies(&lines), ["x", "x", "x"]);
     assert!(lines.iter().all(|line| !line.contains("BCC")), "{lines:?}");
     assert!(lines[0].contains("\"CC\""), "{lines:?}");
+
+    // What comes back is what receivers would have seen.
+    let headers = FieldTable::new().with("CC", keys(&["nobody"])).with("BCC", keys(&["nobody either"]));
+    let properties = OwnedProperties { headers: Some(headers), ..Default::default() };
+    client.publish_with(1, "", "none", true, &properties, b"back");
+    let lines = client.hear();
+    assert!(lines[0].contains("BasicReturn { reply_code: 312"), "{lines:?}");
+    assert!(lines[0].contains("\"CC\"") && !lines[0].contains("BCC"), "{lines:?}");
+}
+
+/// The alternate exchange gets what none of a message's keys finds a place for.
+#[test]
+fn copies_and_the_alternate_exchange() {
+    let world = World::new(2);
+    let mut client = Client::open(&world);
+    let alternate = FieldTable::new().with("alternate-exchange", "amq.fanout").to_bytes();
+    client.say(
+        1,
+        ExchangeDeclare {
+            exchange: s("x"),
+            exchange_type: s("direct"),
+            passive: false,
+            durable: false,
+            auto_delete: false,
+            internal: false,
+            no_wait: false,
+            arguments: TableRef::parse(&alternate).unwrap(),
+        },
+    );
+    for (queue, exchange) in [("wanted", "x"), ("unwanted", "amq.fanout")] {
+        client.say(1, declare(queue, &[]));
+        let bind = QueueBind {
+            queue: s(queue),
+            exchange: s(exchange),
+            routing_key: s("key"),
+            no_wait: false,
+            arguments: TableRef::EMPTY,
+        };
+        client.say(1, bind);
+    }
+    client.hear();
+    for (cc, target) in
+        [(vec!["key"], "wanted"), (vec!["key", "other"], "wanted"), (vec!["other"], "unwanted")]
+    {
+        let cc = FieldValue::Array(cc.into_iter().map(FieldValue::from).collect());
+        client.publish_with(1, "x", "nobody's", true, &headers(FieldTable::new().with("CC", cc)), b"m");
+        client.say(1, get("wanted"));
+        client.say(1, get("unwanted"));
+        let lines = client.hear();
+        let (found, empty) = if target == "wanted" { (&lines[0], &lines[1]) } else { (&lines[1], &lines[0]) };
+        assert!(found.contains("BasicGetOk") && empty.contains("BasicGetEmpty"), "{target}: {lines:?}");
+    }
 }
 
 #[test]
@@ -283,6 +335,102 @@ fn a_prefetch_for_the_whole_channel() {
     seen.extend(bodies(&client.hear()));
     seen.sort();
     assert_eq!(seen, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn the_channels_prefetch_can_be_raised_and_lifted() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    for n in 0..9 {
+        client.publish(1, "", "q", n.to_string().as_bytes());
+    }
+    client.say(1, qos(1, true));
+    client.say(1, consume("q", "t"));
+    assert_eq!(bodies(&client.hear()), ["0"]);
+    client.say(1, qos(3, true));
+    assert_eq!(bodies(&client.hear()), ["1", "2"]);
+    client.say(1, qos(2, true));
+    client.say(1, ack(1, false));
+    assert!(bodies(&client.hear()).is_empty(), "two are out");
+    // As RabbitMQ has it: a word on consumers to come lifts what was said of the channel.
+    client.say(1, qos(1, false));
+    assert_eq!(bodies(&client.hear()), ["3", "4", "5", "6", "7", "8"]);
+}
+
+/// What the channel's prefetch held back was never delivered, whatever becomes of its consumer.
+#[test]
+fn what_was_held_back_was_not_delivered() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    let mut other = Client::open(&world);
+    for closes in [false, true] {
+        for queue in ["q", "r"] {
+            client.say(1, declare(queue, &[]));
+            client.publish(1, "", queue, queue.as_bytes());
+        }
+        client.say(1, qos(1, true));
+        client.say(1, consume("q", "tq"));
+        client.say(1, consume("r", "tr"));
+        assert_eq!(bodies(&client.hear()), ["q"]);
+        if closes {
+            client.say(1, ChannelClose { reply_code: 200, reply_text: s(""), class_id: 0, method_id: 0 });
+        } else {
+            client.say(1, BasicCancel { consumer_tag: s("tr"), no_wait: false });
+        }
+        client.hear();
+        other.say(1, get("r"));
+        assert_eq!(bodies(&other.hear()), ["r"], "not redelivered");
+        other.say(1, nack(0, true, true));
+        other.say(1, get("r"));
+        assert_eq!(bodies(&other.hear()), ["r*"], "but now it is");
+        other.say(1, ack(0, true));
+        if closes {
+            other.say(1, get("q"));
+            assert_eq!(bodies(&other.hear()), ["q*"]);
+        } else {
+            client.say(1, ack(1, false));
+            reopen_channel(&mut client);
+        }
+    }
+}
+
+fn reopen_channel(client: &mut Client) {
+    client.say(1, ChannelClose { reply_code: 200, reply_text: s(""), class_id: 0, method_id: 0 });
+    client.say(1, ChannelOpen);
+    client.hear();
+}
+
+/// A partition of a super stream has a name for publishers, too.
+#[test]
+fn publishing_to_a_partition_by_name() {
+    let world = World::new(2);
+    let mut client = Client::open(&world);
+    let arguments = FieldTable::new().with("x-queue-type", "stream").with("x-partitions", 3i64).to_bytes();
+    client.say(1, declare("s", &arguments));
+    client.hear();
+    for (name, times) in [("s-0", 1), ("s-2", 2), ("s", 3)] {
+        for _ in 0..times {
+            client.publish_with(1, "", name, true, &OwnedProperties::default(), b"m");
+        }
+    }
+    let both = FieldValue::Array(vec!["s-1".into(), "s-1".into()]);
+    client.publish_with(1, "", "s-0", true, &headers(FieldTable::new().with("CC", both)), b"m");
+    assert!(client.hear().is_empty(), "nothing is returned");
+    let mut counts = Vec::new();
+    for name in ["s", "s-1"] {
+        client.say(1, QueueDeclare { passive: true, ..declare(name, &[]) });
+        counts.extend(client.hear());
+    }
+    assert!(counts[0].contains("message_count: 8"), "{counts:?}");
+    // One of its own; what has a key goes where the key says.
+    let one = counts[1].split("message_count: ").nth(1).unwrap();
+    assert!(!one.starts_with('0'), "{counts:?}");
+    for name in ["s-3", "s-00", "s-"] {
+        client.publish_with(1, "", name, true, &OwnedProperties::default(), b"m");
+        let lines = client.hear();
+        assert!(lines[0].contains("BasicReturn { reply_code: 312"), "{name}: {lines:?}");
+    }
 }
 
 #[test]

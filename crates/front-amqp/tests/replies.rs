@@ -52,6 +52,19 @@ fn an_answer_goes_from_session_to_session() {
     );
     assert!(lines[1].contains("delivery_tag: 2") && lines[1].ends_with("= xxxxxxxxxx"), "{lines:?}");
 
+    // Among the keys of a message that goes to queues as well; nothing else gets it for the address' sake.
+    let cc = bowline_codec_amqp::FieldValue::Array(vec![name.as_str().into()]);
+    server.say(1, declare("also", &[]));
+    server.publish_with(1, "", "also", true, &headers(FieldTable::new().with("CC", cc)), b"both");
+    server.say(1, get("also"));
+    let lines = server.hear();
+    assert!(
+        lines.iter().any(|line| line.starts_with("1 BasicGetOk") && line.ends_with("= both")),
+        "{lines:?}"
+    );
+    let lines = client.hear();
+    assert!(lines.len() == 1 && lines[0].ends_with("= both"), "{lines:?}");
+
     // Declaring the name tells whether somebody listens, until nobody does.
     let alive = format!("1 QueueDeclareOk {{ queue: \"{name}\", message_count: 0, consumer_count: 1 }}");
     server.say(1, QueueDeclare { passive: true, ..declare(&name, &[]) });

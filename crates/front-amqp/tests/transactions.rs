@@ -4,6 +4,7 @@ mod world;
 
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, OwnedProperties, TableRef};
+use bowline_model::settings::QueueSettings;
 use world::*;
 
 fn count(client: &mut Client, queue: &str) -> String {
@@ -187,4 +188,40 @@ fn a_transaction_is_bounded() {
     client.say(1, TxCommit);
     assert_eq!(client.hear(), ["1 TxSelectOk", "1 TxCommitOk"]);
     assert_eq!(count(&mut client, "q"), "2");
+}
+
+/// A queue that refuses when it is full refuses a transaction as a whole.
+#[test]
+fn a_full_queue_refuses_a_transaction() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    let mut other = Client::open(&world);
+    for queue in ["full", "free"] {
+        client.say(1, declare(queue, &[]));
+    }
+    client.say(1, TxSelect);
+    client.hear();
+    let overflow = bowline_model::settings::Overflow::RejectPublish;
+    let settings = QueueSettings { max_length: Some(3), overflow, ..QueueSettings::default() };
+    world.borrow_mut().configure_queue("full", settings);
+    let mut publish = |client: &mut Client, n: usize| {
+        for _ in 0..n {
+            client.publish(1, "", "full", b"m");
+            client.publish(1, "", "free", b"m");
+        }
+        client.say(1, TxCommit);
+        client.hear()
+    };
+    assert_eq!(publish(&mut client, 2), ["1 TxCommitOk"]);
+    let lines = publish(&mut client, 2);
+    assert!(
+        lines[0].contains("406") && lines[0].contains("PRECONDITION_FAILED - partial tx completion"),
+        "{lines:?}"
+    );
+    assert_eq!((count(&mut other, "full").as_str(), count(&mut other, "free").as_str()), ("2", "2"));
+    reopen(&mut client);
+    client.say(1, TxSelect);
+    client.hear();
+    assert_eq!(publish(&mut client, 1), ["1 TxCommitOk"]);
+    assert_eq!((count(&mut other, "full").as_str(), count(&mut other, "free").as_str()), ("3", "3"));
 }

@@ -23,6 +23,11 @@ pub enum Request {
         token: Token,
         consumer: ConsumerId,
     },
+    /// Another bound on a consumer's unsettled deliveries; 0: no limit. Not answered.
+    Limit {
+        consumer: ConsumerId,
+        prefetch: u32,
+    },
     /// Cancel the channel's consumers and return all it has not settled. Not answered.
     CloseChannel {
         channel: u16,
@@ -97,7 +102,7 @@ pub struct Propose {
     pub count: u32,
     pub want: Want,
     /// Ask the queues first whether they have room: for queues that refuse what is too much. The batch holds one
-    /// message then, and is answered `Failed` with `Failure::QueueFull` if a queue has none.
+    /// message then, or those of a transaction, and is answered `Failed` with `Failure::QueueFull` if a queue has none.
     pub checked: bool,
 }
 
@@ -135,6 +140,11 @@ pub enum Outcome {
     Acked,
     /// Back to its place; the next delivery says redelivered.
     Returned,
+    /// Back to its place as if it had never left it: the session has not handed it out. `redelivered`: as it had been
+    /// delivered to the session.
+    Withdrawn {
+        redelivered: bool,
+    },
     /// Out of the queue without having been processed: dead-lettered where the queue says so.
     Rejected,
     /// As `Returned`, and it counts as a failure of the message (`basic.reject` with requeue, a lost consumer).

@@ -60,7 +60,8 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
     let mut was_full = false;
     let mut failing = false;
     let mut seen = at_last;
-    let mut look_after = LOOK_EVERY;
+    // At once: the disk may be full from the start.
+    let mut look_after = Duration::ZERO;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(look_after) {
         if let Some(fatal) = log.fatal() {
             // It failed with nothing under way, so nobody was told.

@@ -27,6 +27,14 @@ pub fn validate_queue_choice(name: &str) -> Result<(), Rejection> {
     if is_reserved(name) { Err(reserved_name("queue", name)) } else { Ok(()) }
 }
 
+/// `name-N`, partition N of a topic: the topic's name, and N.
+pub fn partition_name(name: &str) -> Option<(&str, usize)> {
+    let (topic, index) = name.rsplit_once('-')?;
+    let number: usize = index.parse().ok()?;
+    // As we would write it: no sign, no zeros in front.
+    (number.to_string() == index).then_some((topic, number))
+}
+
 /// Whether it can be an AMQP name at all: 1-255 octets without CR and LF. InvalidName otherwise.
 pub fn validate(kind: &str, name: &str) -> Result<(), Rejection> {
     let problem = if name.is_empty() {

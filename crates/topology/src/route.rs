@@ -2,11 +2,13 @@
 //!
 //! Exchange-to-exchange bindings and alternate exchanges may form cycles: each exchange is visited once per publish.
 //! An alternate exchange takes over when its exchange matched nothing at all, another exchange included, as in
-//! RabbitMQ; whether that other exchange then found a queue does not count.
+//! RabbitMQ; whether that other exchange then found a queue does not count. A message with several routing keys (CC,
+//! BCC) visits each exchange once with all of them, and matched nothing there if none of them did.
 
 use crate::bindings::{Slot, Target};
 use crate::exchange::Message;
 use crate::headers::LazyHeaders;
+use crate::names::partition_name;
 use crate::state::{Named, Topology, Vhost};
 use crate::{NoExchange, QueueTarget, Targets, TopicTarget};
 use bowline_model::{QueueId, ShardId};
@@ -15,6 +17,7 @@ use smallvec::SmallVec;
 impl Topology {
     /// Adds to `out` where a message goes that is published to `exchange` with `routing_key`. `message` is asked
     /// when an exchange is met that looks into messages. Does not refuse internal exchanges.
+    #[inline]
     pub fn route(
         &self,
         vhost: &str,
@@ -23,13 +26,28 @@ impl Topology {
         message: &mut dyn Message,
         out: &mut Targets,
     ) -> Result<(), NoExchange> {
+        self.route_by(vhost, exchange, &[routing_key], message, out)
+    }
+
+    /// The same for a message with several routing keys.
+    pub fn route_by(
+        &self,
+        vhost: &str,
+        exchange: &str,
+        keys: &[&[u8]],
+        message: &mut dyn Message,
+        out: &mut Targets,
+    ) -> Result<(), NoExchange> {
         let vhost = self.vhosts.get(vhost).ok_or(NoExchange)?;
-        let had_some = !out.is_empty();
+        let mut repeated = !out.is_empty() || keys.len() > 1;
         if exchange.is_empty() {
-            if let Some(named) = vhost.names.get(routing_key) {
-                self.put(named.target(), out);
+            for key in keys {
+                match vhost.names.get(*key) {
+                    Some(named) => self.put(named.target(), out),
+                    None => out.topics.extend(self.partition_named(vhost, key)),
+                }
             }
-            if had_some {
+            if repeated {
                 out.deduplicate();
             }
             return Ok(());
@@ -37,10 +55,9 @@ impl Topology {
         let start = *vhost.exchanges.get(exchange).ok_or(NoExchange)?;
         let mut headers = LazyHeaders::new(message);
         let mut onward = Onward::default();
-        let mut repeated = had_some;
-        repeated |= self.visit(start, routing_key, &mut headers, out, &mut onward);
+        repeated |= self.visit(start, keys, &mut headers, out, &mut onward);
         if !onward.is_empty() {
-            self.walk(vhost, start, routing_key, &mut headers, out, onward);
+            self.walk(vhost, start, keys, &mut headers, out, onward);
             repeated = true;
         }
         if repeated {
@@ -49,13 +66,22 @@ impl Topology {
         Ok(())
     }
 
+    /// The default exchange knows the partitions of a topic by name, too.
+    #[cold]
+    fn partition_named(&self, vhost: &Vhost, name: &[u8]) -> Option<TopicTarget> {
+        let (topic, index) = partition_name(std::str::from_utf8(name).ok()?)?;
+        let Named::Topic(slot) = *vhost.names.get(topic.as_bytes())? else { return None };
+        let topic = self.topics.get(slot)?;
+        Some(TopicTarget { id: topic.id, partitions: [*topic.partitions.get(index)?].into() })
+    }
+
     /// Visits what `start` led on to, and so on.
     #[cold]
     fn walk<'a>(
         &'a self,
         vhost: &Vhost,
         start: Slot,
-        key: &[u8],
+        keys: &[&[u8]],
         headers: &mut LazyHeaders<'_>,
         out: &mut Targets,
         mut onward: Onward<'a>,
@@ -70,7 +96,7 @@ impl Topology {
             }
             let Some(slot) = onward.exchanges.pop() else { break };
             if visited.enter(slot) {
-                self.visit(slot, key, headers, out, &mut onward);
+                self.visit(slot, keys, headers, out, &mut onward);
             }
         }
     }
@@ -80,7 +106,7 @@ impl Topology {
     fn visit<'a>(
         &'a self,
         slot: Slot,
-        key: &[u8],
+        keys: &[&[u8]],
         headers: &mut LazyHeaders<'_>,
         out: &mut Targets,
         onward: &mut Onward<'a>,
@@ -91,13 +117,16 @@ impl Topology {
         if let Some(history) = exchange.history {
             self.remember(history, out);
         }
-        let repeated = exchange.matcher.find(key, headers, |target| {
-            matched = true;
-            match target {
-                Target::Exchange(next) => onward.exchanges.push(next),
-                _ => self.put(target, out),
-            }
-        });
+        let mut repeated = false;
+        for key in keys {
+            repeated |= exchange.matcher.find(key, headers, |target| {
+                matched = true;
+                match target {
+                    Target::Exchange(next) => onward.exchanges.push(next),
+                    _ => self.put(target, out),
+                }
+            });
+        }
         if !matched {
             onward.alternate = exchange.alternate.as_deref();
         }
@@ -170,8 +199,8 @@ impl Targets {
             self.queues.dedup_by_key(|target| target.queue);
         }
         if self.topics.len() > 1 {
-            self.topics.sort_by_key(|target| target.id);
-            self.topics.dedup_by_key(|target| target.id);
+            self.topics.sort_by(|a, b| (a.id, &a.partitions).cmp(&(b.id, &b.partitions)));
+            self.topics.dedup();
         }
     }
 }

@@ -61,7 +61,7 @@ impl Special {
 #[derive(Clone, PartialEq, Debug)]
 pub struct TopicTarget {
     pub id: TopicId,
-    /// In index order, never empty.
+    /// Those that the message may go to, in index order, never empty.
     pub partitions: Arc<[PartitionId]>,
 }
 

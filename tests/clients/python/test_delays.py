@@ -29,7 +29,10 @@ def test_the_delayed_exchange(broker, channel, name):
     channel.queue_bind(name, name, "key")
     for delay in (800, 400, 0):
         channel.basic_publish(name, "key", str(delay), persistent(headers={"x-delay": delay}))
-    assert [take(channel, name)[2] for _ in range(3)] == [b"0", b"400", b"800"]
+    got = [take(channel, name) for _ in range(3)]
+    assert [body for _, _, body in got] == [b"0", b"400", b"800"]
+    # It shows by its negative that it is over: who publishes the message again does not delay it again.
+    assert [properties.headers["x-delay"] for _, properties, _ in got] == [0, -400, -800]
     channel.queue_delete(name)
     channel.exchange_delete(name)
 

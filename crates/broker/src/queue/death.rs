@@ -12,10 +12,11 @@ use super::{Queue, Queues};
 use crate::cache::Cache;
 use crate::effects::{DeadLetter, DeadLetters, Reborn, Remains, Transfer};
 use crate::proposal::{Proposals, Provisioned};
-use bowline_model::record::{self, Publish, SettleReason};
+use bowline_model::record::{self, Kind, Publish, SettleReason};
 use bowline_model::settings::Overflow;
 use bowline_model::{Block, BlockRef, Lsn, Millis, QueueId};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The first in line, of which perhaps only the number is known.
@@ -93,31 +94,42 @@ pub(super) fn block_of<'a>(volatile: &'a VolatileStore, cache: &'a Cache, lsn: L
 }
 
 impl Queues {
-    /// Whether all queues of a batch of one message take it. If not, those that dead-letter what they refuse do.
+    /// Whether the queues take all messages of a batch. If not, those that dead-letter what they refuse do.
     pub(super) fn admits(&mut self, now: Millis, records: &Bytes, fx: &mut crate::Effects) -> bool {
-        let Some(Ok(found)) = record::iter(records).next() else { return true };
-        let Some(publish) = Publish::decode(found.body) else { return true };
-        let bytes = publish.body.len() as u64;
+        // By queue: how many messages of the batch, and their bytes.
+        let mut taken: BTreeMap<QueueId, (u64, u64)> = BTreeMap::new();
         let mut full = false;
-        for id in publish.queues() {
-            let Some(queue) = self.find_queue(QueueId(id)).filter(|queue| queue.refuses(bytes)) else {
+        for found in record::iter(records).map_while(Result::ok) {
+            let Some(publish) =
+                Some(found.body).filter(|_| found.kind == Kind::Publish).and_then(Publish::decode)
+            else {
                 continue;
             };
-            full = true;
-            let settings = &queue.spec.settings;
-            if settings.overflow == Overflow::RejectPublishDlx && settings.dead_letter_exchange.is_some() {
-                let payload = records.clone();
-                let (lsn, shard) = (NOWHERE, bowline_model::ShardId::META);
-                let block = Arc::new(Block { lsn, shard, term: 0, index: 0, stamp: now, payload });
-                let (reason, offset, len) = (SettleReason::MaxLength, found.offset, found.len);
-                let letter = DeadLetter { remains: Remains::Nowhere, block, offset, len, reason };
-                fx.dead.push(DeadLetters::of(&queue.spec, vec![letter]));
+            let bytes = publish.body.len() as u64;
+            for id in publish.queues().map(QueueId) {
+                let Some(queue) = self.find_queue(id) else { continue };
+                let of_queue = taken.entry(id).or_default();
+                if !queue.refuses(of_queue.0, of_queue.1.saturating_add(bytes)) {
+                    *of_queue = (of_queue.0 + 1, of_queue.1.saturating_add(bytes));
+                    continue;
+                }
+                full = true;
+                let settings = &queue.spec.settings;
+                if settings.overflow == Overflow::RejectPublishDlx && settings.dead_letter_exchange.is_some()
+                {
+                    let payload = records.clone();
+                    let (lsn, shard) = (NOWHERE, bowline_model::ShardId::META);
+                    let block = Arc::new(Block { lsn, shard, term: 0, index: 0, stamp: now, payload });
+                    let (reason, offset, len) = (SettleReason::MaxLength, found.offset, found.len);
+                    let letter = DeadLetter { remains: Remains::Nowhere, block, offset, len, reason };
+                    fx.dead.push(DeadLetters::of(&queue.spec, vec![letter]));
+                }
             }
         }
         if !full {
-            for id in publish.queues() {
-                if let Some(special) = self.find_queue(QueueId(id)).and_then(|q| q.special.as_deref_mut()) {
-                    special.arriving += 1;
+            for (id, (messages, _)) in taken {
+                if let Some(special) = self.find_queue(id).and_then(|queue| queue.special.as_deref_mut()) {
+                    special.arriving += messages;
                 }
             }
         }

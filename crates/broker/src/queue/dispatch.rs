@@ -403,6 +403,9 @@ fn took(queue: &mut Queue, source: Source, message: &MessageRef, volatile: &Vola
     let bytes = body_bytes(queue, message, volatile);
     let special = queue.special();
     special.took(bytes);
+    if !special.unseen.is_empty() {
+        special.unseen.remove(&volatile.place(message));
+    }
     if matches!(source, Source::Volatile) {
         special.offered_volatile = special.offered_volatile.saturating_sub(1);
     }

@@ -62,6 +62,11 @@ impl Dispatch<'_> {
                     self.blocked = true;
                     return next;
                 }
+                Next::Message { message, source, redelivered: true } => {
+                    let unseen = &queue.special().unseen;
+                    let redelivered = unseen.is_empty() || !unseen.contains(&self.volatile.place(&message));
+                    return Next::Message { message, source, redelivered };
+                }
                 _ => return next,
             }
         }
@@ -247,14 +252,14 @@ pub(super) fn is_too_long(queue: &Queue) -> bool {
 }
 
 impl Queue {
-    /// Whether one more message of so many body bytes is more than it takes.
-    pub(super) fn refuses(&self, bytes: u64) -> bool {
+    /// Whether one more message is more than it takes, behind so many of the same batch. `bytes` of all their bodies.
+    pub(super) fn refuses(&self, before: u64, bytes: u64) -> bool {
         let settings = &self.spec.settings;
         let Some(special) = self.special.as_deref().filter(|_| settings.overflow != Overflow::DropHead)
         else {
             return false;
         };
-        settings.max_length.is_some_and(|max| self.ready() + special.arriving >= max)
+        settings.max_length.is_some_and(|max| self.ready() + special.arriving + before >= max)
             || settings.max_length_bytes.is_some_and(|max| special.ready_bytes.saturating_add(bytes) > max)
     }
 }

@@ -92,8 +92,8 @@ impl Queues {
         }
     }
 
-    /// Gives a consumer that settled something its place in the ring back, or forgets it if that was its last.
-    fn has_settled(&mut self, at: ConsumerRef) {
+    /// Gives a consumer that settled something, or may hold more than before, its place in the ring back, or forgets it if that was its last.
+    pub(super) fn has_settled(&mut self, at: ConsumerRef) {
         let Some(consumer) = self.consumers.get_mut(at) else { return };
         if consumer.may_enter()
             && let Some(queue) = consumer.queue
@@ -156,6 +156,7 @@ impl Settling<'_> {
             Outcome::Rejected => {
                 leave(queue, message, SettleReason::Rejected, self.volatile, self.housekeeping);
             }
+            Outcome::Withdrawn { redelivered } => self.withdraw(at, message, redelivered),
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 if queue.special.is_some() || matches!(self.outcome, Outcome::FailedFor { .. }) {
                     return self.come_back(at, message);
@@ -170,6 +171,18 @@ impl Settling<'_> {
 }
 
 impl Settling<'_> {
+    /// A message comes back that the client has not seen.
+    #[cold]
+    fn withdraw(&mut self, at: QueueRef, message: MessageRef, redelivered: bool) {
+        let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
+        if !redelivered {
+            queue.special().unseen.insert(self.volatile.place(&message));
+        }
+        queue.put_back(message, None, self.volatile);
+        came_back(queue, &message, self.volatile);
+        Queues::mark(self.dirty, queue);
+    }
+
     /// A message comes back to a queue that counts what does, or makes it wait.
     #[cold]
     fn come_back(&mut self, at: QueueRef, message: MessageRef) {

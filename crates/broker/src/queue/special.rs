@@ -11,6 +11,7 @@ use super::failures::Counts;
 use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
 use super::marks::Marks;
+use super::returned::Place;
 use super::sizes::Sizes;
 use super::window::MessageRef;
 use super::{Index, Queue, Queues};
@@ -20,7 +21,7 @@ use bowline_model::transferred::Transferred;
 use bowline_model::{Block, Millis};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The durable part. Fields are only ever appended.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub(crate) struct Special {
     pub counts_in_memory: HashMap<(u64, u32), Counts, foldhash::fast::FixedState>,
     /// Messages that came back, and how long they have to wait, for the log.
     pub unreported: BTreeMap<u64, Option<Millis>>,
+    /// Messages that came back without having been seen
+    /// ([`Outcome::Withdrawn`](bowline_model::request::Outcome::Withdrawn)).
+    pub unseen: BTreeSet<Place>,
     /// Ids of messages in memory.
     pub seen_in_memory: Seen,
     /// What is being copied of it, for an exchange's history.
@@ -150,6 +154,9 @@ impl Special {
         forget_range(&mut self.kept.failures, first, to);
         forget_range(&mut self.counts, first, to);
         forget_range(&mut self.unreported, first, to);
+        if !self.unseen.is_empty() {
+            self.unseen.retain(|place| place.batch != u64::MAX || !(first..to).contains(&place.seq));
+        }
     }
 
     /// A ready message of that many body bytes was handed out, or left.

@@ -82,6 +82,17 @@ impl Queues {
         fx.event(session, Event::Cancelled { token: Some(token), consumer });
     }
 
+    /// A consumer may hold so many deliveries from now on.
+    pub fn limit(&mut self, session: SessionId, consumer: ConsumerId, prefetch: u32) {
+        let found = self.sessions.find(session).and_then(|slot| self.sessions[slot].consumer(consumer));
+        if let Some(at) = found
+            && let Some(consumer) = self.consumers.get_mut(at)
+        {
+            consumer.prefetch = prefetch;
+            self.has_settled(at);
+        }
+    }
+
     pub fn close_channel(&mut self, session: SessionId, channel: u16, fx: &mut Effects) {
         if let Some(slot) = self.sessions.find(session) {
             self.close_consumers(slot, Some(channel), fx);

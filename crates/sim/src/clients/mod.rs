@@ -315,7 +315,10 @@ impl Clients {
             let Some((queue_id, id)) = consumer.held.remove(&number) else { continue };
             let Some(queue) = self.queues.get_mut(&queue_id) else { continue };
             match settle.outcome {
-                Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => queue.came_back(id, key),
+                Outcome::Returned
+                | Outcome::Withdrawn { .. }
+                | Outcome::Failed
+                | Outcome::FailedFor { .. } => queue.came_back(id, key),
                 Outcome::Acked | Outcome::Rejected => {
                     queue.settled(id, key);
                     self.leaving.entry(shard.0).or_default().insert(queue_id);
