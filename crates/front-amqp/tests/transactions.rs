@@ -204,7 +204,7 @@ fn a_full_queue_refuses_a_transaction() {
     let overflow = bowline_model::settings::Overflow::RejectPublish;
     let settings = QueueSettings { max_length: Some(3), overflow, ..QueueSettings::default() };
     world.borrow_mut().configure_queue("full", settings);
-    let mut publish = |client: &mut Client, n: usize| {
+    let publish = |client: &mut Client, n: usize| {
         for _ in 0..n {
             client.publish(1, "", "full", b"m");
             client.publish(1, "", "free", b"m");
