@@ -463,7 +463,7 @@ impl Session {
             self.close_batch(broker);
         }
         if route.is_empty() && message.mandatory {
-            self.return_message(number, message);
+            self.return_message(number, message, content.properties);
         }
         Ok(())
     }
