@@ -199,7 +199,9 @@ impl GroupReader {
         let outcome = match outcome {
             Outcome::Acked => share::Outcome::Accepted,
             Outcome::Rejected => share::Outcome::Rejected,
-            Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => share::Outcome::Released,
+            Outcome::Returned | Outcome::Withdrawn { .. } | Outcome::Failed | Outcome::FailedFor { .. } => {
+                share::Outcome::Released
+            }
         };
         let offset = first & ((1 << OFFSET_BITS) - 1);
         self.book(id, part, (offset, count), outcome, settles);
