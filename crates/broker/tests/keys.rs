@@ -493,7 +493,8 @@ impl Model {
             Outcome::Returned,
             Outcome::Failed,
             Outcome::FailedFor { delay_ms: 30 },
-        ][self.random.below(6) as usize];
+            Outcome::Withdrawn { redelivered: true },
+        ][self.random.below(7) as usize];
         self.held.remove(&(consumer, number));
         self.world.settle(100 + u64::from(consumer), consumer, number, 1, outcome);
         let now = self.world.now;
@@ -504,7 +505,7 @@ impl Model {
             }
             Outcome::Failed if self.settings.retry.is_some() => At::Waits(now + 70),
             Outcome::FailedFor { delay_ms } => At::Waits(now + delay_ms),
-            Outcome::Returned | Outcome::Failed => At::Ready,
+            Outcome::Returned | Outcome::Withdrawn { .. } | Outcome::Failed => At::Ready,
         };
         self.messages.insert(place, (body, at));
     }
