@@ -404,6 +404,8 @@ impl Rules {
             Outcome::Acked => (spot.over, spot.is_sure) = (Some(now), false),
             Outcome::Rejected if rule.heir.is_some() => (spot.rejected, spot.dying) = (true, true),
             Outcome::Rejected => (spot.over, spot.is_sure) = (Some(now), false),
+            // Sessions do that with what they have not handed out; these hand out everything.
+            Outcome::Withdrawn { .. } => {}
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 let mut delay = 0;
                 if let Some((delays, attempts)) = &rule.retry {
