@@ -24,6 +24,9 @@ Examples:
   bowline serve                                      a durable broker on localhost, data in ./bowline-data
   bowline publish amqp://localhost/ -q test 'hello'  a message to queue `test`
   bowline consume amqp://localhost/ -q test          and back
+  bowline peek amqp://localhost/ -q test             what lies in the queue?
+  bowline redrive amqp://localhost/ -q dead          dead letters go back to where they died
+  bowline story amqp://localhost/ --from story --message-id 7   what happened to it?
   bowline verify --kills 20                          attack a broker of its own and count what was lost
   bowline bench --workload W1                        how fast is it here?
   bowline inspect ./bowline-data                     what lies in a data directory, and is it whole?";
@@ -36,8 +39,14 @@ enum Command {
     Publish(bowline_cli::publish::Args),
     /// Consume messages over AMQP or Kafka.
     Consume(bowline_cli::consume::Args),
+    /// Look at what lies in a queue, without taking any of it.
+    Peek(bowline_cli::peek::Args),
+    /// Move messages out of a dead-letter queue, back to where they died or elsewhere.
+    Redrive(bowline_cli::redrive::Args),
+    /// Print what happened to messages of a queue that has a trace exchange.
+    Story(bowline_cli::story::Args),
     /// Measure a broker: rates, latencies, CPU, memory, bytes written.
-    Bench(bowline_bench::Args),
+    Bench(Box<bowline_bench::Args>),
     /// Attack a broker under load and report what was confirmed and lost.
     Verify(bowline_verify::Args),
     /// Take over vhosts, users, policies, queues, exchanges and bindings from RabbitMQ's definitions, offline.
@@ -85,7 +94,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args),
         Command::Publish(args) => bowline_cli::publish::run(args),
         Command::Consume(args) => bowline_cli::consume::run(args),
-        Command::Bench(args) => bowline_bench::run(args),
+        Command::Peek(args) => bowline_cli::peek::run(args),
+        Command::Redrive(args) => bowline_cli::redrive::run(args),
+        Command::Story(args) => bowline_cli::story::run(args),
+        Command::Bench(args) => bowline_bench::run(*args),
         Command::Verify(args) => bowline_verify::run(args),
         Command::Import(args) => definitions::import(args),
         Command::Export(args) => definitions::export(args),

@@ -70,6 +70,7 @@ impl Bench {
 
     fn subscribe(&mut self, queue: u32, prefetch: u32) {
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(0),
             queue: QueueId(queue),
             channel: 1,

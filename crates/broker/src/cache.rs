@@ -35,6 +35,8 @@ type ByLsn<T> = HashMap<Lsn, T, foldhash::fast::FixedState>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reader {
     Queue(QueueRef),
+    /// A peeker of queues, by its number.
+    Peek(u64),
     /// A parked fetch or offset query, by its number.
     Fetch(u64),
     /// Nobody yet: somebody who reads on will.

@@ -5,7 +5,7 @@
 //! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format; with share groups from
 //!               version 5 on)
 //! queue      := len | QueueSpec as postcard (len bytes)
-//!               next number | horizon | suspect below | settled, by reason (6; 3 before version 3) | bytes of records (from version 2 on)
+//!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
 //!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
@@ -73,7 +73,11 @@ pub(crate) fn read(
         let next_seq = take(input)?;
         let horizon = Horizon::new(take(input)?, take(input)?, queues.horizon_margin);
         let mut settled = [0; SETTLE_REASONS];
-        let reasons = if version >= 3 { SETTLE_REASONS } else { 3 };
+        let reasons = match version {
+            0..3 => 3,
+            3..5 => 6,
+            _ => SETTLE_REASONS,
+        };
         for count in &mut settled[..reasons] {
             *count = take(input)?;
         }

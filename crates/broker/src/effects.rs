@@ -3,8 +3,11 @@
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::meta::Destination;
 use bowline_model::record::SettleReason;
-use bowline_model::request::QueueSpec;
-use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId};
+use bowline_model::request::{self, QueueSpec};
+use bowline_model::{BlockRef, Lsn, Millis, QueueId, SessionId, ShardId};
+use std::sync::Arc;
+
+pub use crate::queue::Ticket;
 
 /// Gathered over one or many calls; the caller drains it when it likes.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Effects {
     pub dead: Vec<DeadLetters>,
     /// For the router: messages of exchanges' histories. Not answered.
     pub copies: Vec<Copies>,
+    /// For the trace exchanges of queues. Nobody waits for it.
+    pub told: Vec<Told>,
     /// What came by [`crate::Shard::receive`] is safe.
     pub received: Vec<Receipt>,
 }
@@ -31,6 +36,7 @@ impl Effects {
             && self.reads.is_empty()
             && self.dead.is_empty()
             && self.copies.is_empty()
+            && self.told.is_empty()
             && self.received.is_empty()
     }
 
@@ -59,6 +65,9 @@ pub struct DeadLetters {
     pub exchange: String,
     /// Instead of the message's own.
     pub routing_key: Option<String>,
+    /// They did not die: somebody wants them moved there. What finds no place is given back by
+    /// [`crate::Shard::unmoved`].
+    pub redrive: Option<Arc<request::RedriveTo>>,
     pub letters: Vec<DeadLetter>,
 }
 
@@ -71,6 +80,8 @@ pub struct DeadLetter {
     pub offset: u32,
     pub len: u32,
     pub reason: SettleReason,
+    /// Of one that is redriven.
+    pub ticket: Option<Ticket>,
 }
 
 /// Messages of an exchange's history, oldest first, for what was bound to it.
@@ -117,9 +128,72 @@ impl DeadLetters {
             name: spec.name.clone(),
             exchange: spec.settings.dead_letter_exchange.clone().unwrap_or_default(),
             routing_key: spec.settings.dead_letter_routing_key.clone(),
+            redrive: None,
             letters,
         }
     }
+}
+
+/// What happened to messages of one queue, in order.
+#[derive(Debug)]
+pub struct Told {
+    pub queue: QueueId,
+    pub vhost: String,
+    /// Of the queue.
+    pub name: String,
+    /// Where it is to be published.
+    pub exchange: String,
+    pub events: Vec<ToldEvent>,
+    /// So many events happened before these of which nothing is known: there were too many.
+    pub lost: u64,
+}
+
+#[derive(Debug)]
+pub struct ToldEvent {
+    /// The message's number in the queue; `None` for one that lies in memory only.
+    pub number: Option<u64>,
+    /// Where its Publish record begins, if it is at hand.
+    pub message: Option<(BlockRef, u32)>,
+    pub what: Happened,
+}
+
+/// What may happen to a message in a queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Happened {
+    Published,
+    /// It is one that was seen before, and goes no further.
+    Duplicate,
+    Delivered {
+        /// Of the consumer; empty for a get.
+        tag: Box<[u8]>,
+        redelivered: bool,
+        /// From 1 on, for queues that count.
+        attempt: Option<u32>,
+    },
+    /// Or delivered to somebody who does not acknowledge.
+    Acked,
+    /// It is ready again.
+    Returned {
+        failed: bool,
+    },
+    /// It came back and waits until then, ms since the epoch.
+    Delayed {
+        until: Millis,
+    },
+    /// Its time was over, and nobody wants it then.
+    Expired,
+    /// The dead-letter exchange has it.
+    DeadLettered(SettleReason),
+    /// It is gone, unprocessed.
+    Dropped(SettleReason),
+    /// So many messages, from this one's number on, at most.
+    Purged {
+        count: u64,
+    },
+    /// Somebody has it moved elsewhere.
+    Redriven,
+    /// There is no place where it was to be moved to: it stays.
+    Unmoved,
 }
 
 /// Messages on their way from another shard.

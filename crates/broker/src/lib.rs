@@ -33,7 +33,10 @@ mod session;
 mod shard;
 mod streams;
 
-pub use effects::{Copies, DeadLetter, DeadLetters, Effects, Read, Reborn, Receipt, Remains, Transfer};
+pub use effects::{
+    Copies, DeadLetter, DeadLetters, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told,
+    ToldEvent, Transfer,
+};
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
 pub use relocation::{Draft, Held, Moved, Relocation, Survey};
 pub use shard::{Options, QueueStats, RestoreError, Shard, Stats};

@@ -200,6 +200,11 @@ impl Session {
         self.outstanding == 0 || self.outstanding + u64::from(len) <= DELIVERY_WINDOW_BYTES
     }
 
+    /// Something of `len` bytes was sent that is not in a round.
+    pub fn sent(&mut self, len: u32) {
+        self.outstanding += u64::from(len);
+    }
+
     /// The session wrote `bytes` of deliveries.
     pub fn drained(&mut self, bytes: u64) {
         self.outstanding = self.outstanding.saturating_sub(bytes);

@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
-use crate::effects::{Effects, Reborn, Transfer};
+use crate::effects::{DeadLetter, Effects, Reborn, Transfer};
 use crate::proposal::{Proposal, Proposals, Provisioned, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues, transferred};
 use crate::relocation::{Moved, Relocation, Run, Survey};
@@ -135,7 +135,9 @@ impl Shard {
             Request::Propose(propose) => queues.propose(now, session, propose, proposals, fx),
             Request::Volatile(batch) => queues.publish_volatile(now, session, batch, proposals, fx),
             Request::Settle(settles) => queues.settle(session, &settles),
-            Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, fx),
+            Request::Subscribe(subscribe) => queues.subscribe(session, subscribe, None, fx),
+            Request::Redrive(subscribe, to) => queues.subscribe(session, subscribe, Some(to), fx),
+            Request::Peek(peek) => queues.peek(session, peek, fx),
             Request::Cancel { token, consumer } => queues.cancel(session, token, consumer, fx),
             Request::Limit { consumer, prefetch } => queues.limit(session, consumer, prefetch),
             Request::CloseChannel { channel } => {
@@ -251,6 +253,7 @@ impl Shard {
         for reader in self.cache.loaded(asked, own) {
             match reader {
                 Reader::Queue(at) => self.queues.loaded(at),
+                Reader::Peek(number) => self.queues.peekers.loaded(number),
                 Reader::Fetch(number) => self.streams.loaded(number, &mut self.cache, fx),
                 Reader::Ahead => {}
             }
@@ -267,6 +270,11 @@ impl Shard {
     /// in one block.
     pub fn reborn(&mut self, now: Millis, from: QueueId, reborn: Reborn) {
         self.queues.reborn(now, from, reborn, &mut self.proposals);
+    }
+
+    /// A letter of queue `from` that is to be redriven has no place to go.
+    pub fn unmoved(&mut self, from: QueueId, letter: &DeadLetter) {
+        self.queues.unmoved(from, letter);
     }
 
     /// Messages come from another shard.

@@ -27,6 +27,7 @@ fn configure(world: &mut World, settings: QueueSettings) {
 
 fn subscribe(world: &mut World, session: u64, consumer: u32, change: impl FnOnce(&mut Subscribe)) {
     let mut subscribe = Subscribe {
+        tag: Box::default(),
         token: Token(0),
         queue: QueueId(7),
         channel: consumer as u16,

@@ -74,6 +74,7 @@ fn round_robin_goes_by_message_and_priority_comes_first() {
     world.declare(queue(7));
     for (consumer, priority) in [(1, 0), (2, 0), (3, 9)] {
         let subscribe = Subscribe {
+            tag: Box::default(),
             timeout_ms: None,
             token: Token(0),
             queue: QueueId(7),
@@ -101,6 +102,7 @@ fn exclusive_consumers_are_alone() {
     world.declare(queue(7));
     let subscribe = |world: &mut World, session, consumer, queue, exclusive| {
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(0),
             queue: QueueId(queue),
             channel: 1,

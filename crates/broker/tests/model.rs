@@ -265,6 +265,7 @@ impl Test {
         let consumer = self.next_consumer;
         self.next_consumer += 1;
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(0),
             queue: QueueId(queue),
             channel: 1 + self.random.below(2) as u16,
@@ -752,6 +753,7 @@ impl Test {
             };
             self.consumers.insert((u64::MAX, consumer), model);
             let subscribe = Subscribe {
+                tag: Box::default(),
                 token: Token(0),
                 queue: QueueId(id),
                 channel: 1,

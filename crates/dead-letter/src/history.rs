@@ -31,6 +31,14 @@ pub struct Death<'a> {
     pub expiration: Option<&'a [u8]>,
 }
 
+/// Where a message died last, and where it had been published before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastDeath {
+    pub queue: Vec<u8>,
+    pub exchange: Vec<u8>,
+    pub routing_keys: Vec<Vec<u8>>,
+}
+
 /// RabbitMQ's word for it.
 pub fn reason_name(reason: SettleReason) -> &'static str {
     match reason {
@@ -39,7 +47,7 @@ pub fn reason_name(reason: SettleReason) -> &'static str {
         SettleReason::MaxLength => "maxlen",
         SettleReason::DeliveryLimit => "delivery_limit",
         // These do not dead-letter.
-        SettleReason::Acked | SettleReason::Purged => "unknown",
+        SettleReason::Acked | SettleReason::Purged | SettleReason::Redriven => "unknown",
     }
 }
 
@@ -69,6 +77,31 @@ impl History {
         }
         *headers = kept;
         history
+    }
+
+    /// The broker's own history with all that repeats it; nothing of it is left in `headers`.
+    pub fn take_all(headers: &mut FieldTable) -> History {
+        let history = History::take(headers, true);
+        let mut kept = FieldTable::new();
+        for (name, value) in headers.iter().filter(|(name, _)| !SUMMARIES.contains(name)) {
+            kept.push_bytes(name, value.clone());
+        }
+        *headers = kept;
+        history
+    }
+
+    /// What it died of last.
+    pub fn last(&self) -> Option<LastDeath> {
+        let table = self.0.first()?;
+        let routing_keys = match table.get("routing-keys") {
+            Some(FieldValue::Array(keys)) => keys.iter().filter_map(bytes).map(<[u8]>::to_vec).collect(),
+            _ => Vec::new(),
+        };
+        Some(LastDeath {
+            queue: text(table, "queue")?.to_vec(),
+            exchange: text(table, "exchange").unwrap_or_default().to_vec(),
+            routing_keys,
+        })
     }
 
     /// Adds a death: to those for the same reason in the same queue, if there are any.
@@ -137,8 +170,12 @@ fn counted(table: &FieldTable) -> FieldTable {
 }
 
 fn text<'a>(table: &'a FieldTable, name: &str) -> Option<&'a [u8]> {
-    match table.get(name) {
-        Some(FieldValue::LongStr(bytes)) => Some(bytes),
+    table.get(name).and_then(bytes)
+}
+
+fn bytes(value: &FieldValue) -> Option<&[u8]> {
+    match value {
+        FieldValue::LongStr(bytes) => Some(bytes),
         _ => None,
     }
 }

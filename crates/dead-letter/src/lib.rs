@@ -8,7 +8,9 @@
 //! is neither believed nor lost: at the first death it moves to the header [`PUBLISHED_DEATHS`].
 
 mod history;
+mod redrive;
 mod rewrite;
 
-pub use history::{Death, PUBLISHED_DEATHS};
+pub use history::{Death, PUBLISHED_DEATHS, reason_name};
+pub use redrive::{REDRIVE_COUNT, Redrive, redrive};
 pub use rewrite::{Letter, Reborn, rewrite};

@@ -28,6 +28,8 @@ pub struct Letter<'a> {
 #[derive(Debug)]
 pub struct Reborn {
     pub flags: u8,
+    /// What its deliveries say that it was published to.
+    pub exchange: Vec<u8>,
     pub routing_key: Vec<u8>,
     pub properties: Vec<u8>,
     pub extras: Extras,
@@ -90,6 +92,7 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
     }
     Reborn {
         flags: publish.flags | PUBLISH_DIED,
+        exchange: letter.exchange.as_bytes().to_vec(),
         routing_key,
         properties: block,
         extras: Extras {
@@ -106,7 +109,7 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
 }
 
 /// The further keys that the header CC names.
-fn copies(headers: &FieldTable) -> Vec<Vec<u8>> {
+pub(crate) fn copies(headers: &FieldTable) -> Vec<Vec<u8>> {
     let Some(FieldValue::Array(keys)) = headers.get("CC") else { return Vec::new() };
     let keys = keys.iter().filter_map(|key| match key {
         FieldValue::LongStr(key) => Some(key.clone()),

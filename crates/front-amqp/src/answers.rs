@@ -41,6 +41,8 @@ impl Session {
     fn event(&mut self, event: Event, broker: &mut dyn Broker) {
         match event {
             Event::Deliver(deliveries) => self.deliver(&deliveries),
+            Event::Peeked(peeked) => self.peeked(&peeked),
+            Event::Unmoved { consumer, block, offset } => self.unmoved(consumer.0, &block, offset),
             Event::Done { token } => self.batch_answered(token, None),
             Event::Failed { token, reason } => self.batch_answered(token, Some(reason)),
             Event::Cancelled { token: None, consumer } => {

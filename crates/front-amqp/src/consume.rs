@@ -2,7 +2,7 @@
 
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
-use bowline_model::request::{Outcome, Request, Subscribe};
+use bowline_model::request::{Outcome, Peek, Request, Subscribe};
 use bowline_model::share::Lock;
 use bowline_model::{ConsumerId, ShardId};
 use bowline_topology::Access;
@@ -11,6 +11,7 @@ use crate::broker::{Broker, look_up};
 use crate::channel::{Held, Pending};
 use crate::consumers::{Consumer, Source};
 use crate::group::{GroupArguments, GroupReader};
+use crate::intent::Intent;
 use crate::options::{CONSUMERS_MAX, GETS_IN_FLIGHT_MAX, OUTBOX_BYTES_MAX};
 use crate::queues::Target;
 use crate::refusal::{Refusal, Step};
@@ -98,8 +99,20 @@ impl Session {
             return self.consume_replies(number, method, tag, broker);
         }
         self.permit(broker, |asking| asking.queue(Access::Read, &name))?;
+        let intent = Intent::read(method)?;
         match self.find(&name, broker)? {
             Target::Queue { queue, shard } => {
+                if let Intent::Peek { from, count, what } = intent {
+                    let id = self.add_consumer(number, tag, true, Source::Queue(shard));
+                    let operation = self.new_operation();
+                    let token = Asker::Channel { channel: number, operation }.token();
+                    let (channel, consumer) = (number, ConsumerId(id));
+                    let peek = Peek { token, queue, channel, consumer, from, count, what };
+                    self.send(shard, Request::Peek(peek), broker);
+                    let pending = Pending::Consume { consumer: id, queue: name, no_wait: method.no_wait };
+                    self.wait(number, operation, BasicConsume::ID, pending);
+                    return Ok(());
+                }
                 let Arguments { priority, timeout_ms, retry_delay_ms } = Arguments::read(method.arguments)?;
                 if method.arguments.get("x-group").is_some() {
                     return Err(invalid("x-group is for streams, whose records consumers share"));
@@ -113,6 +126,10 @@ impl Session {
                         format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost),
                     ));
                 }
+                if let Intent::Redrive(to) = &intent {
+                    self.may_redrive(queue, to, broker)?;
+                }
+                let name_of_consumer = tag.clone();
                 let id = self.add_consumer(number, tag, method.no_ack, Source::Queue(shard));
                 if let Some(consumer) = self.consumers.get_mut(&id) {
                     consumer.retry_delay_ms = retry_delay_ms;
@@ -120,6 +137,7 @@ impl Session {
                 }
                 let operation = self.new_operation();
                 let subscribe = Subscribe {
+                    tag: name_of_consumer,
                     timeout_ms,
                     token: Asker::Channel { channel: number, operation }.token(),
                     queue,
@@ -130,12 +148,17 @@ impl Session {
                     exclusive: method.exclusive,
                     priority,
                 };
-                self.send(shard, Request::Subscribe(subscribe), broker);
+                let request = match intent {
+                    Intent::Redrive(to) => Request::Redrive(subscribe, to),
+                    _ => Request::Subscribe(subscribe),
+                };
+                self.send(shard, request, broker);
                 let pending = Pending::Consume { consumer: id, queue: name, no_wait: method.no_wait };
                 self.wait(number, operation, BasicConsume::ID, pending);
                 Ok(())
             }
             Target::Stream(partitions) => {
+                intent.refuse_stream(&self.vhost, &name)?;
                 if method.no_ack {
                     return Err(Refusal::not_implemented(format!(
                         "automatic acknowledgement not supported by stream queue '{name}' in vhost '{}'",

@@ -6,12 +6,13 @@ use bowline_codec_amqp::frame::{
     encode_header_frame,
 };
 use bowline_codec_amqp::methods::*;
-use bowline_codec_amqp::{FieldTable, Properties, ShortStr};
+use bowline_codec_amqp::{FieldTable, FieldValue, Properties, ShortStr};
 use bowline_model::BlockRef;
 use bowline_model::event::{Deliveries, Delivery, Got};
 use bowline_model::record::{self, Publish};
 
 use crate::channel::Held;
+use crate::consumers::Consumer;
 use crate::options::COPY_BODY_BYTES_MAX;
 use crate::outbox::Outbox;
 use crate::queues::clamp;
@@ -55,18 +56,9 @@ impl Session {
             channel.unacked.push(Slot { consumer: id, number: delivery.number })
         };
         let counted = with_counts(&message, delivery, self.frame_max);
-        let head = DeliverHead {
-            channel: consumer.channel,
-            consumer_tag: ShortStr::new(&consumer.tag).unwrap_or_default(),
-            delivery_tag,
-            redelivered: delivery.redelivered,
-            exchange: ShortStr::new(message.exchange).unwrap_or_default(),
-            routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
-            properties: counted.as_deref().unwrap_or(message.properties),
-            body_size: message.body.len() as u64,
-        };
-        head.encode(self.out.staged());
-        put_body(&mut self.out, block, message.body, consumer.channel, self.frame_max);
+        let properties = counted.as_deref().unwrap_or(message.properties);
+        let tag = (delivery_tag, delivery.redelivered);
+        write_message(&mut self.out, consumer, tag, block, &message, properties, self.frame_max);
     }
 
     /// The answer to basic.get. `got.delivery` counts as delivered to pseudo-consumer `id`.
@@ -100,10 +92,35 @@ impl Session {
     }
 }
 
+/// Writes basic.deliver with its content. `tag`: the delivery tag, and whether it is a redelivery.
+#[inline]
+pub(crate) fn write_message(
+    out: &mut Outbox,
+    consumer: &Consumer,
+    tag: (u64, bool),
+    block: &BlockRef,
+    message: &Publish<'_>,
+    properties: &[u8],
+    frame_max: u32,
+) {
+    let head = DeliverHead {
+        channel: consumer.channel,
+        consumer_tag: ShortStr::new(&consumer.tag).unwrap_or_default(),
+        delivery_tag: tag.0,
+        redelivered: tag.1,
+        exchange: ShortStr::new(message.exchange).unwrap_or_default(),
+        routing_key: ShortStr::new(message.routing_key).unwrap_or_default(),
+        properties,
+        body_size: message.body.len() as u64,
+    };
+    head.encode(out.staged());
+    put_body(out, block, message.body, consumer.channel, frame_max);
+}
+
 /// Reads the Publish record at `offset` of a block. The block's checksum was verified when it was read, so
 /// anything else there is a bug; then the message is withheld rather than served wrong.
 #[inline]
-fn message_at(block: &BlockRef, offset: u32) -> Option<Publish<'_>> {
+pub(crate) fn message_at(block: &BlockRef, offset: u32) -> Option<Publish<'_>> {
     let message = match record::at(&block.payload, offset) {
         Ok(record) if record.kind == record::Kind::Publish => Publish::decode(record.body),
         _ => None,
@@ -126,17 +143,30 @@ fn with_counts(message: &Publish<'_>, delivery: &Delivery, frame_max: u32) -> Op
 
 #[cold]
 fn put_counts(properties: &[u8], delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
-    const COUNTS: [&str; 2] = ["x-acquired-count", "x-delivery-count"];
+    let counts = [
+        ("x-acquired-count", FieldValue::I64(delivery.acquired.into())),
+        ("x-delivery-count", FieldValue::I64(delivery.failures.into())),
+    ];
+    with_headers(properties, &counts, frame_max)
+}
+
+/// Properties with these headers, instead of what a client may have said under their names. `None` if they do not
+/// fit a frame then.
+#[cold]
+pub(crate) fn with_headers(
+    properties: &[u8],
+    ours: &[(&str, FieldValue)],
+    frame_max: u32,
+) -> Option<Vec<u8>> {
     let mut owned = Properties::parse(properties).ok()?.to_owned();
     let mut headers = FieldTable::new();
     for (name, value) in owned.headers.iter().flat_map(FieldTable::iter) {
-        // What a client claimed is not what we counted.
-        if !COUNTS.iter().any(|count| count.as_bytes() == name) {
+        if !ours.iter().any(|(own, _)| own.as_bytes() == name) {
             headers.push_bytes(name, value.clone());
         }
     }
-    for (name, count) in COUNTS.into_iter().zip([delivery.acquired, delivery.failures]) {
-        headers.push(name, i64::from(count));
+    for (name, value) in ours {
+        headers.push(name, value.clone());
     }
     owned.headers = Some(headers);
     let block = owned.to_bytes();

@@ -22,6 +22,7 @@ mod exchanges;
 mod extras;
 mod group;
 mod handshake;
+mod intent;
 mod login;
 mod methods;
 mod options;

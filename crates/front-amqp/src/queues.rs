@@ -91,9 +91,11 @@ impl Session {
         self.permit(broker, |asking| {
             asking.queue(Access::Configure, &name)?;
             let is_new = asking.topology.entry(asking.vhost, &name).is_none();
-            if is_new && arguments.iter().any(|(name, _)| name == DEAD_LETTER_EXCHANGE) {
-                asking.queue(Access::Read, &name)?;
-                asking.forwarding(&arguments, DEAD_LETTER_EXCHANGE)?;
+            for argument in [DEAD_LETTER_EXCHANGE, arguments::TRACE_EXCHANGE] {
+                if is_new && arguments.iter().any(|(name, _)| name == argument) {
+                    asking.queue(Access::Read, &name)?;
+                    asking.forwarding(&arguments, argument)?;
+                }
             }
             Ok(())
         })?;

@@ -98,6 +98,15 @@ fn every_method_needs_its_permission() {
     let mut client = enter(&world, "v");
     client.hear();
     let dead = FieldTable::new().with("x-dead-letter-exchange", "rx").to_bytes();
+    let traced = FieldTable::new().with("x-trace-exchange", "rx").to_bytes();
+    let peek = FieldTable::new().with("x-peek", true).to_bytes();
+    let redrive = |to: &str| FieldTable::new().with("x-redrive", to).to_bytes();
+    let (redrive_rx, redrive_wx) = (redrive("exchange:rx"), redrive("exchange:wx"));
+    let consume_with = |queue, no_ack, arguments| BasicConsume {
+        no_ack,
+        arguments: TableRef::parse(arguments).unwrap(),
+        ..consume(queue, "t")
+    };
     let alternate = FieldTable::new().with("alternate-exchange", "wx").to_bytes();
     type Say<'a> = Box<dyn Fn(&mut Client) + 'a>;
     let delete = |queue: &'static str| -> Say<'_> {
@@ -117,6 +126,10 @@ fn every_method_needs_its_permission() {
             Box::new(|c| c.say(1, ExchangeDelete { exchange: s("rx"), if_unused: false, no_wait: false })),
         ),
         ("read access to queue 'cn'", Box::new(|c| c.say(1, declare("cn", &dead)))),
+        ("read access to queue 'cn'", Box::new(|c| c.say(1, declare("cn", &traced)))),
+        ("read access to queue 'w'", Box::new(|c| c.say(1, consume_with("w", true, &peek)))),
+        ("read access to queue 'w'", Box::new(|c| c.say(1, consume_with("w", false, &redrive_wx)))),
+        ("write access to exchange 'rx'", Box::new(|c| c.say(1, consume_with("r", false, &redrive_rx)))),
         ("read access to exchange 'cn'", Box::new(|c| c.say(1, exchange("cn", "fanout", &alternate)))),
         ("write access to queue 'r'", Box::new(|c| c.say(1, bind("r", "rx", "k")))),
         ("read access to exchange 'wx'", Box::new(|c| c.say(1, bind("w", "wx", "k")))),
@@ -138,6 +151,10 @@ fn every_method_needs_its_permission() {
         Box::new(|c| c.say(1, bind("w", "rx", "k"))),
         Box::new(|c| c.say(1, get("r"))),
         Box::new(|c| c.say(1, consume("r", "t"))),
+        Box::new(|c| {
+            c.say(1, BasicConsume { consumer_tag: s("u"), ..consume_with("r", false, &redrive_wx) })
+        }),
+        Box::new(|c| c.say(1, BasicConsume { consumer_tag: s("v"), ..consume_with("r", true, &peek) })),
         delete("c"),
     ];
     for say in allowed {

@@ -20,6 +20,15 @@ pub enum Event {
         results: Vec<AppendResult>,
     },
     Deliver(Deliveries),
+    /// What a `Peek` sees.
+    Peeked(Peeked),
+    /// A consumer acked a message to have it moved, and there is no such place: the queue keeps it. It is a message of
+    /// the block whose record begins at `offset`.
+    Unmoved {
+        consumer: ConsumerId,
+        block: BlockRef,
+        offset: u32,
+    },
     Subscribed {
         token: Token,
         consumer: ConsumerId,
@@ -134,6 +143,38 @@ pub struct Delivery {
     /// Where the Publish record begins in the block's payload (frame included).
     pub offset: u32,
     pub len: u32,
+}
+
+/// Some more of what lies in a queue.
+#[derive(Debug)]
+pub struct Peeked {
+    pub consumer: ConsumerId,
+    /// In order. All of it counts against the delivery window.
+    pub messages: Vec<PeekedMessage>,
+    /// That was all: the consumer is no more.
+    pub ended: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct PeekedMessage {
+    pub block: BlockRef,
+    pub offset: u32,
+    pub len: u32,
+    /// Its number in the queue; `None` for one that lies in memory only.
+    pub number: Option<u64>,
+    pub state: MessageState,
+    /// Its next delivery would say so.
+    pub redelivered: bool,
+    /// As in [`Delivery`].
+    pub acquired: u32,
+    pub failures: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageState {
+    Ready,
+    Unacked,
+    Delayed,
 }
 
 #[derive(Debug)]

@@ -408,10 +408,12 @@ pub enum SettleReason {
     MaxLength = 4,
     /// It came back too often.
     DeliveryLimit = 5,
+    /// Moved to another queue because somebody wanted it to (`Request::Redrive`).
+    Redriven = 6,
 }
 
 /// How many [`SettleReason`]s there are.
-pub const SETTLE_REASONS: usize = 6;
+pub const SETTLE_REASONS: usize = 7;
 
 impl SettleReason {
     pub fn from_u8(value: u8) -> Option<SettleReason> {
@@ -426,6 +428,7 @@ impl SettleReason {
         SettleReason::Expired,
         SettleReason::MaxLength,
         SettleReason::DeliveryLimit,
+        SettleReason::Redriven,
     ];
 }
 

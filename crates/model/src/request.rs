@@ -17,6 +17,11 @@ pub enum Request {
     Volatile(Volatile),
     Settle(Vec<Settle>),
     Subscribe(Subscribe),
+    /// As [`Request::Subscribe`], but what the consumer acks is moved to where it says, and what it returns has not
+    /// failed. Acks that find no place to move to are told by `Event::Unmoved`.
+    Redrive(Subscribe, RedriveTo),
+    /// Look at what lies in a queue without taking any of it. Answered by `Event::Subscribed`, then `Event::Peeked`.
+    Peek(Peek),
     /// Stop deliveries. Answered by `Event::Cancelled`; nothing is delivered to it afterwards. Its
     /// unsettled deliveries stay with the channel.
     Cancel {
@@ -161,6 +166,8 @@ pub struct Subscribe {
     pub queue: QueueId,
     pub channel: u16,
     pub consumer: ConsumerId,
+    /// By which people know it; may be empty.
+    pub tag: Box<[u8]>,
     /// Unsettled deliveries allowed; 0 = no limit.
     pub prefetch: u32,
     /// Deliveries settle themselves as they are made.
@@ -170,6 +177,46 @@ pub struct Subscribe {
     pub priority: i32,
     /// The consumer's own bound on how long it may hold a message, ms; overrides the queue's.
     pub timeout_ms: Option<u64>,
+}
+
+/// Where a redriven message goes, in the vhost of the queue that it lies in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RedriveTo {
+    /// Into the queue in which it died last.
+    Source,
+    /// Into that queue or stream.
+    Queue(String),
+    /// Through that exchange, with the routing keys that it had before it died last.
+    Exchange(String),
+}
+
+/// A consumer that only looks: it sees what lay in the queue when it came, once, and then it ends. The queue does
+/// not count it as a consumer.
+#[derive(Debug)]
+pub struct Peek {
+    pub token: Token,
+    pub queue: QueueId,
+    pub channel: u16,
+    pub consumer: ConsumerId,
+    /// Messages passed over first.
+    pub from: u64,
+    /// Messages shown at most.
+    pub count: u64,
+    pub what: PeekAt,
+}
+
+/// Which messages a [`Peek`] shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PeekAt {
+    /// Those that consumers would get next, in that order.
+    #[default]
+    Ready,
+    /// Those that consumers hold, in the queue's order.
+    Unacked,
+    /// Those that wait for a time, the earliest first.
+    Delayed,
+    /// All of them: what consumers hold, then what is ready, then what waits.
+    All,
 }
 
 #[derive(Debug)]

@@ -40,6 +40,8 @@ pub struct QueueSettings {
     pub keyed: bool,
     /// Tenants take turns.
     pub fair: bool,
+    /// What happens to its messages is told to this exchange.
+    pub trace_exchange: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -68,6 +68,11 @@ impl<R: Replication> DataShard<R> {
         self.full = full;
     }
 
+    /// The disk is full, or the node stops: what nobody waits for is better left.
+    pub fn is_full(&self) -> bool {
+        self.full || self.stopping
+    }
+
     /// Refuses new messages from now on; [`DataShard::is_idle`] tells when all else is done.
     pub fn stop(&mut self) {
         self.stopping = true;

@@ -8,7 +8,7 @@
 use bowline_broker::{DeadLetter, DeadLetters, Reborn, Receipt, Remains, Shard, Transfer};
 use bowline_codec_amqp::Properties;
 use bowline_convert::{Parcel, Posted, parcels};
-use bowline_dead_letter::{Letter, rewrite};
+use bowline_dead_letter::{Letter, Redrive, redrive, rewrite};
 use bowline_model::record::{self, Publish};
 use bowline_model::{Millis, QueueId, ShardId};
 use bowline_topology::Topology;
@@ -32,42 +32,50 @@ impl Fate {
     }
 }
 
-/// Decides for each of `dead`, which are of `shard`.
-pub fn route(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters) -> Vec<Fate> {
-    dead.letters.iter().map(|letter| decide(topology, shard, now, dead, letter)).collect()
-}
-
-fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, letter: &DeadLetter) -> Fate {
+/// Decides for a letter of `dead`, which are of `shard`. `None`: it is to be redriven, and there is no place for it.
+pub fn decide(
+    topology: &Topology,
+    shard: ShardId,
+    now: Millis,
+    dead: &DeadLetters,
+    letter: &DeadLetter,
+) -> Option<Fate> {
     let DeadLetter { remains, reason, .. } = *letter;
     let nowhere = Reborn { remains, reason, records: Vec::new(), count: 0, logged: false };
     let mut fate = Fate { queue: dead.queue, reborn: nowhere, elsewhere: Vec::new() };
     let found = record::at(&letter.block.payload, letter.offset).ok();
-    let Some(publish) = found.and_then(|found| Publish::decode(found.body)) else { return fate };
+    let Some(publish) = found.and_then(|found| Publish::decode(found.body)) else {
+        return dead.redrive.is_none().then_some(fate);
+    };
     // Told apart from other dead letters, and the same if it has to be sent again.
     let number = match remains {
         Remains::Log(seq) => seq,
         Remains::Memory(lsn) => lsn.0 ^ u64::from(letter.offset),
         Remains::Nowhere => now,
     };
-    let new = rewrite(
-        &Letter {
-            publish: &publish,
-            vhost: &dead.vhost,
-            queue: &dead.name,
-            reason,
-            exchange: &dead.exchange,
-            routing_key: dead.routing_key.as_deref(),
-            time: now / 1000,
-            chance: number,
-        },
-        topology,
-    );
+    let (vhost, chance) = (&*dead.vhost, number);
+    let new = match &dead.redrive {
+        None => rewrite(
+            &Letter {
+                publish: &publish,
+                vhost,
+                queue: &dead.name,
+                reason,
+                exchange: &dead.exchange,
+                routing_key: dead.routing_key.as_deref(),
+                time: now / 1000,
+                chance,
+            },
+            topology,
+        ),
+        Some(to) => redrive(&Redrive { publish: &publish, vhost, queue: dead.queue, to, chance }, topology)?,
+    };
     if new.cycle {
         tracing::warn!(queue = dead.name, "a dead letter would go round for ever and is dropped");
     }
     let posted = Posted {
         flags: new.flags,
-        exchange: dead.exchange.as_bytes(),
+        exchange: &new.exchange,
         routing_key: &new.routing_key,
         // Just made.
         properties: Properties::parse(&new.properties).unwrap_or(Properties::EMPTY),
@@ -80,10 +88,17 @@ fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, 
         turn: number,
         time: now,
     };
-    let parcels = parcels(&posted, &new.targets, topology).unwrap_or_else(|error| {
-        tracing::error!(queue = dead.name, %error, "a dead letter cannot be written and is dropped");
-        Vec::new()
-    });
+    let parcels = match parcels(&posted, &new.targets, topology) {
+        Ok(parcels) => parcels,
+        Err(error) if dead.redrive.is_some() => {
+            tracing::error!(queue = dead.name, %error, "a message cannot be written where it is to go");
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(queue = dead.name, %error, "a dead letter cannot be written and is dropped");
+            Vec::new()
+        }
+    };
     for Parcel { shard: to, records, count, logged } in parcels {
         if to == shard {
             fate.reborn = Reborn { remains, reason, records, count, logged };
@@ -91,7 +106,7 @@ fn decide(topology: &Topology, shard: ShardId, now: Millis, dead: &DeadLetters, 
             fate.elsewhere.push((to, Transfer { records, count, logged, receipt: None }));
         }
     }
-    fate
+    Some(fate)
 }
 
 /// What the router of a shard has for another one.
@@ -126,7 +141,12 @@ impl Router {
         dead: &[DeadLetters],
     ) -> Vec<(ShardId, Passage)> {
         let mut out = Vec::new();
-        for mut fate in dead.iter().flat_map(|dead| route(topology, id, now, dead)) {
+        let letters = dead.iter().flat_map(|dead| dead.letters.iter().map(move |letter| (dead, letter)));
+        for (dead, letter) in letters {
+            let Some(mut fate) = decide(topology, id, now, dead, letter) else {
+                shard.unmoved(dead.queue, letter);
+                continue;
+            };
             let waits = fate.waits();
             let elsewhere = std::mem::take(&mut fate.elsewhere);
             let (queue, parts) = (fate.queue, elsewhere.len());

@@ -13,6 +13,7 @@ mod node;
 pub mod relocate;
 mod replies;
 mod snapshot;
+mod stories;
 mod thread;
 mod usage;
 

@@ -5,6 +5,7 @@ use crate::dead_letters::{Passage, Router};
 use crate::history;
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
+use crate::stories;
 use bowline_broker::{Effects, Receipt};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::{Millis, SessionId, ShardId};
@@ -135,6 +136,10 @@ impl DataThread {
                 self.copy(now, &mut fx);
                 self.shard.advance(now, &mut fx);
             }
+            if !fx.told.is_empty() {
+                self.narrate(now, &mut fx);
+                self.shard.advance(now, &mut fx);
+            }
             self.perform(&mut fx, &mut sessions);
             self.shard.release();
             if self.shard.is_started()
@@ -148,7 +153,7 @@ impl DataThread {
                 let _: Result<(), _> = Sender::send(done, ());
                 stopping = None;
             }
-            if idle && fx.dead.is_empty() && fx.copies.is_empty() {
+            if idle && fx.dead.is_empty() && fx.copies.is_empty() && fx.told.is_empty() {
                 sleep(inbox, self.shard.next_deadline());
                 slept = true;
             }
@@ -224,6 +229,20 @@ impl DataThread {
                 self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Transfer(transfer)));
             }
             fx.meta.extend(copies.ticket.map(|ticket| MetaEvent::HistoryCopied { ticket }));
+        }
+    }
+
+    /// Publishes what queues tell.
+    fn narrate(&mut self, now: Millis, fx: &mut Effects) {
+        let told = std::mem::take(&mut fx.told);
+        if self.shard.is_full() {
+            return;
+        }
+        let topology = self.shared.topology.read();
+        let passages = stories::publish(&topology, (self.id, &mut self.shard.shard), now, &told);
+        drop(topology);
+        for (to, transfer) in passages {
+            self.shared.inboxes[to.0 as usize].push(Message::Internal(Internal::Transfer(transfer)));
         }
     }
 

@@ -130,6 +130,7 @@ impl Session {
     fn subscribe(&mut self, queue: QueueId, prefetch: u32) -> ConsumerId {
         let consumer = ConsumerId(5);
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(9),
             queue,
             channel: 1,

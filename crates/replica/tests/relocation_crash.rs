@@ -177,6 +177,7 @@ impl Node {
     fn consume(&mut self, expected: &[u64], settle: u64) {
         self.events.clear();
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(2),
             queue: KEPT,
             channel: 1,

@@ -161,6 +161,7 @@ impl World {
         let token = self.clients.ask(session, shard.0, Asked::SubscribeRuled((session, id)));
         note!(self.clients.trace, "subscribe s{} c{} rule.{} prefetch={}", session, id, slot, prefetch);
         let request = Subscribe {
+            tag: Box::default(),
             token,
             queue: QueueId(queue),
             channel,

@@ -246,6 +246,7 @@ impl World {
         );
         let priority = self.chance.choose([0, 0, 0, 5, -1]);
         let request = Subscribe {
+            tag: Box::default(),
             token,
             queue: QueueId(queue),
             channel,

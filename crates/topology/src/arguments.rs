@@ -23,6 +23,8 @@ pub const DEDUPLICATION: &str = "x-deduplication";
 pub const ORDER_KEY: &str = "x-order-key";
 /// Bowline's own: where it says whose message it is; they take turns.
 pub const FAIR_KEY: &str = "x-fair-key";
+/// What happens to the queue's messages is told there.
+pub const TRACE_EXCHANGE: &str = "x-trace-exchange";
 
 /// What argument `x-queue-type` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +96,7 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-retry-factor", types: QUEUES, check: check_factor, honoured: always },
     Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: always },
     Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: always },
+    Argument { name: TRACE_EXCHANGE, types: QUEUES, check: check_string, honoured: always },
     Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: always },
     Argument { name: ORDER_KEY, types: QUEUES, check: check_source, honoured: always },
     Argument { name: FAIR_KEY, types: QUEUES, check: check_source, honoured: always },

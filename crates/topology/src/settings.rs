@@ -7,7 +7,7 @@
 //! Defaults come from the queue's type: a quorum queue counts deliveries, limits them to 20, and has 32 priorities.
 
 use crate::QueueType;
-use crate::arguments::{DEDUPLICATION, FAIR_KEY, ORDER_KEY, get};
+use crate::arguments::{DEDUPLICATION, FAIR_KEY, ORDER_KEY, TRACE_EXCHANGE, get};
 use crate::value::integer;
 use bowline_model::meta::{Table, Value};
 use bowline_model::settings::{Backoff, Dedup, Overflow, QueueSettings, Retry, RetryOn};
@@ -165,6 +165,7 @@ impl Said<'_> {
             dedup: self.dedup(),
             keyed: self.source(ORDER_KEY).is_some(),
             fair: self.source(FAIR_KEY).is_some(),
+            trace_exchange: self.text(TRACE_EXCHANGE),
         }
     }
 

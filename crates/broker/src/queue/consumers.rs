@@ -6,7 +6,9 @@
 
 use super::QueueRef;
 use super::deadlines::Held;
+use super::redrive::Redriving;
 use super::unacked::Unacked;
+use super::window::MessageRef;
 use crate::session::SessionSlot;
 use bowline_model::ConsumerId;
 use std::collections::{BTreeSet, VecDeque};
@@ -25,6 +27,8 @@ pub(crate) struct Consumer {
     pub session: SessionSlot,
     pub channel: u16,
     pub id: ConsumerId,
+    /// By which people know it.
+    pub tag: Box<[u8]>,
     /// None: the pseudo-consumer of a channel's gets.
     pub queue: Option<QueueRef>,
     pub priority: i32,
@@ -45,6 +49,8 @@ pub(crate) struct Consumer {
     pub own_bound_ms: Option<u64>,
     /// How long it has held what, if there is a bound.
     pub held: Option<Box<Held>>,
+    /// What it acks is moved elsewhere.
+    pub redriving: Option<Box<Redriving>>,
     pub unacked: Unacked,
 }
 
@@ -88,6 +94,15 @@ impl Consumers {
         entry.0 = entry.0.wrapping_add(1);
         self.free.push(at.slot);
         Some(consumer)
+    }
+
+    /// What all consumers hold of a queue.
+    pub fn held_of(&self, queue: QueueRef) -> impl Iterator<Item = MessageRef> + '_ {
+        let consumers = self.slots.iter().filter_map(|(_, consumer)| consumer.as_ref());
+        // Gets draw on many queues.
+        let of_queue = consumers.filter(move |consumer| consumer.queue.is_none_or(|own| own == queue));
+        let held = of_queue.flat_map(|consumer| consumer.unacked.iter().chain(consumer.stuck()));
+        held.filter(move |entry| entry.queue == queue).map(|entry| entry.message)
     }
 
     #[inline]

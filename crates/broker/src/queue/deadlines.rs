@@ -104,7 +104,7 @@ impl Queues {
         let bound = queue.spec.settings.consumer_timeout_ms;
         for at in queue.ring.members() {
             let Some(consumer) = self.consumers.get_mut(at) else { continue };
-            let bound = consumer.own_bound_ms.or(bound);
+            let bound = consumer.own_bound_ms.or(bound.filter(|_| consumer.redriving.is_none()));
             if bound == consumer.held.as_ref().map(|held| held.bound_ms) {
                 continue;
             }

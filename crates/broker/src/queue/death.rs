@@ -10,7 +10,7 @@ use super::volatile::{self, VolatileStore};
 use super::window::MessageRef;
 use super::{Queue, Queues};
 use crate::cache::Cache;
-use crate::effects::{DeadLetter, DeadLetters, Reborn, Remains, Transfer};
+use crate::effects::{DeadLetter, DeadLetters, Happened, Reborn, Remains, Transfer};
 use crate::proposal::{Proposals, Provisioned};
 use bowline_model::record::{self, Kind, Publish, SettleReason};
 use bowline_model::settings::Overflow;
@@ -63,9 +63,14 @@ pub(super) fn die(
     {
         special.counts_in_memory.remove(&(message.lsn.0, message.offset));
     }
-    if queue.spec.settings.dead_letter_exchange.is_some()
-        && let Some(special) = &mut queue.special
-    {
+    let is_buried = queue.spec.settings.dead_letter_exchange.is_some();
+    let what = match reason {
+        _ if is_buried => Happened::DeadLettered(reason),
+        SettleReason::Expired => Happened::Expired,
+        _ => Happened::Dropped(reason),
+    };
+    queue.tell(&message, volatile, what);
+    if is_buried && let Some(special) = &mut queue.special {
         special.dying.push_back((message, reason));
         queue.pass_on(&message, volatile);
     } else {
@@ -121,7 +126,8 @@ impl Queues {
                     let (lsn, shard) = (NOWHERE, bowline_model::ShardId::META);
                     let block = Arc::new(Block { lsn, shard, term: 0, index: 0, stamp: now, payload });
                     let (reason, offset, len) = (SettleReason::MaxLength, found.offset, found.len);
-                    let letter = DeadLetter { remains: Remains::Nowhere, block, offset, len, reason };
+                    let remains = Remains::Nowhere;
+                    let letter = DeadLetter { remains, block, offset, len, reason, ticket: None };
                     fx.dead.push(DeadLetters::of(&queue.spec, vec![letter]));
                 }
             }

@@ -17,7 +17,7 @@ use super::volatile::VolatileStore;
 use super::window::{MessageRef, Peek};
 use super::{Extent, Get, Queue, QueueRef, Queues};
 use crate::cache::{Cache, Reader};
-use crate::effects::Effects;
+use crate::effects::{Effects, Happened};
 use crate::session::Sessions;
 use bowline_model::event::{Delivery, Event, Got};
 use bowline_model::record::SettleReason;
@@ -67,6 +67,10 @@ impl Queues {
         debug_assert!(self.dirty.is_empty());
         self.dirty = round;
         self.sessions.flush(fx);
+        fx.events.append(&mut self.told);
+        if !self.peekers.is_empty() {
+            self.serve_peekers(cache, fx);
+        }
     }
 
     /// A read that the queue waited for has been answered.
@@ -183,6 +187,10 @@ impl Dispatch<'_> {
             }
             delivered = true;
             take(queue, source, &message, self.volatile);
+            if queue.special.is_some() {
+                let told = Told { tag: &consumer.tag, redelivered, no_ack: consumer.no_ack };
+                handed_out(queue, &message, told, self.volatile);
+            }
             let entry = Unsettled { message, queue: queue.at };
             if consumer.no_ack {
                 consumer.unacked.push_settled(entry);
@@ -229,6 +237,10 @@ impl Dispatch<'_> {
                         offset: message.offset,
                         len: message.len,
                     };
+                    if queue.special.is_some() {
+                        let told = Told { tag: &consumer.tag, redelivered, no_ack };
+                        handed_out(queue, &message, told, self.volatile);
+                    }
                     let entry = Unsettled { message, queue: queue.at };
                     if no_ack {
                         consumer.unacked.push_settled(entry);
@@ -395,6 +407,27 @@ fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
         .take_while(|extent| extent.lsn.0 - lsn.0 < READ_AHEAD)
         .last();
     last.map_or(1, |extent| (extent.lsn.0 - lsn.0) as u32 + 1)
+}
+
+/// How a message is handed out.
+struct Told<'a> {
+    tag: &'a [u8],
+    redelivered: bool,
+    no_ack: bool,
+}
+
+/// A queue that is traced tells of it.
+#[cold]
+fn handed_out(queue: &mut Queue, message: &MessageRef, told: Told<'_>, volatile: &VolatileStore) {
+    if !queue.is_traced() {
+        return;
+    }
+    let Told { tag, redelivered, no_ack } = told;
+    let attempt = queue.spec.settings.counts_deliveries.then(|| queue.counts_of(message).0.saturating_add(1));
+    queue.tell(message, volatile, Happened::Delivered { tag: tag.into(), redelivered, attempt });
+    if no_ack {
+        queue.tell(message, volatile, Happened::Acked);
+    }
 }
 
 /// A queue that enforces something keeps count.

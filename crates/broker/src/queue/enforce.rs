@@ -7,6 +7,7 @@
 
 use super::death::{Head, body_bytes, die};
 use super::dispatch::{Dispatch, Next, Source, take};
+use super::redrive::Moving;
 use super::sorted::Found;
 use super::special::lifetime_of;
 use super::window::{MessageRef, Peek};
@@ -39,6 +40,8 @@ impl Dispatch<'_> {
         if !queue.special().copying.is_empty() {
             self.copy(queue);
         }
+        self.carry(queue);
+        self.narrate(queue);
         self.release(queue);
         if let Some(at) = self.next_look(queue) {
             self.timers.set(queue, at);
@@ -168,10 +171,38 @@ impl Dispatch<'_> {
             queue.special().dying.pop_front();
             let MessageRef { seq, lsn, offset, len } = message;
             let remains = if lsn.is_volatile() { Remains::Memory(lsn) } else { Remains::Log(seq) };
-            letters.push(DeadLetter { remains, block, offset, len, reason });
+            letters.push(DeadLetter { remains, block, offset, len, reason, ticket: None });
         }
         if !letters.is_empty() {
             self.fx.dead.push(DeadLetters::of(&queue.spec, letters));
+        }
+    }
+
+    /// The same for what is moving elsewhere.
+    fn carry(&mut self, queue: &mut Queue) {
+        let mut left = LETTERS_MAX;
+        while left > 0
+            && let Some(Moving { message, to, ticket }) = queue.special().moving.front().cloned()
+        {
+            let Some(message) = self.locate(queue, message) else { return };
+            let Some(block) = death::block_of(self.volatile, self.cache, message.lsn).cloned() else {
+                return self.read(queue, message.lsn);
+            };
+            left -= 1;
+            queue.special().moving.pop_front();
+            let MessageRef { seq, lsn, offset, len } = message;
+            let remains = if lsn.is_volatile() { Remains::Memory(lsn) } else { Remains::Log(seq) };
+            let reason = SettleReason::Redriven;
+            let letter = DeadLetter { remains, block, offset, len, reason, ticket: Some(ticket) };
+            match self.fx.dead.last_mut() {
+                Some(last) if last.queue == queue.at.id && last.redrive.as_ref() == Some(&to) => {
+                    last.letters.push(letter);
+                }
+                _ => {
+                    let redrive = Some(to);
+                    self.fx.dead.push(DeadLetters { redrive, ..DeadLetters::of(&queue.spec, vec![letter]) });
+                }
+            }
         }
     }
 
@@ -205,8 +236,11 @@ impl Dispatch<'_> {
             (!is_held).then(|| expiry.max(self.now))
         });
         let expiry = expiries.min();
+        let is_routed =
+            !special.dying.is_empty() || !special.copying.is_empty() || !special.moving.is_empty();
         let more = (self.removals_left == 0 && firsts.count() > 0 && is_too_long)
-            || ((!special.dying.is_empty() || !special.copying.is_empty()) && !waits);
+            || (is_routed && !waits)
+            || !special.story.is_empty();
         let search = is_unfinished.then(|| self.now.saturating_add(SEARCH_AGAIN_MS));
         let lease = queue.spec.settings.expires_ms.filter(|_| queue.ring.len() == 0);
         let lease = lease.and_then(|ms| Some(special.idle_since?.saturating_add(ms)));

@@ -5,6 +5,7 @@ use super::enforce::NOWHERE;
 use super::returned::Place;
 use super::window::MessageRef;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -69,6 +70,37 @@ impl Groups {
             (Some(number), Some(known)) if number.place < known.place => Some(number),
             (number, known) => known.or(number),
         }
+    }
+
+    /// The first of its group behind that place.
+    pub fn next(&self, group: u64, after: Option<Place>) -> Option<Member> {
+        let Some(after) = after else { return self.first(group) };
+        let numbers = self.numbers.range((group, after.seq)..=(group, u64::MAX));
+        let number = numbers.map(|(_, seq)| Member::number(*seq)).find(|member| member.place > after);
+        let behind = (Bound::Excluded((group, after)), Bound::Included((group, Place::LAST)));
+        let known = self.known.range(behind).next();
+        let known = known.map(|((_, place), (message, returned))| Member {
+            place: *place,
+            message: *message,
+            returned: *returned,
+        });
+        match (number, known) {
+            (Some(number), Some(known)) if number.place < known.place => Some(number),
+            (number, known) => known.or(number),
+        }
+    }
+
+    /// All, by place.
+    pub fn in_order(&self) -> Vec<Member> {
+        let numbers = self.numbers.iter().map(|(_, seq)| Member::number(*seq));
+        let known = self.known.iter().map(|((_, place), (message, returned))| Member {
+            place: *place,
+            message: *message,
+            returned: *returned,
+        });
+        let mut all: Vec<Member> = numbers.chain(known).collect();
+        all.sort_unstable_by_key(|member| member.place);
+        all
     }
 
     /// The first of all that are known, and its group.

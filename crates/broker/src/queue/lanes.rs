@@ -415,6 +415,30 @@ impl Lanes {
         }
     }
 
+    /// All that is ready, in the order in which it is handed out as far as that is known now: runs of logged messages, each by
+    /// its first and how many, and whether they came back. Some may be settled by now. Of tenants' messages at most
+    /// `max` in a lane. What stands behind another of its key comes last.
+    pub fn visit_ready(&self, max: usize, visit: &mut dyn FnMut(&MessageRef, u64, bool)) {
+        for lane in self.lanes.iter().rev() {
+            match &lane.tenants {
+                Some(tenants) => tenants.in_turn().take(max).for_each(|m| visit(&m.message, 1, m.returned)),
+                None => lane.visit(visit),
+            }
+        }
+        for member in self.keys.behind.in_order() {
+            visit(&member.message, 1, member.returned);
+        }
+    }
+
+    /// All that waits, the earliest first, and whether it came back.
+    pub fn visit_delayed(&self, visit: &mut dyn FnMut(&MessageRef, bool)) {
+        let waiting = self.waiting.iter().map(|Reverse((due, seq))| (*due, numbered(*seq), false));
+        let parked = self.parked.iter().map(|Reverse(one)| (one.due, one.message, one.returned));
+        let mut all: Vec<(Millis, MessageRef, bool)> = waiting.chain(parked).collect();
+        all.sort_by_key(|(due, message, _)| (*due, message.seq));
+        all.iter().for_each(|(_, message, returned)| visit(message, *returned));
+    }
+
     /// Empties it: all messages in memory, and the numbers of the others as runs. `delayed`: with those that wait.
     pub fn drain(&mut self) -> (Vec<MessageRef>, Vec<(u64, u64)>) {
         let (mut volatile, mut runs) = (Vec::new(), Vec::new());
@@ -495,6 +519,32 @@ impl Lane {
         }
     }
 
+    /// As [`Lanes::visit_ready`], of a lane without tenants.
+    fn visit(&self, visit: &mut dyn FnMut(&MessageRef, u64, bool)) {
+        self.returned.in_order().iter().for_each(|message| visit(message, 1, true));
+        let let_go = self.let_go.in_order();
+        let (mut let_go, mut early) = (let_go.iter().peekable(), self.early.iter().peekable());
+        let runs = self.fresh.iter().map(|(first, count)| (*first, *first + u64::from(*count)));
+        for (first, end) in runs.chain([(u64::MAX, u64::MAX)]) {
+            let mut at = first;
+            loop {
+                let next = early.peek().map_or(at, |(before, _)| at.min(*before));
+                if let Some(message) = let_go.next_if(|message| message.seq <= next) {
+                    visit(message, 1, false);
+                } else if let Some((_, message)) = early.next_if(|(before, _)| *before <= at) {
+                    visit(message, 1, false);
+                } else if at < end {
+                    let to = early.peek().map_or(end, |(before, _)| end.min(*before));
+                    let to = let_go.peek().map_or(to, |message| to.min(message.seq));
+                    visit(&numbered(at), to - at, false);
+                    at = to;
+                } else {
+                    break;
+                }
+            }
+        }
+    }
+
     /// What is there goes to its tenants.
     fn share(&mut self, tenant: &impl Fn(u64) -> u64) {
         if self.tenants.is_some() {
@@ -518,6 +568,11 @@ impl Lane {
         }
         self.tenants = Some(Box::new(tenants));
     }
+}
+
+/// A logged message of which only the number is known.
+fn numbered(seq: u64) -> MessageRef {
+    MessageRef { seq, lsn: NOWHERE, offset: 0, len: 0 }
 }
 
 /// The messages in `from..to` that are not settled, ascending.

@@ -11,6 +11,8 @@
 //! | `turns` | single active consumer |
 //! | `unacked` | what a consumer holds |
 //! | `deadlines` | how long it may hold it |
+//! | `peek` | looking without taking |
+//! | `redrive` | what is acked is moved elsewhere |
 //! | `publish`, `subscribe`, `settle`, `provision` | requests and records, by what they do |
 //! | `dispatch` | ready messages meet consumers |
 //! | `housekeeping` | settles and horizons on their way into a block |
@@ -23,6 +25,7 @@
 //! | `duplicates` | ids seen lately |
 //! | `history` | copies for who is bound to an exchange that remembers |
 //! | `transfers` | what was moved here from other shards |
+//! | `story` | what happens to messages is told |
 //! | `timers` | when a queue wants to be looked at |
 //!
 //! A message's way: *fresh* (or volatile) → handed out, *unacked* → settled, or *returned* → handed out again.
@@ -50,14 +53,17 @@ mod keys;
 mod lanes;
 mod lifetime;
 mod marks;
+mod peek;
 mod provision;
 mod publish;
+mod redrive;
 mod relocation;
 mod returned;
 mod settle;
 mod sizes;
 mod sorted;
 mod special;
+mod story;
 mod subscribe;
 mod tenants;
 mod timers;
@@ -72,15 +78,16 @@ pub(crate) use history::Copying;
 pub(crate) use horizon::Horizon;
 pub(crate) use housekeeping::Runs;
 pub(crate) use index::{Extent, Index};
+pub use redrive::Ticket;
 pub(crate) use special::{Kept, Special};
 pub(crate) use transfers::transferred;
 
 use crate::segments::Segments;
 use crate::session::Sessions;
-use bowline_model::event::QueueInfo;
+use bowline_model::event::{Event, QueueInfo};
 use bowline_model::record::{SETTLE_REASONS, SettleReason};
 use bowline_model::request::QueueSpec;
-use bowline_model::{Millis, QueueId, ShardId, Token};
+use bowline_model::{Millis, QueueId, SessionId, ShardId, Token};
 use consumers::{Consumers, Ring};
 use deadlines::Deadlines;
 use hashbrown::HashMap;
@@ -155,6 +162,9 @@ pub(crate) struct Queues {
     pub sessions: Sessions,
     consumers: Consumers,
     deadlines: Deadlines,
+    pub peekers: peek::Peekers,
+    /// For sessions, with the next dispatch.
+    told: Vec<(SessionId, Event)>,
     volatile: VolatileStore,
     /// Queues in which something changed that dispatch should look at.
     dirty: Vec<QueueRef>,
@@ -237,6 +247,8 @@ impl Queues {
             sessions: Sessions::default(),
             consumers: Consumers::default(),
             deadlines: Deadlines::default(),
+            peekers: peek::Peekers::default(),
+            told: Vec::new(),
             volatile: VolatileStore::new(volatile_bytes_max),
             dirty: Vec::new(),
             housekeeping: housekeeping::Listed::default(),

@@ -1,10 +1,12 @@
 //! Queues come and go, as the topology says; and what is asked of a queue as a whole.
 
+use super::enforce::NOWHERE;
 use super::horizon::Horizon;
 use super::housekeeping::sort_and_merge;
 use super::settle::leave;
+use super::window::MessageRef;
 use super::{Index, Queue, QueueRef, Queues, Special};
-use crate::effects::Effects;
+use crate::effects::{Effects, Happened};
 use crate::proposal::{Proposals, Provisioned, Waits};
 use bowline_model::event::{DropRefused, Event, MetaEvent, NoSuchQueue, QueueInfo};
 use bowline_model::record::{self, Kind, Record, SettleReason};
@@ -135,6 +137,7 @@ impl Queues {
                 Queues::mark(&mut self.dirty, queue);
             }
             queue.rebuild_lanes(stamp);
+            queue.forget_story();
             if queue.survives {
                 queue.horizon.node_started(queue.index.next_seq());
             } else {
@@ -166,18 +169,21 @@ impl Queues {
         let mut runs = Vec::new();
         for message in queue.returned.drain() {
             if message.lsn.is_volatile() {
+                queue.tell(&message, &self.volatile, Happened::Purged { count: 1 });
                 self.volatile.release(message.lsn);
             } else {
                 runs.push((message.seq, 1));
             }
         }
         for message in std::mem::take(&mut queue.volatile) {
+            queue.tell(&message, &self.volatile, Happened::Purged { count: 1 });
             leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
         }
         if let Some(lanes) = queue.lanes() {
             let (memory, numbers) = lanes.drain();
             runs.extend(numbers);
             for message in memory {
+                queue.tell(&message, &self.volatile, Happened::Purged { count: 1 });
                 leave(queue, message, SettleReason::Purged, &mut self.volatile, &mut self.housekeeping);
             }
         }
@@ -193,6 +199,13 @@ impl Queues {
             return;
         }
         sort_and_merge(&mut runs);
+        if queue.is_traced() {
+            for &(first, count) in &runs {
+                let message = MessageRef { seq: first, lsn: NOWHERE, offset: 0, len: 0 };
+                queue.tell(&message, &self.volatile, Happened::Purged { count });
+            }
+            Queues::mark(&mut self.dirty, queue);
+        }
         let mut records = Vec::new();
         let mut count = 0;
         for part in runs.chunks(PURGE_RUNS_MAX) {
@@ -213,8 +226,10 @@ impl Queues {
         in_lanes.iter().for_each(|message| self.volatile.release(message.lsn));
         let Queue { index, returned, volatile, special, .. } = &mut *queue;
         index.clear(&mut self.segments);
-        let dying =
-            special.iter_mut().flat_map(|special| special.dying.drain(..)).map(|(message, _)| message);
+        let dying = special.iter_mut().flat_map(|special| {
+            let moving = special.moving.drain(..).map(|moving| moving.message);
+            special.dying.drain(..).map(|(message, _)| message).chain(moving)
+        });
         for message in volatile.drain(..).chain(returned.drain()).chain(dying).filter(|m| m.lsn.is_volatile())
         {
             self.volatile.release(message.lsn);

@@ -5,7 +5,7 @@ use super::special::has_extras;
 use super::volatile::VolatileStore;
 use super::window::{MessageRef, WINDOW_BUSY_MAX, WINDOW_MAX};
 use super::{Queue, Queues, volatile};
-use crate::effects::Effects;
+use crate::effects::{Effects, Happened};
 use crate::proposal::{Proposals, Waits};
 use crate::session::SessionSlot;
 use bowline_model::block::{BLOCK_PAYLOAD_HARD_MAX, BLOCK_PAYLOAD_SOFT_MAX};
@@ -37,7 +37,9 @@ impl Queues {
             };
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, room);
-            if (extras || queue.special.is_some()) && !Queues::apply_special(queue, block, record, seq) {
+            if (extras || queue.special.is_some())
+                && !Queues::apply_special(queue, block, record, seq, &self.volatile)
+            {
                 self.duplicates.push((at, seq));
             }
             if wanted || queue.special.is_some() {
@@ -174,8 +176,12 @@ fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &mut VolatileStore
     special.arriving = special.arriving.saturating_sub(1);
     let extras = volatile.extras(message);
     let stamp = volatile.block(message.lsn).map_or(0, |block| block.stamp);
+    // A duplicate's memory may be given back at once.
+    queue.tell(message, volatile, Happened::Published);
     if queue.sort_in_volatile(&extras, stamp, volatile) {
         came_back(queue, message, volatile);
+    } else {
+        queue.retell(Happened::Duplicate);
     }
 }
 

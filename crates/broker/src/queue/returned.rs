@@ -96,6 +96,13 @@ impl Returned {
         }
     }
 
+    /// All of it, in order.
+    pub fn in_order(&self) -> Vec<MessageRef> {
+        let mut entries: Vec<Entry> = self.heap.iter().map(|entry| entry.0).collect();
+        entries.sort_unstable();
+        entries.into_iter().map(|entry| entry.message).collect()
+    }
+
     /// Empties it; in order.
     pub fn drain(&mut self) -> Vec<MessageRef> {
         self.drain_places().into_iter().map(|(_, message)| message).collect()

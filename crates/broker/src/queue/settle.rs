@@ -9,6 +9,7 @@ use super::unacked::Unsettled;
 use super::volatile::VolatileStore;
 use super::window::MessageRef;
 use super::{Queue, QueueRef, Queues};
+use crate::effects::Happened;
 use bowline_model::record::{self, Record, SettleReason};
 use bowline_model::request::{Outcome, Settle};
 use bowline_model::{Millis, QueueId, SessionId};
@@ -20,6 +21,11 @@ impl Queues {
         for settle in settles {
             let Some(at) = self.sessions[slot].consumer(settle.consumer) else { continue };
             let Some(consumer) = self.consumers.get_mut(at) else { continue };
+            if consumer.redriving.is_some() {
+                self.settle_redriven(at, settle);
+                self.has_settled(at);
+                continue;
+            }
             let mut settling = Settling {
                 slots: &mut self.slots,
                 volatile: &mut self.volatile,
@@ -35,15 +41,23 @@ impl Queues {
 
     /// All that `consumer` holds goes back to where it was. `outcome`: whether that is a failure.
     pub(super) fn return_all(&mut self, consumer: &mut Consumer, outcome: Outcome) {
-        let mut settling = Settling {
+        if consumer.redriving.is_some() {
+            consumer.unacked.settle_all(|entry| self.give_back(entry));
+            return;
+        }
+        let mut settling = self.settling(outcome);
+        consumer.unacked.settle_all(|entry| settling.one(entry));
+    }
+
+    pub(super) fn settling(&mut self, outcome: Outcome) -> Settling<'_> {
+        Settling {
             slots: &mut self.slots,
             volatile: &mut self.volatile,
             housekeeping: &mut self.housekeeping,
             dirty: &mut self.dirty,
             outcome,
             now: self.now,
-        };
-        consumer.unacked.settle_all(|entry| settling.one(entry));
+        }
     }
 
     /// Applies a Settle record.
@@ -122,7 +136,7 @@ impl Queues {
 }
 
 /// The parts that settling a delivery touches.
-struct Settling<'a> {
+pub(super) struct Settling<'a> {
     slots: &'a mut Vec<Option<Box<Queue>>>,
     volatile: &'a mut VolatileStore,
     housekeeping: &'a mut Listed,
@@ -133,7 +147,7 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     #[inline]
-    fn one(&mut self, Unsettled { message, queue: at }: Unsettled) {
+    pub(super) fn one(&mut self, Unsettled { message, queue: at }: Unsettled) {
         let queue = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at);
         let Some(queue) = queue else {
             // The queue was dropped meanwhile; what it held in memory goes now.
@@ -143,6 +157,10 @@ impl Settling<'_> {
             return;
         };
         queue.unacked -= 1;
+        if self.outcome == Outcome::Acked && queue.is_traced() {
+            queue.tell(&message, self.volatile, Happened::Acked);
+            Queues::mark(self.dirty, queue);
+        }
         match self.outcome {
             Outcome::Acked => {
                 if leave(queue, message, SettleReason::Acked, self.volatile, self.housekeeping) {
@@ -178,6 +196,7 @@ impl Settling<'_> {
         if !redelivered {
             queue.special().unseen.insert(self.volatile.place(&message));
         }
+        queue.tell(&message, self.volatile, Happened::Returned { failed: false });
         queue.put_back(message, None, self.volatile);
         came_back(queue, &message, self.volatile);
         Queues::mark(self.dirty, queue);
@@ -195,6 +214,9 @@ impl Settling<'_> {
             Verdict::WaitUntil(due) => Some(due),
             Verdict::Ready => None,
         };
+        let failed = self.outcome != Outcome::Returned;
+        let what = due.map_or(Happened::Returned { failed }, |until| Happened::Delayed { until });
+        queue.tell(&message, self.volatile, what);
         queue.put_back(message, due, self.volatile);
         came_back(queue, &message, self.volatile);
         Queues::mark(self.dirty, queue);

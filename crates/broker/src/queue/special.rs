@@ -11,10 +11,14 @@ use super::failures::Counts;
 use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
 use super::marks::Marks;
+use super::redrive::Moving;
 use super::returned::Place;
 use super::sizes::Sizes;
+use super::story::Story;
+use super::volatile::VolatileStore;
 use super::window::MessageRef;
 use super::{Index, Queue, Queues};
+use crate::effects::Happened;
 use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
 use bowline_model::settings::QueueSettings;
 use bowline_model::transferred::Transferred;
@@ -50,6 +54,10 @@ pub(crate) struct Special {
     /// Messages that are out of the queue but for what the dead-letter exchange makes of them: neither ready nor
     /// unacked, and live in the index. In the order in which they died.
     pub dying: VecDeque<(MessageRef, SettleReason)>,
+    /// Messages that are on their way elsewhere because somebody wants it; as those that are dying otherwise.
+    pub moving: VecDeque<Moving>,
+    /// What is to be told of what happened.
+    pub story: Story,
     /// Everything below has been offered to consumers: a message with a time to live of 0 had its chance.
     pub offered: u64,
     /// As `offered`, for volatile messages: so many at the front.
@@ -184,7 +192,13 @@ impl Queues {
     /// numbered the message `seq`. False if it is a duplicate.
     #[cold]
     #[inline(never)]
-    pub(super) fn apply_special(queue: &mut Queue, block: &Block, record: &Record<'_>, seq: u64) -> bool {
+    pub(super) fn apply_special(
+        queue: &mut Queue,
+        block: &Block,
+        record: &Record<'_>,
+        seq: u64,
+        volatile: &VolatileStore,
+    ) -> bool {
         let Some(publish) = Publish::decode(record.body) else { return true };
         let Extras { ttl_ms, delay_ms, deliver_at, from, .. } = publish.extras;
         let is_timed = ttl_ms.is_some() || delay_ms.is_some() || deliver_at.is_some();
@@ -200,6 +214,9 @@ impl Queues {
         if !is_first && queue.spec.settings.max_length_bytes.is_some() {
             queue.special().took(u64::from(body_bytes));
         }
+        let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
+        let what = if is_first { Happened::Published } else { Happened::Duplicate };
+        queue.tell(&message, volatile, what);
         is_first
     }
 }

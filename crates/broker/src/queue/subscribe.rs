@@ -2,24 +2,46 @@
 
 use super::consumers::{Consumer, ConsumerRef};
 use super::deadlines::Held;
+use super::redrive::Redriving;
 use super::unacked::Unacked;
 use super::{Get, Queue, Queues};
 use crate::effects::Effects;
 use crate::session::SessionSlot;
 use bowline_model::event::{Event, MetaEvent, NoSuchQueue, SubscribeError};
-use bowline_model::request::{Outcome, Subscribe};
+use bowline_model::request::{Outcome, RedriveTo, Subscribe};
 use bowline_model::{ConsumerId, QueueId, SessionId, Token};
 
 impl Queues {
-    pub fn subscribe(&mut self, session: SessionId, subscribe: Subscribe, fx: &mut Effects) {
+    /// `redrive`: where it wants moved what it acks.
+    pub fn subscribe(
+        &mut self,
+        session: SessionId,
+        subscribe: Subscribe,
+        redrive: Option<RedriveTo>,
+        fx: &mut Effects,
+    ) {
         let Subscribe { token, consumer, .. } = subscribe;
-        let result = self.try_subscribe(session, subscribe);
+        let result = self.try_subscribe(session, subscribe, redrive);
         fx.event(session, Event::Subscribed { token, consumer, result });
     }
 
-    fn try_subscribe(&mut self, session: SessionId, subscribe: Subscribe) -> Result<(), SubscribeError> {
+    fn try_subscribe(
+        &mut self,
+        session: SessionId,
+        subscribe: Subscribe,
+        redrive: Option<RedriveTo>,
+    ) -> Result<(), SubscribeError> {
         let Subscribe {
-            queue: id, channel, consumer, prefetch, no_ack, exclusive, priority, timeout_ms, ..
+            queue: id,
+            channel,
+            consumer,
+            tag,
+            prefetch,
+            no_ack,
+            exclusive,
+            priority,
+            timeout_ms,
+            ..
         } = subscribe;
         let at = self.find(id).ok_or(SubscribeError::NoSuchQueue)?;
         let slot = self.sessions.open(session);
@@ -36,11 +58,14 @@ impl Queues {
         if queue.ring.exclusive || (exclusive && (single || queue.ring.len() > 0)) {
             return Err(SubscribeError::Exclusive);
         }
-        let bound = timeout_ms.or(queue.spec.settings.consumer_timeout_ms).filter(|_| !no_ack);
+        // Whoever redrives may hold for long what it leaves alone.
+        let usual_bound = queue.spec.settings.consumer_timeout_ms.filter(|_| redrive.is_none());
+        let bound = timeout_ms.or(usual_bound).filter(|_| !no_ack);
         let new = Consumer {
             session: slot,
             channel,
             id: consumer,
+            tag,
             queue: Some(at),
             priority,
             prefetch,
@@ -53,6 +78,7 @@ impl Queues {
             arrival: 0,
             own_bound_ms: timeout_ms,
             held: bound.map(|bound| Box::new(Held::new(bound))),
+            redriving: redrive.map(|to| Box::new(Redriving::new(to))),
             unacked: Unacked::default(),
         };
         let consumer_at = self.consumers.insert(new);
@@ -72,8 +98,11 @@ impl Queues {
 
     /// Deliveries stop; what the consumer holds stays with it until it is settled.
     pub fn cancel(&mut self, session: SessionId, token: Token, consumer: ConsumerId, fx: &mut Effects) {
-        let found = self.sessions.find(session).and_then(|slot| self.sessions[slot].consumer(consumer));
-        if let Some(at) = found {
+        let slot = self.sessions.find(session);
+        if let Some(slot) = slot {
+            self.peekers.cancel(slot, consumer);
+        }
+        if let Some(at) = slot.and_then(|slot| self.sessions[slot].consumer(consumer)) {
             self.deactivate(at, fx);
             if self.consumers.get(at).is_some_and(|c| c.unacked.len() == 0 && c.queue.is_some()) {
                 self.forget_consumer(at);
@@ -160,7 +189,11 @@ impl Queues {
             consumer.active = false;
             let (session, id) = (self.sessions[consumer.session].id, consumer.id);
             fx.event(session, Event::Cancelled { token: None, consumer: id });
-            if consumer.unacked.len() == 0 {
+            let holds = consumer.unacked.len() > 0;
+            if consumer.redriving.is_some() {
+                self.unstick(at);
+            }
+            if !holds {
                 self.forget_consumer(at);
             }
         }
@@ -186,6 +219,7 @@ impl Queues {
             session: slot,
             channel,
             id,
+            tag: Box::default(),
             queue: None,
             priority: 0,
             prefetch: 0,
@@ -198,6 +232,7 @@ impl Queues {
             arrival: 0,
             own_bound_ms: None,
             held: None,
+            redriving: None,
             unacked: Unacked::default(),
         });
         self.sessions[slot].add_consumer(id, channel, at);
@@ -211,6 +246,7 @@ impl Queues {
             return;
         }
         let (priority, exclusive) = (consumer.priority, consumer.exclusive);
+        let redrives = consumer.redriving.is_some();
         let Some(queue_at) = consumer.queue else { return };
         let queue = self.slots.get_mut(queue_at.slot as usize).and_then(Option::as_deref_mut);
         let Some(queue) = queue.filter(|q| q.at == queue_at) else { return };
@@ -223,10 +259,14 @@ impl Queues {
         if queue.spec.auto_delete && queue.ring.len() == 0 {
             fx.meta.push(MetaEvent::AutoDelete { queue: queue_at.id });
         }
+        if redrives {
+            self.unstick(at);
+        }
     }
 
     /// Ends the consumers of a channel, or of all, and returns what they hold.
     fn close_consumers(&mut self, slot: SessionSlot, channel: Option<u16>, fx: &mut Effects) {
+        self.peekers.close(slot, channel);
         let ids = self.sessions[slot].consumers_of(channel);
         // First nobody takes any more, then things return: so nothing goes round among those who leave.
         let ats: Vec<ConsumerRef> = ids.iter().filter_map(|id| self.sessions[slot].consumer(*id)).collect();

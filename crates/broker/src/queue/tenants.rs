@@ -66,6 +66,21 @@ impl Tenants {
         found
     }
 
+    /// All messages, as they would be taken if nothing came in between.
+    pub fn in_turn(&self) -> impl Iterator<Item = Member> + '_ {
+        let ring = self.ring.iter().filter(|tenant| !self.without.contains(*tenant));
+        let mut ring: VecDeque<(u64, Option<Place>)> = ring.map(|tenant| (*tenant, None)).collect();
+        std::iter::from_fn(move || {
+            loop {
+                let (tenant, after) = ring.pop_front()?;
+                if let Some(member) = self.messages.next(tenant, after) {
+                    ring.push_back((tenant, Some(member.place)));
+                    return Some(member);
+                }
+            }
+        })
+    }
+
     pub fn drain(&mut self) -> impl Iterator<Item = MessageRef> + use<> {
         std::mem::take(self).messages.drain()
     }
@@ -113,6 +128,8 @@ mod tests {
         assert!(!tenants.remove(3, Place { seq: 5, batch: u64::MAX, offset: 0 }));
         tenants.push_number(3, 6);
         tenants.push_number(3, 7);
+        let in_turn: Vec<u64> = tenants.in_turn().map(|member| member.message.seq).collect();
+        assert_eq!(in_turn, [3, 6, 1, 7, 2]);
         assert_eq!(take_all(&mut tenants), [3, 6, 1, 7, 2]);
         assert!(tenants.is_empty() && tenants.ring.is_empty() && tenants.without.is_empty());
     }

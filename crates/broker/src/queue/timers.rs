@@ -54,6 +54,7 @@ impl Queues {
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.timers.next(), self.deadlines.next()].into_iter().flatten().min()
+        let at_once = self.peekers.has_more().then_some(self.now);
+        [self.timers.next(), self.deadlines.next(), at_once].into_iter().flatten().min()
     }
 }

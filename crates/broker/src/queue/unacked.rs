@@ -92,6 +92,11 @@ impl Unacked {
         before - self.len
     }
 
+    /// All that is unsettled, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Unsettled> {
+        self.stragglers.values().chain(&self.dense).filter(|entry| entry.queue.slot != HOLE)
+    }
+
     /// Takes everything out, in order.
     pub fn settle_all(&mut self, each: impl FnMut(Unsettled)) -> usize {
         self.settle(0, u64::MAX, each)

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)]
 
-use bowline_broker::{DeadLetters, Draft, Effects, Moved, Options, Proposal, Read, Shard, Urgency, Waiter};
+use bowline_broker::{
+    DeadLetters, Draft, Effects, Moved, Options, Proposal, Read, Shard, Told, Urgency, Waiter,
+};
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Extras, Kind, PUBLISH_PERSISTENT, Publish};
@@ -39,6 +41,7 @@ pub struct World {
     pub events: Vec<(SessionId, Event)>,
     pub meta: Vec<MetaEvent>,
     pub dead: Vec<DeadLetters>,
+    pub told: Vec<Told>,
     /// Of what is published by the shorthands.
     pub extras: Extras,
     fx: Effects,
@@ -66,6 +69,7 @@ impl World {
             events: Vec::new(),
             meta: Vec::new(),
             dead: Vec::new(),
+            told: Vec::new(),
             extras: Extras::default(),
             fx: Effects::default(),
             next_position: (1, 4096),
@@ -249,6 +253,7 @@ impl World {
         self.events.clear();
         self.meta.clear();
         self.dead.clear();
+        self.told.clear();
         self.fx = Effects::default();
         self.start();
     }
@@ -281,6 +286,7 @@ impl World {
         self.meta.append(&mut self.fx.meta);
         self.reads.append(&mut self.fx.reads);
         self.dead.append(&mut self.fx.dead);
+        self.told.append(&mut self.fx.told);
     }
 
     // Shorthands for requests.
@@ -311,6 +317,7 @@ impl World {
     pub fn subscribe(&mut self, session: u64, consumer: u32, queue: u32, prefetch: u32) {
         let token = self.token();
         let subscribe = Subscribe {
+            tag: Box::default(),
             token,
             queue: QueueId(queue),
             channel: 1,

@@ -105,6 +105,7 @@ impl Session {
 
     pub fn subscribe(&mut self, queue: QueueId, consumer: u32, no_ack: bool) {
         let subscribe = Subscribe {
+            tag: Box::default(),
             token: Token(9),
             queue,
             channel: 1,
