@@ -7,7 +7,8 @@
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
-//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing)
+//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing; with the hashes of
+//!               keys and tenants from version 6 on)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
@@ -21,7 +22,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());

@@ -343,7 +343,7 @@ impl Lanes {
         let number = |seq: u64| MessageRef { seq, lsn: NOWHERE, offset: 0, len: 0 };
         let is_shared = lanes.iter().any(|lane| lane.tenants.is_some());
         if search && !keys.behind.is_empty() {
-            let is_behind = |seq, key| keys.behind.has_number(key, seq);
+            let is_behind = |seq, key| keys.behind.is_first(key, seq);
             let found = first_of(&kept.keys, &mut oldest.behind, &mut oldest.is_unfinished, is_behind);
             if let Some((seq, key)) = found {
                 offer(Place::of_logged(seq), 0, Spot::Behind, key, number(seq));
@@ -353,10 +353,10 @@ impl Lanes {
             let is_aside = |seq, tenant| {
                 let lane = lanes.get(usize::from(kept.class(settings, seq).level));
                 let tenants = lane.and_then(|lane| lane.tenants.as_deref());
-                tenants.is_some_and(|tenants| tenants.messages().has_number(tenant, seq))
+                tenants.is_some_and(|tenants| tenants.messages().is_first(tenant, seq))
             };
             // Those behind are found here, too, and let be: so that a long row of them is not passed over each time.
-            let is_behind = |seq| kept.keys.get(seq).is_some_and(|key| keys.behind.has_number(key, seq));
+            let is_behind = |seq| kept.keys.get(seq).is_some_and(|key| keys.behind.is_first(key, seq));
             let is_ready = |seq, tenant| is_aside(seq, tenant) || is_behind(seq);
             let found = first_of(&kept.tenants, &mut oldest.aside, &mut oldest.is_unfinished, is_ready);
             if let Some((seq, tenant)) = found.filter(|(seq, tenant)| is_aside(*seq, *tenant)) {
@@ -417,7 +417,7 @@ impl Lanes {
 
     /// All that is ready, in the order in which it is handed out as far as that is known now: runs of logged messages, each by
     /// its first and how many, and whether they came back. Some may be settled by now. Of tenants' messages at most
-    /// `max` in a lane. What stands behind another of its key comes last.
+    /// `max` in a lane; and then `max` of those that stand behind others of their keys.
     pub fn visit_ready(&self, max: usize, visit: &mut dyn FnMut(&MessageRef, u64, bool)) {
         for lane in self.lanes.iter().rev() {
             match &lane.tenants {
@@ -425,7 +425,7 @@ impl Lanes {
                 None => lane.visit(visit),
             }
         }
-        for member in self.keys.behind.in_order() {
+        for member in self.keys.behind.in_order(max) {
             visit(&member.message, 1, member.returned);
         }
     }
