@@ -475,6 +475,8 @@ impl Test {
             counts_deliveries,
             delivery_limit: counts_deliveries.then_some(u64::MAX),
             max_priority: self.random.chance(30).then_some(3),
+            // All messages are of one tenant.
+            fair: self.random.chance(25),
             ..QueueSettings::default()
         }
     }

@@ -1,13 +1,15 @@
 """Order by key and fair share between tenants: Bowline's own, seen by a client."""
 
 import collections
+import json
+import signal
 import threading
 import time
 
 import pika
 import pika.exceptions
 import pytest
-from conftest import eventually
+from conftest import Broker, eventually
 from test_lifetimes import declare, ready, take
 from test_pika import channel, connect, connection, persistent  # noqa: F401 (fixtures)
 from test_queue_kinds import ours
@@ -282,3 +284,36 @@ def test_a_dead_letter_has_the_key_of_the_queue_that_gets_it(broker, channel, na
     assert got(channel, target) is None
     channel.queue_delete(name)
     channel.queue_delete(target)
+
+
+def test_a_policy_gives_a_queue_its_key_and_another_one_later(broker, tmp_path):
+    ours(broker)
+    path = tmp_path / "definitions.json"
+
+    def write(key):
+        policy = {"vhost": "/", "name": "keys", "pattern": "^keyed$", "apply-to": "queues", "priority": 0}
+        policy["definition"] = {"order-key": key, "fair-key": "user"}
+        path.write_text(json.dumps({"vhosts": [{"name": "/"}], "policies": [policy]}))
+
+    write("header:key")
+    own = Broker(tmp_path / "data", "--definitions", str(path)).start()
+    channel = connect(own).channel()
+    declare(channel, "keyed")
+    for number in range(2):
+        send(channel, "keyed", "a", number)
+    first = take_now(channel, "keyed")
+    assert first[1] == "a/0" and got(channel, "keyed") is None
+    write("app-id")
+    own.process.send_signal(signal.SIGHUP)
+
+    def both_are_out():
+        """Of two messages with one header and no app-id. Until the policy is in force one has to wait."""
+        for number in range(2):
+            send(channel, "keyed", "b", number)
+        return len(list(iter(lambda: got(channel, "keyed"), None))) == 2
+
+    eventually(both_are_out)
+    # What was in order stays so.
+    channel.basic_ack(first[0])
+    eventually(lambda: "a/1" in [m[1] for m in iter(lambda: got(channel, "keyed"), None)])
+    own.kill()
