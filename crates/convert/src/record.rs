@@ -15,6 +15,8 @@ const PREFIX: &[u8] = b"bowline.amqp.";
 const FIELD: &[u8] = b"header.";
 /// Set, with an empty body, for a record without a value; both ways.
 const NULL_VALUE: &str = "x-bowline-null-value";
+/// Header field that tells how often a record came back to a group.
+const DELIVERY_COUNT: &[u8] = b"x-delivery-count";
 
 /// A message on its way into a topic.
 pub struct Outgoing<'a> {
@@ -152,8 +154,8 @@ pub struct Incoming<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers<'a>,
-    /// How often it has come back to the group that it is delivered to.
-    pub returns: u32,
+    /// How often it has come back to the group that it is delivered to, if it is to one.
+    pub returns: Option<u32>,
 }
 
 /// The message a record stands for, but for its properties.
@@ -195,6 +197,10 @@ pub fn read_record<'a>(
     let mut parts = PropertyParts::default();
     let mut exchange: &[u8] = &[];
     for header in record.headers.clone() {
+        // What a client claimed is not what we counted.
+        if record.returns.is_some() && is_field(header.key, DELIVERY_COUNT) {
+            continue;
+        }
         let known = header.key.strip_prefix(PREFIX).zip(header.value).is_some_and(|(name, value)| {
             if name == b"exchange" && value.len() <= 255 {
                 exchange = value;
@@ -235,14 +241,20 @@ pub fn read_record<'a>(
     Message { exchange, routing_key, body: record.value.unwrap_or_default() }
 }
 
+/// Whether a record header of that key is read as the header field `name`.
+fn is_field(key: &[u8], name: &[u8]) -> bool {
+    let typed = key.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(FIELD));
+    key == name || typed.and_then(|key| key.get(2..)) == Some(name)
+}
+
 /// What the broker itself tells of a record.
 fn add_own_fields(record: &Incoming<'_>, buffer: &mut FieldBuffer) {
     buffer.add(b"x-stream-offset", Value::I64(record.offset as i64));
     if let Some(partition) = record.partition {
         buffer.add(b"x-bowline-partition", Value::I64(partition.into()));
     }
-    if record.returns > 0 {
-        buffer.add(b"x-delivery-count", Value::I64(record.returns.into()));
+    if let Some(returns) = record.returns.filter(|returns| *returns > 0) {
+        buffer.add(DELIVERY_COUNT, Value::I64(returns.into()));
     }
     if record.value.is_none() {
         buffer.add(NULL_VALUE.as_bytes(), Value::Bool(true));
@@ -341,7 +353,7 @@ mod tests {
             key: record.key,
             value: record.value,
             headers: record.headers.clone(),
-            returns: 0,
+            returns: None,
         };
         let mut block = Vec::new();
         let message = read_record(&incoming, 100_000, &mut FieldBuffer::default(), &mut block);
@@ -445,5 +457,45 @@ mod tests {
             .with("x-stream-offset", 7i64)
             .with("x-bowline-timestamp", 123i64);
         assert_eq!(read, OwnedProperties { headers: Some(expected), ..OwnedProperties::default() });
+    }
+
+    #[test]
+    fn a_group_counts_itself() {
+        let claimed =
+            FieldTable::new().with("x-delivery-count", 7i64).with("x-delivery-count", "eight").to_bytes();
+        let properties = bowline_codec_amqp::PropertyParts { headers: Some(&claimed), ..Default::default() };
+        let mut block = Vec::new();
+        properties.encode(&mut block);
+        let message = Outgoing {
+            exchange: b"",
+            routing_key: b"",
+            properties: Properties::parse(&block).unwrap(),
+            body: b"x",
+            timestamp: 1,
+        };
+        with_record(&message, |record, _| {
+            for (returns, expected) in [(None, 2), (Some(0), 0), (Some(3), 1)] {
+                let incoming = Incoming {
+                    stream: "s",
+                    offset: 7,
+                    partition: None,
+                    timestamp: 1,
+                    converted: true,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers.clone(),
+                    returns,
+                };
+                let mut block = Vec::new();
+                read_record(&incoming, 100_000, &mut FieldBuffer::default(), &mut block);
+                let headers = Properties::parse(&block).unwrap().headers().unwrap();
+                let counts: Vec<_> =
+                    headers.iter().filter(|(name, _)| name.as_bytes() == DELIVERY_COUNT).collect();
+                assert_eq!(counts.len(), expected, "{returns:?}");
+                if let Some(returns) = returns.filter(|returns| *returns > 0) {
+                    assert_eq!(counts[0].1.as_i64(), Some(i64::from(returns)));
+                }
+            }
+        });
     }
 }

@@ -171,7 +171,7 @@ impl Session {
                         self.vhost
                     )));
                 }
-                let Arguments { timeout_ms, .. } = Arguments::read(method.arguments)?;
+                let Arguments { timeout_ms, retry_delay_ms, .. } = Arguments::read(method.arguments)?;
                 let start = StartAt::read(method.arguments, self.now.unix_ms)?;
                 if let Some(group) = GroupArguments::read(method.arguments)? {
                     if method.exclusive {
@@ -184,6 +184,9 @@ impl Session {
                     let reader =
                         GroupReader::new(name, group, &partitions, prefetch, lock, start, operation, shards);
                     let id = self.add_consumer(number, tag, false, Source::Group(Box::new(reader)));
+                    if let Some(consumer) = self.consumers.get_mut(&id) {
+                        consumer.retry_delay_ms = retry_delay_ms;
+                    }
                     self.start_group(id, broker);
                     let pending = Pending::Consume { consumer: id, queue, no_wait: method.no_wait };
                     self.wait(number, operation, BasicConsume::ID, pending);

@@ -156,7 +156,12 @@ impl<'a> SettleRun<'a> {
             }
             Source::Stream(_) => self.stream_credit = true,
             Source::Group(reader) => {
-                reader.settle(first.consumer, first.number, count, self.outcome, self.settles);
+                // Whatever a group's consumer gives back has failed.
+                let outcome = match (self.outcome, consumer.retry_delay_ms) {
+                    (Outcome::Returned | Outcome::Failed, Some(delay_ms)) => Outcome::FailedFor { delay_ms },
+                    (outcome, _) => outcome,
+                };
+                reader.settle(first.consumer, first.number, count, outcome, self.settles);
                 self.stream_credit = true;
             }
         }

@@ -49,7 +49,7 @@ impl GroupArguments {
             }
             Some(_) => return Err(invalid("x-group is not a string of 1 to 255 octets")),
         };
-        for other in ["x-stream-filter", "x-priority", "x-retry-delay", "x-dead-letter-exchange"] {
+        for other in ["x-stream-filter", "x-priority", "x-dead-letter-exchange"] {
             if arguments.get(other).is_some() {
                 return Err(Refusal::not_implemented(format!("{other} of a consumer with x-group")));
             }
@@ -199,9 +199,9 @@ impl GroupReader {
         let outcome = match outcome {
             Outcome::Acked => share::Outcome::Accepted,
             Outcome::Rejected => share::Outcome::Rejected,
-            Outcome::Returned | Outcome::Withdrawn { .. } | Outcome::Failed | Outcome::FailedFor { .. } => {
-                share::Outcome::Released
-            }
+            Outcome::Withdrawn { .. } => share::Outcome::Untouched,
+            Outcome::FailedFor { delay_ms } => share::Outcome::ReleasedFor { delay_ms },
+            Outcome::Returned | Outcome::Failed => share::Outcome::Released,
         };
         let offset = first & ((1 << OFFSET_BITS) - 1);
         self.book(id, part, (offset, count), outcome, settles);
@@ -608,7 +608,7 @@ impl Session {
             key: record.key,
             value: record.value,
             headers: record.headers.clone(),
-            returns: acquired.returns,
+            returns: Some(acquired.returns),
         };
         let Some(Some(channel)) = self.channels.get_mut(usize::from(*number)) else { return Ok(false) };
         *outstanding += 1;

@@ -582,7 +582,7 @@ impl Session {
             key: record.key,
             value: record.value,
             headers: record.headers.clone(),
-            returns: 0,
+            returns: None,
         };
         let channel = self.channels.get_mut(usize::from(*number)).and_then(Option::as_mut)?;
         let slot = Slot { consumer: id, number: reader.delivered };

@@ -116,6 +116,24 @@ fn too_many_returns_archive() {
 }
 
 #[test]
+fn what_is_given_back_waits_if_its_consumer_says_so() {
+    let world = World::new(1);
+    let mut publisher = stream(&world, 1);
+    publish(&mut publisher, &["0", "1"]);
+    let mut a = Client::open(&world);
+    let start = ("x-stream-offset", FieldValue::from("first"));
+    join(&mut a, "g", 1, &[start, ("x-retry-delay", FieldValue::I64(5000))]);
+    assert_eq!(bodies(&a.hear()), ["0"]);
+    a.say(1, nack(1, false, true));
+    assert_eq!(bodies(&a.hear()), ["1"]);
+    a.say(1, ack(2, false));
+    world.borrow_mut().pass(4900);
+    assert!(a.hear().is_empty());
+    world.borrow_mut().pass(200);
+    assert_eq!(bodies(&a.hear()), ["0*"]);
+}
+
+#[test]
 fn a_cancelled_consumer_keeps_what_it_was_given() {
     let world = World::new(2);
     let mut publisher = stream(&world, 1);

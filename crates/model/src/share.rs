@@ -89,6 +89,8 @@ pub enum Outcome {
     Accepted,
     /// To be delivered again; it has come back once more.
     Released,
+    /// As `Released`, but not before so long has passed, ms. A restart ends the wait.
+    ReleasedFor { delay_ms: u64 },
     /// Archived: not to be delivered to this group again.
     Rejected,
     /// As if it had never been acquired: nobody has seen it.

@@ -1,6 +1,7 @@
 """Consumers that share a stream by `x-group`: each message goes to one of them, and is settled by itself."""
 
 import os
+import time
 
 import pika
 import pytest
@@ -151,6 +152,19 @@ def test_a_delivery_limit_archives(broker, name):
     assert seen == ["0000"] * 3 + ["0001"]
 
 
+def test_what_is_nacked_may_have_to_wait(broker, name):
+    channel = declare(broker, name)
+    publish(channel, name, numbers(2))
+    member = Member(broker, name, "g", 1, x_stream_offset="first", x_retry_delay=1500)
+    eventually(lambda: member.turn() or member.bodies() == ["0000"])
+    nacked = time.monotonic()
+    member.channel.basic_nack(member.got.pop()[0].delivery_tag, requeue=True)
+    # Meanwhile it gets others.
+    assert drain([member], 1) == [["0001"]]
+    assert drain([member], 1) == [["0000"]]
+    assert time.monotonic() - nacked >= 1.5
+
+
 def test_progress_survives_a_kill(own_broker, name):
     channel = declare(own_broker, name)
     publish(channel, name, numbers(30))
@@ -178,6 +192,35 @@ def test_progress_survives_a_kill(own_broker, name):
     publish(declare(own_broker, name), name, ["new"])
     eventually(lambda: member.turn() or member.bodies() == ["new"])
     assert not member.got[0][0].redelivered
+
+
+def test_kills_lose_nothing_and_undo_no_acknowledgement(own_broker, name):
+    channel = declare(own_broker, name, 2)
+    channel.queue_bind(name, "amq.topic", "#")
+    for n in numbers(400):
+        channel.basic_publish("amq.topic", n, n)
+    acked, held = [], set()
+    for _ in range(4):
+        members = [Member(own_broker, name, "g", 30, x_stream_offset="first") for _ in range(2)]
+        for own in drain(members, 80):
+            acked += filter(None, own)
+        eventually(lambda: [member.turn() for member in members] and all(member.got for member in members))
+        # A round trip shows that the broker has heard the acknowledgements; what is confirmed behind them, on both
+        # partitions, that they are in the log.
+        for member in members:
+            member.channel.basic_qos(prefetch_count=30)
+        held = {body for member in members for body in member.bodies()} - {""}
+        channel = connect(own_broker).channel()
+        channel.confirm_delivery()
+        for n in numbers(8):
+            channel.basic_publish("amq.topic", n, "")
+        own_broker.restart(kill=True)
+    member = Member(own_broker, name, "g", 1000)
+    eventually(lambda: member.turn() or len({body for body in member.bodies() + acked if body}) == 400)
+    got = list(filter(None, member.bodies()))
+    assert not set(got) & set(acked), "nothing acknowledged comes again"
+    assert len(got + acked) == 400
+    assert {body for method, _, body in member.got if method.redelivered} >= held
 
 
 def test_a_group_on_a_topic_with_partitions(broker, name):

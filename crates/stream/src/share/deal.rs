@@ -61,7 +61,7 @@ impl Shares {
             self.deal(now, at, partitions, out);
         }
         if !self.doomed.is_empty() {
-            self.cancel_doomed(out);
+            self.cancel_doomed(now, out);
             self.dispatch(now, partitions, out);
         }
     }

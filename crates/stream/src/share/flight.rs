@@ -23,9 +23,11 @@ pub struct Flight {
     slots: VecDeque<Slot>,
     /// Offsets of the slots that are available.
     available: BTreeSet<u64>,
+    /// Those that wait, each behind the time when it becomes available.
+    waits: BTreeSet<(Millis, u64)>,
     /// How often records came back that did so in this life, until they are settled.
     returns: BTreeMap<u64, u32>,
-    /// A lower bound of when the first lock ends.
+    /// A lower bound of when the first lock or wait ends.
     pub earliest: Millis,
     pub unlogged: Unlogged,
 }
@@ -42,6 +44,7 @@ pub struct Unlogged {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Slot {
     Available,
+    Waiting,
     Acquired { member: MemberNumber, until: Millis },
     Settled,
 }
@@ -57,6 +60,16 @@ pub struct Run {
     pub returns: u32,
 }
 
+/// On what terms a member has what it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What comes back more often than this is archived.
+    pub returns_max: Option<u64>,
+    pub now: Millis,
+    /// When a lock ends that begins now.
+    pub until: Millis,
+}
+
 /// The bounds of what may be handed out: the end of the partition, and what the log has reserved.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -70,6 +83,7 @@ impl Flight {
             base: start,
             slots: VecDeque::new(),
             available: BTreeSet::new(),
+            waits: BTreeSet::new(),
             returns: BTreeMap::new(),
             earliest: Millis::MAX,
             unlogged: Unlogged::default(),
@@ -128,14 +142,13 @@ impl Flight {
         taken
     }
 
-    /// Settles what `member` holds of `count` records from `first` on. `returns_max`: what comes back more often is
-    /// archived. How many records left its hands.
+    /// Settles what `member` holds of `count` records from `first` on. How many records left its hands.
     pub fn settle(
         &mut self,
         member: MemberNumber,
         (first, count): (u64, u64),
         outcome: Outcome,
-        (returns_max, until): (Option<u64>, Millis),
+        terms: Terms,
         progress: &Progress,
     ) -> u64 {
         let end = first.saturating_add(count).min(self.next());
@@ -146,25 +159,20 @@ impl Flight {
                 continue;
             }
             if outcome == Outcome::Renewed {
-                *slot = Slot::Acquired { member, until };
+                *slot = Slot::Acquired { member, until: terms.until };
                 continue;
             }
             settled += 1;
-            self.let_go(offset, outcome, returns_max, progress);
+            self.let_go(offset, outcome, terms, progress);
         }
         self.tidy();
         settled
     }
 
     /// All that `member` holds comes back. How many.
-    pub fn release_all(
-        &mut self,
-        member: MemberNumber,
-        returns_max: Option<u64>,
-        progress: &Progress,
-    ) -> u64 {
+    pub fn release_all(&mut self, member: MemberNumber, terms: Terms, progress: &Progress) -> u64 {
         let whole = (self.base, self.slots.len() as u64);
-        self.settle(member, whole, Outcome::Released, (returns_max, 0), progress)
+        self.settle(member, whole, Outcome::Released, terms, progress)
     }
 
     /// Who holds something whose lock is over, with each of those offsets.
@@ -176,13 +184,23 @@ impl Flight {
         self.slots.iter().enumerate().filter_map(holder).collect()
     }
 
-    /// Looks up when the first lock ends.
-    pub fn recount_locks(&mut self) {
+    /// Looks up when the first lock or wait ends.
+    pub fn recount(&mut self) {
         let until = |slot: &Slot| match slot {
             Slot::Acquired { until, .. } => Some(*until),
             _ => None,
         };
-        self.earliest = self.slots.iter().filter_map(until).min().unwrap_or(Millis::MAX);
+        let wait = self.waits.first().map(|(due, _)| *due);
+        self.earliest = self.slots.iter().filter_map(until).chain(wait).min().unwrap_or(Millis::MAX);
+    }
+
+    /// Makes available what has waited long enough.
+    pub fn wake(&mut self, now: Millis) {
+        while let Some((_, offset)) = self.waits.first().copied().filter(|(due, _)| *due <= now) {
+            self.waits.pop_first();
+            self.slots[(offset - self.base) as usize] = Slot::Available;
+            self.available.insert(offset);
+        }
     }
 
     /// Nothing below `log_start` is there any more. Calls `freed` for each that a member held.
@@ -197,6 +215,7 @@ impl Flight {
         }
         self.base = self.base.max(log_start);
         self.available = self.available.split_off(&self.base);
+        self.waits.retain(|(_, offset)| *offset >= self.base);
         self.returns = self.returns.split_off(&self.base);
         self.unlogged.returned = self.unlogged.returned.split_off(&self.base);
         self.tidy();
@@ -215,12 +234,12 @@ impl Flight {
         self.returns.get(&offset).copied().unwrap_or_else(|| progress.returns_of(offset))
     }
 
-    fn let_go(&mut self, offset: u64, outcome: Outcome, returns_max: Option<u64>, progress: &Progress) {
+    fn let_go(&mut self, offset: u64, outcome: Outcome, terms: Terms, progress: &Progress) {
         let at = (offset - self.base) as usize;
         let mut outcome = outcome;
-        if outcome == Outcome::Released {
+        if matches!(outcome, Outcome::Released | Outcome::ReleasedFor { .. }) {
             let times = self.returns_of(offset, progress).saturating_add(1);
-            if returns_max.is_some_and(|max| u64::from(times) > max) {
+            if terms.returns_max.is_some_and(|max| u64::from(times) > max) {
                 outcome = Outcome::Rejected;
             } else {
                 self.returns.insert(offset, times);
@@ -230,7 +249,14 @@ impl Flight {
         let runs = match outcome {
             Outcome::Accepted => &mut self.unlogged.accepted,
             Outcome::Rejected => &mut self.unlogged.archived,
-            Outcome::Released | Outcome::Untouched | Outcome::Renewed => {
+            Outcome::ReleasedFor { delay_ms } if delay_ms > 0 => {
+                let due = terms.now.saturating_add(delay_ms);
+                self.slots[at] = Slot::Waiting;
+                self.waits.insert((due, offset));
+                self.earliest = self.earliest.min(due);
+                return;
+            }
+            Outcome::Released | Outcome::ReleasedFor { .. } | Outcome::Untouched | Outcome::Renewed => {
                 self.slots[at] = Slot::Available;
                 self.available.insert(offset);
                 return;

@@ -1,6 +1,6 @@
 //! Members: joining, leaving, and what happens to what they hold when they are gone.
 
-use super::flight::{Flight, MemberNumber};
+use super::flight::{Flight, MemberNumber, Terms};
 use super::{HORIZON_RECORDS, SHARES_MAX, ShareNumber, ShareWaiter, Shares, begin, joined};
 use crate::out::{Out, Proposal, Waiter};
 use crate::partition::Partitions;
@@ -10,8 +10,8 @@ use bowline_model::share::{CreateRecord, Join, JoinError, Lock, Outcome, Settle,
 use bowline_model::{ConsumerId, Millis, SessionId, Token};
 use std::collections::BTreeMap;
 
-/// Locks are looked at this often at most, ms.
-const LOCK_PRECISION_MS: u64 = 100;
+/// Locks and waits are looked at this often at most, ms.
+const PRECISION_MS: u64 = 100;
 
 /// A consumer that takes part in a group, on some partitions.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ pub struct Wait {
 }
 
 impl Member {
+    fn terms(&self, now: Millis) -> Terms {
+        Terms { returns_max: self.returns_max, now, until: lock_ends(self.lock, now) }
+    }
+
     /// A record that it held is not there any more.
     pub fn lost_one(members: &mut BTreeMap<MemberNumber, Member>, number: MemberNumber) {
         if let Some(member) = members.get_mut(&number) {
@@ -138,12 +142,14 @@ impl Shares {
                 else {
                     continue;
                 };
-                let until = lock_ends(member.lock, now);
-                let limits = (member.returns_max, until);
                 let run = (settle.first, settle.count);
-                let settled = flight.settle(number, run, settle.outcome, limits, &share.progress);
+                let settled = flight.settle(number, run, settle.outcome, member.terms(now), &share.progress);
                 member.held = member.held.saturating_sub(settled);
                 if settled > 0 {
+                    if flight.earliest < Millis::MAX {
+                        let next = self.next_expiry.unwrap_or(Millis::MAX);
+                        self.next_expiry = Some(next.min(flight.earliest));
+                    }
                     self.dirty.insert(at);
                     if !flight.unlogged.is_empty() {
                         self.unlogged.insert(at);
@@ -186,14 +192,14 @@ impl Shares {
         for number in members {
             let ends = |member: &&Member| channel.is_none_or(|channel| channel == member.channel);
             if self.members.get(&number).as_ref().is_some_and(ends) {
-                self.give_back(number);
+                self.give_back(now, number);
                 self.forget(number);
             }
         }
         self.dispatch(now, partitions, out);
     }
 
-    /// Takes back what has been held for too long.
+    /// Takes back what has been held for too long, and hands out again what has waited long enough.
     pub(super) fn expire(&mut self, now: Millis) {
         let mut next = Millis::MAX;
         let due: Vec<ShareNumber> = self.shares.keys().copied().collect();
@@ -205,17 +211,19 @@ impl Shares {
                 if member.lock.is_some_and(|lock| lock.cancels) {
                     self.doom(number);
                 } else {
-                    self.release_one(at, number, offset);
+                    self.release_one(now, at, number, offset);
                 }
             }
             if let Some(Some(flight)) = self.shares.get_mut(&at).map(|share| &mut share.flight) {
                 if flight.earliest <= now {
-                    flight.recount_locks();
+                    flight.wake(now);
+                    flight.recount();
+                    self.dirty.insert(at);
                 }
                 next = next.min(flight.earliest);
             }
         }
-        self.next_expiry = (next < Millis::MAX).then(|| next.max(now + LOCK_PRECISION_MS));
+        self.next_expiry = (next < Millis::MAX).then(|| next.max(now + PRECISION_MS));
     }
 
     /// The member will be cancelled with the next dispatch.
@@ -227,9 +235,9 @@ impl Shares {
     }
 
     /// Cancels who has to be.
-    pub(super) fn cancel_doomed(&mut self, out: &mut Out) {
+    pub(super) fn cancel_doomed(&mut self, now: Millis, out: &mut Out) {
         for number in std::mem::take(&mut self.doomed) {
-            self.give_back(number);
+            self.give_back(now, number);
             if let Some(member) = self.forget(number)
                 && !member.leaving
             {
@@ -250,24 +258,24 @@ impl Shares {
         }
     }
 
-    fn release_one(&mut self, at: ShareNumber, number: MemberNumber, offset: u64) {
+    fn release_one(&mut self, now: Millis, at: ShareNumber, number: MemberNumber, offset: u64) {
         let Some(member) = self.members.get_mut(&number) else { return };
         let Some(share) = self.shares.get_mut(&at) else { return };
         let Some(flight) = &mut share.flight else { return };
-        let limits = (member.returns_max, 0);
-        let settled = flight.settle(number, (offset, 1), Outcome::Released, limits, &share.progress);
+        let terms = member.terms(now);
+        let settled = flight.settle(number, (offset, 1), Outcome::Released, terms, &share.progress);
         member.held = member.held.saturating_sub(settled);
         self.dirty.insert(at);
         self.unlogged.insert(at);
     }
 
     /// All that it holds comes back.
-    fn give_back(&mut self, number: MemberNumber) {
+    fn give_back(&mut self, now: Millis, number: MemberNumber) {
         let Some(member) = self.members.get_mut(&number) else { return };
         for &at in &member.shares {
             let Some(share) = self.shares.get_mut(&at) else { continue };
             let Some(flight) = &mut share.flight else { continue };
-            if flight.release_all(number, member.returns_max, &share.progress) > 0 {
+            if flight.release_all(number, member.terms(now), &share.progress) > 0 {
                 self.dirty.insert(at);
                 self.unlogged.insert(at);
             }

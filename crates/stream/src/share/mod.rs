@@ -10,7 +10,7 @@
 //! ```text
 //! fresh ──acquire──► acquired ──accepted──► settled
 //!                    ▲      │ └──rejected, or back too often──► settled (archived)
-//!                    │      └──released, lock over, member gone──► available (back once more)
+//!                    │      └──released, lock over, member gone──► available (back once more; perhaps after a wait)
 //!                    └──acquire──────────────────────────────────────┘
 //! ```
 //!
@@ -74,7 +74,7 @@ pub struct Shares {
     unlogged: BTreeSet<ShareNumber>,
     /// To be cancelled.
     doomed: Vec<MemberNumber>,
-    /// A lower bound of when the first lock ends.
+    /// A lower bound of when the first lock or wait ends.
     next_expiry: Option<Millis>,
 }
 
@@ -146,6 +146,7 @@ impl Shares {
                 let Ok(create) = postcard::from_bytes::<CreateRecord>(record.body) else { return };
                 self.create(create, partitions);
             }
+            // For administration: nothing proposes it yet.
             Kind::ShareDelete => {
                 let Ok(delete) = postcard::from_bytes::<DeleteRecord>(record.body) else { return };
                 if let Some(number) = self.find(delete.partition, &delete.group) {
@@ -245,7 +246,7 @@ impl Shares {
         }
     }
 
-    /// Does what is due at `now`: takes back what has been held for too long.
+    /// Does what is due at `now`: ends locks and waits.
     pub fn tick(&mut self, now: Millis, partitions: &Partitions, out: &mut Out) {
         if self.next_expiry.is_some_and(|next| next <= now) {
             self.expire(now);

@@ -6,7 +6,7 @@ use crate::{Out, Stream};
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
 use bowline_model::share::{
-    Acquire, Acquired, Join, JoinError, Lock, Outcome, Reply, Request, Settle, Start,
+    Acquire, Acquired, DeleteRecord, Join, JoinError, Lock, Outcome, Reply, Request, Settle, Start,
 };
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use proptest::prelude::*;
@@ -194,6 +194,33 @@ fn a_lock_ends_for_the_record_or_for_the_member() {
 }
 
 #[test]
+fn what_is_given_back_may_have_to_wait() {
+    let mut s = Script::new(1);
+    s.append(1, 3);
+    s.join(1, &[1], Start::First, None);
+    s.log();
+    s.acquire(1, 3, true);
+    s.heard();
+    s.settle(1, 1, 0, 1, Outcome::ReleasedFor { delay_ms: 700 });
+    s.settle(1, 1, 1, 1, Outcome::ReleasedFor { delay_ms: 300 });
+    s.acquire(1, 3, true);
+    s.now += 299;
+    s.world.stream.tick(s.now, &mut s.world.out);
+    assert_eq!((s.heard(), s.world.stream.shares.next_deadline()), (vec![], Some(1_300)));
+    s.now += 1;
+    s.world.stream.tick(s.now, &mut s.world.out);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 1, 1, true, 1)]))]);
+    assert_eq!(s.world.stream.shares.next_deadline(), Some(1_700));
+    // The wait is not in the log; the count is.
+    s.log();
+    s.crash(true);
+    s.join(2, &[1], Start::First, None);
+    s.acquire(2, 3, false);
+    let answer = Heard::Acquired(vec![run(1, 0, 2, true, 1), run(1, 2, 1, true, 0)]);
+    assert_eq!(s.heard(), [(2, Heard::Joined(Ok(()))), (2, answer)]);
+}
+
+#[test]
 fn retention_and_deletion() {
     let mut s = Script::new(2);
     s.append(1, 10);
@@ -224,6 +251,12 @@ fn retention_and_deletion() {
     s.join(2, &[1], Start::Next, None);
     s.acquire(2, 1, true);
     assert_eq!(s.heard(), [(2, Heard::Joined(Ok(()))), (2, Heard::Acquired(vec![run(1, 10, 1, true, 1)]))]);
+    let mut records = Vec::new();
+    let delete = DeleteRecord { partition: PartitionId(1), group: "g".to_string() };
+    record::put_value(&mut records, Kind::ShareDelete, &delete);
+    s.world.write(s.now, records);
+    assert_eq!(s.heard(), [(2, Heard::Cancelled)]);
+    assert!(s.world.stream.shares.is_empty());
     s.join(3, &[2], Start::First, None);
     assert_eq!(s.heard(), [(3, Heard::Joined(Err(JoinError::UnknownPartition)))]);
     s.crash(true);
@@ -302,6 +335,7 @@ fn step() -> impl Strategy<Value = Step> {
     let outcome = prop_oneof![
         6 => Just(Outcome::Accepted),
         3 => Just(Outcome::Released),
+        2 => (0..900u64).prop_map(|delay_ms| Outcome::ReleasedFor { delay_ms }),
         1 => Just(Outcome::Rejected),
         1 => Just(Outcome::Untouched),
         1 => Just(Outcome::Renewed),
@@ -342,6 +376,9 @@ struct Model {
     /// How often it came back: in this life, or as the log knows.
     returns: BTreeMap<Offset, u32>,
     returns_durable: BTreeMap<Offset, u32>,
+    /// What may not be handed out before a time.
+    waits: BTreeMap<Offset, Millis>,
+    now: Millis,
     crashed: bool,
 }
 
@@ -359,6 +396,7 @@ impl Model {
                 assert!(!self.settled.contains(&offset), "{offset:?} was settled");
                 let holder = self.held.insert(offset, session);
                 assert_eq!(holder, None, "{offset:?} is in other hands");
+                assert!(self.waits.remove(&offset).is_none_or(|due| due <= self.now), "{offset:?} waits");
                 let returns = self.returns.get(&offset).copied().unwrap_or(0);
                 assert_eq!(acquired.returns, returns, "{offset:?}");
                 assert!(acquired.redelivered || returns == 0);
@@ -431,6 +469,10 @@ fn history(steps: &[Step]) {
                     match outcome {
                         Outcome::Accepted | Outcome::Rejected => drop(m.settled.insert(offset)),
                         Outcome::Released => m.back(offset),
+                        Outcome::ReleasedFor { delay_ms } => {
+                            m.back(offset);
+                            m.waits.insert(offset, s.now + delay_ms);
+                        }
                         Outcome::Untouched => *m.delivered.get_mut(&offset).unwrap() -= 1,
                         Outcome::Renewed => {}
                     }
@@ -460,16 +502,20 @@ fn history(steps: &[Step]) {
                 m.settled.clone_from(&m.durable);
                 m.returns.clone_from(&m.returns_durable);
                 m.held.clear();
+                m.waits.clear();
                 m.members.clear();
                 m.crashed = true;
             }
         }
+        m.now = s.now;
         for (session, heard) in s.heard() {
             let Heard::Acquired(runs) = heard else { panic!("{heard:?}") };
             m.acquired(session, &runs);
         }
     }
     // Whoever was there goes, and one takes all that is left.
+    s.now += 1_000;
+    s.world.stream.tick(s.now, &mut s.world.out);
     for session in 1..=3 {
         m.drop_held(session);
         s.world.stream.close_session(s.now, SessionId(session), &mut s.world.out);
