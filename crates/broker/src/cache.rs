@@ -26,8 +26,10 @@ const BLOCKS_MAX: u32 = 4096;
 /// What a block takes besides its payload: [`bowline_model::Block`], what counts its readers, its place in the cache.
 const BLOCK_OVERHEAD: usize = 256;
 
-/// What directories of blocks may take, as a part of what blocks may take.
-const DIRECTORY_SHARE: usize = 16;
+/// What directories of blocks may take, as a part of what blocks may take. They take 8 bytes a message, and no message is
+/// shorter than 32: all blocks that are resident may have theirs. Where messages are wanted in another order than
+/// that of the log (priorities, delays, keys), a directory that is not there is a walk over a block for each of them.
+const DIRECTORY_SHARE: usize = 4;
 
 type ByLsn<T> = HashMap<Lsn, T, foldhash::fast::FixedState>;
 

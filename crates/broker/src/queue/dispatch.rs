@@ -358,7 +358,11 @@ impl Dispatch<'_> {
             return self.give_up(queue);
         }
         queue.reading = true;
-        self.cache.want(Reader::Queue(queue.at), lsn, useful_span(queue, lsn), self.fx);
+        let span = useful_span(queue, lsn);
+        self.cache.want(Reader::Queue(queue.at), lsn, span, self.fx);
+        if let Some(special) = &mut queue.special {
+            special.read_last = lsn;
+        }
     }
 
     /// The block does not hold what the index says.
@@ -397,8 +401,10 @@ impl Dispatch<'_> {
 /// How much of the log from `lsn` on holds what the queue wants next, bytes.
 fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
     let Some(resolved) = queue.fresh.unresolved() else {
-        // What comes by priority is found all over the log, but often near what was found last.
-        return if queue.special.is_some() { READ_AHEAD as u32 } else { 1 };
+        // What comes by priority or by time is found all over the log. If that is near what was read last, so is the next.
+        let last = queue.special.as_deref().map(|special| special.read_last.0);
+        let is_near = last.is_some_and(|last| lsn.0 > last && lsn.0 - last <= 2 * READ_AHEAD);
+        return if is_near { READ_AHEAD as u32 } else { 1 };
     };
     let first = queue.index.position(resolved);
     let last = (first..first + READ_AHEAD_EXTENTS)

@@ -22,7 +22,7 @@ use crate::effects::Happened;
 use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
 use bowline_model::settings::QueueSettings;
 use bowline_model::transferred::Transferred;
-use bowline_model::{Block, Millis};
+use bowline_model::{Block, Lsn, Millis};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -83,6 +83,8 @@ pub(crate) struct Special {
     pub copying: VecDeque<super::Copying>,
     /// Messages that were dropped because their id was known, since the start.
     pub duplicates: u64,
+    /// The block that was read last for it.
+    pub read_last: Lsn,
     /// Somebody has just used it.
     pub touched: bool,
     /// The earliest entry of this queue in [`super::timers::Timers`].
