@@ -34,6 +34,13 @@ fn body(kind: Kind, bytes: &[u8]) {
                 assert_eq!(record::take_horizon(&out[record::FRAME_BYTES + 1..]), Some((queue, upto)));
             }
         }
+        Kind::Cancel => {
+            if let Some((queues, handle)) = record::take_cancel(bytes) {
+                let mut out = Vec::new();
+                record::put_cancel(&mut out, queues.iter().copied(), handle);
+                assert_eq!(record::take_cancel(&out[record::FRAME_BYTES + 1..]), Some((queues, handle)));
+            }
+        }
         Kind::QueueCreate => value::<request::QueueSpec>(bytes),
         Kind::QueueDelete => value::<QueueId>(bytes),
         Kind::PartitionCreate => value::<request::PartitionSpec>(bytes),

@@ -253,5 +253,6 @@ fn name(kind: Kind) -> &'static str {
         Kind::ShareSettle => "share-settle",
         Kind::ShareHorizon => "share-horizon",
         Kind::ShareCounts => "share-counts",
+        Kind::Cancel => "cancel",
     }
 }

@@ -8,7 +8,8 @@
 //!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
 //!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing; with the hashes of
-//!               keys and tenants from version 6 on)
+//!               keys and tenants from version 6 on, handles, templates and exchanges' windows from version 7 on: what an older
+//!                   one has not got reads as nothing)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
@@ -22,7 +23,9 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 6;
+const VERSION: u16 = 7;
+/// What fields that were appended to [`Kept`] read in an older checkpoint: nothing, of each.
+const APPENDED: [u8; 64] = [0; 64];
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -151,7 +154,8 @@ fn take_kept(input: &mut &[u8]) -> Result<Option<Kept>, RestoreError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    postcard::from_bytes(bytes).map(Some).map_err(|_| RestoreError::Malformed)
+    let bytes = [bytes, &APPENDED].concat();
+    postcard::from_bytes(&bytes).map(Some).map_err(|_| RestoreError::Malformed)
 }
 
 fn take(input: &mut &[u8]) -> Result<u64, RestoreError> {

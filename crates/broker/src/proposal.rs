@@ -62,6 +62,13 @@ pub(crate) enum Waits {
         /// Filled while the block is applied.
         results: Vec<AppendResult>,
     },
+    Cancelled {
+        session: SessionId,
+        token: Token,
+        batch: u64,
+        /// So far all of its records found what they were to cancel.
+        all: bool,
+    },
     /// A volatile batch beyond the memory budget: answered already, so a block that the log refuses must not take it
     /// along.
     Overflow {

@@ -187,11 +187,14 @@ impl Shard {
 
     /// Completes the open block (the oldest, if several wait): adds pending settles and horizons. `None` if
     /// there is nothing to write.
-    pub fn seal(&mut self, _now: Millis) -> Option<Proposal> {
+    /// `now` is to be the block's stamp.
+    pub fn seal(&mut self, now: Millis) -> Option<Proposal> {
         self.streams.tell_log(&mut self.proposals);
         self.scratch.clear();
         let (count, kept) = self.queues.write_housekeeping(&mut self.scratch);
-        self.proposals.seal(&self.scratch, count, kept)
+        let proposal = self.proposals.seal(&self.scratch, count, kept)?;
+        self.queues.sealed(now);
+        Some(proposal)
     }
 
     /// Applies a committed block; one that is applied already (it was in the checkpoint) is passed over.
@@ -243,6 +246,7 @@ impl Shard {
         }
         self.proposals.put_back(confirmed);
         self.queues.recount_arriving();
+        self.queues.abandoned_block();
         self.streams.flush(&mut self.proposals, fx);
     }
 
@@ -264,6 +268,7 @@ impl Shard {
     pub fn dispatch(&mut self, now: Millis, fx: &mut Effects) {
         self.queues.now = now;
         self.queues.dispatch(now, &mut self.cache, fx);
+        self.queues.propose_copies(&mut self.proposals);
     }
 
     /// What becomes of a dead letter of queue `from` ([`Effects::dead`]). New messages and the end of the old one are
@@ -506,6 +511,12 @@ impl Shard {
                     self.streams.stream.partitions.transferred(source, upto);
                 }
             }
+            Kind::Cancel => {
+                let cancelled = queues.apply_cancel(block.stamp, record);
+                if let Some(Waits::Cancelled { all, .. }) = waits {
+                    *all &= cancelled;
+                }
+            }
         }
         false
     }
@@ -519,6 +530,16 @@ impl Shard {
             }
             Waits::Appended { session, token, batch, results } => {
                 fx.event(session, Event::Appended { token, results });
+                self.queues.landed(session, batch, fx);
+            }
+            Waits::Cancelled { session, token, batch, all } => {
+                fx.event(
+                    session,
+                    match all {
+                        true => Event::Done { token },
+                        false => Event::Failed { token, reason: Failure::NothingWaits },
+                    },
+                );
                 self.queues.landed(session, batch, fx);
             }
             Waits::Overflow { session, batch, .. } => self.queues.landed(session, batch, fx),
@@ -554,7 +575,9 @@ impl Shard {
     /// A log that stops takes no further block, so what the shard wanted to tell it is not kept.
     fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
         match waits {
-            Waits::Done { session, token, batch } | Waits::Appended { session, token, batch, .. } => {
+            Waits::Done { session, token, batch }
+            | Waits::Appended { session, token, batch, .. }
+            | Waits::Cancelled { session, token, batch, .. } => {
                 fx.event(session, Event::Failed { token, reason });
                 self.queues.landed(session, batch, fx);
             }

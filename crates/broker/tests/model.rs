@@ -473,7 +473,6 @@ impl Test {
         let counts_deliveries = self.random.chance(30);
         QueueSettings {
             counts_deliveries,
-            delivery_limit: counts_deliveries.then_some(u64::MAX),
             max_priority: self.random.chance(30).then_some(3),
             // All messages are of one tenant.
             fair: self.random.chance(25),

@@ -4,6 +4,7 @@
 mod common;
 
 use bowline_model::event::Event;
+use bowline_model::extras::Window;
 use bowline_model::record::{Extras, PUBLISH_PERSISTENT, Publish};
 use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Volatile, Want};
 use bowline_model::settings::{Dedup, QueueSettings, Retry, RetryOn};
@@ -452,17 +453,101 @@ fn duplicates_are_confirmed_and_go_no_further() {
 }
 
 #[test]
-fn duplicates_in_memory_are_found_too() {
+fn exchanges_bring_windows_along() {
+    for from_checkpoint in [false, true] {
+        let mut world = World::new();
+        world.declare(queue(7));
+        let bounds = |window_ms| Dedup { window_ms, count_max: 10 };
+        let via = |scope, n, window_ms| Extras {
+            window: Some(Window { scope, bounds: bounds(window_ms) }),
+            ..id(n)
+        };
+        let all = [
+            via(1, 5, 1_000),
+            via(1, 5, 1_000),
+            via(2, 5, 9_000),
+            via(2, 5, 9_000),
+            Extras::default(),
+            id(5),
+        ];
+        publish(&mut world, &all.map(|extras| ("x", extras)));
+        world.settle_down();
+        assert_eq!(ready(&world), 4, "each exchange has its own, and who brings none has none");
+        restart(&mut world, from_checkpoint);
+        world.tick(999);
+        publish(&mut world, &[("x", via(1, 5, 1_000)), ("x", via(2, 5, 9_000))]);
+        world.settle_down();
+        assert_eq!(ready(&world), 4);
+        world.tick(1);
+        publish(&mut world, &[("x", via(1, 5, 1_000)), ("x", via(2, 5, 9_000))]);
+        world.settle_down();
+        assert_eq!(ready(&world), 5, "one is over");
+    }
+}
+
+#[test]
+fn ids_are_forgotten_when_the_window_goes() {
     let mut world = World::new();
-    let dedup = Some(Dedup { window_ms: 1_000, count_max: 100 });
+    let dedup = Some(Dedup { window_ms: 1_000, count_max: 2 });
     world.declare(with(QueueSettings { dedup, ..QueueSettings::default() }));
-    publish_volatile(&mut world, &[("a", id(1)), ("a again", id(1)), ("b", id(2))]);
-    publish_volatile(&mut world, &[("b again", id(2))]);
-    world.subscribe(B, 1, 7, 0);
-    assert_eq!(seen(&mut world), ["a", "b"]);
-    world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+    for n in [1, 2, 3, 1, 3] {
+        publish(&mut world, &[("x", id(n))]);
+    }
     world.settle_down();
-    assert_eq!(world.shard.stats().volatile_bytes, 0);
+    assert_eq!(ready(&world), 4, "the first was forgotten for the third, and came again");
+    let settings = |dedup| Provision::Settings {
+        queue: QueueId(7),
+        settings: Box::new(QueueSettings { dedup, ..QueueSettings::default() }),
+    };
+    world.handle(0, Request::Provision(settings(None)));
+    world.settle_down();
+    world.handle(0, Request::Provision(settings(dedup)));
+    world.settle_down();
+    publish(&mut world, &[("x", id(1))]);
+    world.settle_down();
+    assert_eq!(ready(&world), 5);
+}
+
+#[test]
+fn a_crash_forgets_one_failure_at_most() {
+    for limit in 1..4 {
+        let mut world = World::new();
+        let settings = QueueSettings { delivery_limit: Some(limit), ..QueueSettings::default() };
+        world.declare(with(settings));
+        publish(&mut world, &[("a", Extras::default())]);
+        world.settle_down();
+        let mut delivered = 0;
+        for crashes in 0..20 {
+            world.subscribe(B, 1, 7, 0);
+            world.dispatch();
+            while world.seal() | world.commit() {}
+            world.dispatch();
+            // As often as it can fail before anything more gets into the log.
+            let mut n = 0;
+            loop {
+                let got = deliveries(&world.take_events()).len() as u64;
+                if got == 0 {
+                    break;
+                }
+                delivered += got;
+                world.settle(B, 1, n, 1, Outcome::Failed);
+                n += 1;
+                world.dispatch();
+            }
+            assert!(n <= 1, "not handed out again before the log knows");
+            if crashes % 2 == 0 {
+                world.settle_down();
+                delivered += deliveries(&world.take_events()).len() as u64;
+            }
+            world.crash(0, None);
+            if ready(&world) == 0 {
+                break;
+            }
+            assert!(delivered <= limit + 1 + crashes + 1, "{delivered} after {crashes} crashes");
+        }
+        world.settle_down();
+        assert_eq!(ready(&world), 0);
+    }
 }
 
 #[test]
@@ -569,6 +654,36 @@ fn a_million_can_wait_and_a_million_have_priorities() {
         }
         println!("delivered");
     }
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn ten_million_ids() {
+    const COUNT: u64 = 10_000_000;
+    let mut world = World::new();
+    let dedup = Some(Dedup { window_ms: 86_400_000, count_max: COUNT });
+    world.declare(with(QueueSettings { dedup, ..QueueSettings::default() }));
+    world.subscribe(B, 1, 7, 0);
+    let before = resident();
+    let began = std::time::Instant::now();
+    for round in 0..COUNT / 10_000 {
+        let hash = |n: u64| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let ids: Vec<(&str, Extras)> = (0..10_000).map(|n| ("", id(hash(round * 10_000 + n)))).collect();
+        publish(&mut world, &ids);
+        world.tick(1);
+        world.settle_down();
+        world.take_events();
+        world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
+        world.handle(B, Request::Drained { bytes: 1 << 30 });
+        // The world would keep the log in memory.
+        world.log.clear();
+    }
+    let bytes = resident() - before;
+    println!("{} bytes an id, {:?} in all", bytes as u64 / COUNT, began.elapsed());
+    let began = std::time::Instant::now();
+    let checkpoint = world.shard.checkpoint();
+    println!("a checkpoint takes {:?} and {} MiB", began.elapsed(), checkpoint.len() >> 20);
+    assert!(bytes as u64 / COUNT <= 40);
 }
 
 /// Bytes of memory.

@@ -102,7 +102,7 @@ impl Parcels<'_> {
         let Posted { routing_key, properties, extras: known, .. } = self.message;
         let mut extras = *known;
         wants.add(&Of { routing_key, properties, user: None }, &mut extras);
-        Extras { dedup: known.dedup, tenant: extras.tenant.or(known.tenant), ..extras }
+        Extras { dedup: known.dedup, window: known.window, tenant: extras.tenant.or(known.tenant), ..extras }
     }
 
     fn put(&mut self, shard: ShardId, queues: &[u32], extras: Extras) {

@@ -1,10 +1,10 @@
 //! What a queue wants to know of each message, and how it is read out of one. See [`Extras`].
 
 use bowline_codec_amqp::{Properties, Value};
-use bowline_model::extras::Extras;
+use bowline_model::extras::{Extras, Window};
 use bowline_model::settings::Overflow;
-use bowline_topology::Queue;
 use bowline_topology::settings::{Reads, Source};
+use bowline_topology::{Exchange, Queue};
 
 use crate::hash::{hash64, hash128};
 
@@ -14,6 +14,8 @@ pub struct Wants {
     /// The queue may refuse messages: they are asked for one by one.
     pub checked: bool,
     reads: Reads,
+    /// What makes a message the same as another for the exchange that it is published to.
+    of_exchange: Option<(Source, Window)>,
 }
 
 /// Where to look up what a queue wants.
@@ -31,7 +33,19 @@ impl Wants {
         Wants {
             checked: bounded && settings.overflow != Overflow::DropHead,
             reads: queue.reads.as_deref().cloned().unwrap_or_default(),
+            of_exchange: None,
         }
+    }
+
+    /// What it wants to know of what is published to `exchange`. The queue's own duplicate detection comes first.
+    pub fn from_exchange(self, exchange: &Exchange) -> Wants {
+        let dedup = exchange.dedup.as_deref().filter(|_| self.reads.dedup.is_none());
+        let of_exchange = dedup.map(|dedup| {
+            // 48 bits are kept.
+            let scope = hash64(exchange.spec.name.as_bytes()) >> 16;
+            (dedup.source.clone(), Window { scope, bounds: dedup.window })
+        });
+        Wants { of_exchange, ..self }
     }
 
     pub fn is_nothing(&self) -> bool {
@@ -41,6 +55,10 @@ impl Wants {
     /// Adds what the queue wants to know to what the message's properties say.
     pub fn add(&self, message: &Of<'_>, extras: &mut Extras) {
         extras.dedup = self.reads.dedup.as_ref().and_then(|source| read(source, message, hash128));
+        if let Some((source, window)) = &self.of_exchange {
+            extras.dedup = read(source, message, hash128);
+            extras.window = extras.dedup.map(|_| *window);
+        }
         extras.key = self.reads.key.as_ref().and_then(|source| read(source, message, hash64));
         extras.tenant = self.reads.tenant.as_ref().and_then(|source| read(source, message, hash64));
     }
@@ -95,7 +113,7 @@ mod tests {
             let properties = Properties::parse(block).unwrap();
             let message = Of { routing_key: b"key", properties: &properties, user: Some("ann") };
             let mut extras = Extras::default();
-            Wants { checked: false, reads }.add(&message, &mut extras);
+            Wants { reads, ..Wants::default() }.add(&message, &mut extras);
             (extras.dedup, extras.key, extras.tenant)
         };
         let usual = Reads {

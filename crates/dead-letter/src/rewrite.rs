@@ -67,6 +67,12 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
         headers = without(&headers, b"CC");
     }
 
+    if publish.extras.made_by.is_some() {
+        // It is a copy: whoever publishes it again does not mean to begin another schedule.
+        for name in [&b"x-schedule"[..], b"x-schedule-count", b"x-schedule-until"] {
+            headers = without(&headers, name);
+        }
+    }
     history.put(&mut headers, &death);
     let routing_key = keys[0].to_vec();
     properties.headers = Some(headers);
@@ -100,7 +106,11 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
             delay_ms: None,
             deliver_at: None,
             dedup: None,
+            window: None,
             from: None,
+            handle: None,
+            made_by: None,
+            recurrence: None,
             ..publish.extras
         },
         targets,

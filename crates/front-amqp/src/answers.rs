@@ -132,7 +132,7 @@ impl Session {
 
     fn batch_answered(&mut self, token: Token, failure: Option<Failure>) {
         if let Some(reason) = failure
-            && reason != Failure::QueueFull
+            && !matches!(reason, Failure::QueueFull | Failure::NothingWaits)
         {
             tracing::warn!(peer = %self.peer.address, ?reason, "publishes were refused");
         }

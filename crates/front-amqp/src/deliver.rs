@@ -55,8 +55,8 @@ impl Session {
             consumer.outstanding += 1;
             channel.unacked.push(Slot { consumer: id, number: delivery.number })
         };
-        let counted = with_counts(&message, delivery, self.frame_max);
-        let properties = counted.as_deref().unwrap_or(message.properties);
+        let told = with_told(&message, delivery, self.frame_max);
+        let properties = told.as_deref().unwrap_or(message.properties);
         let tag = (delivery_tag, delivery.redelivered);
         write_message(&mut self.out, consumer, tag, block, &message, properties, self.frame_max);
     }
@@ -85,8 +85,8 @@ impl Session {
             message_count: clamp(got.remaining),
         }
         .encode_frame(number, self.out.staged());
-        let counted = with_counts(&message, &got.delivery, self.frame_max);
-        let properties = counted.as_deref().unwrap_or(message.properties);
+        let told = with_told(&message, &got.delivery, self.frame_max);
+        let properties = told.as_deref().unwrap_or(message.properties);
         encode_header_frame(self.out.staged(), number, message.body.len() as u64, properties);
         put_body(&mut self.out, &got.block, message.body, number, self.frame_max);
     }
@@ -131,31 +131,49 @@ pub(crate) fn message_at(block: &BlockRef, offset: u32) -> Option<Publish<'_>> {
     message
 }
 
-/// The message's properties with the headers `x-acquired-count` and `x-delivery-count`, if its queue counts and there
-/// is something to tell. `None`: as they are.
+/// The message's properties with what the broker tells about it, if there is something to tell: the headers
+/// `x-acquired-count` and `x-delivery-count` if its queue counts, `x-scheduled-for` if a schedule made it. `None`: as
+/// they are.
 #[inline]
-fn with_counts(message: &Publish<'_>, delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
-    if delivery.acquired == 0 && delivery.failures == 0 {
+fn with_told(message: &Publish<'_>, delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
+    if delivery.acquired == 0 && delivery.failures == 0 && message.extras.made_by.is_none() {
         return None;
     }
-    put_counts(message.properties, delivery, frame_max)
+    put_told(message, delivery, frame_max)
 }
 
 #[cold]
-fn put_counts(properties: &[u8], delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
-    let counts = [
-        ("x-acquired-count", FieldValue::I64(delivery.acquired.into())),
-        ("x-delivery-count", FieldValue::I64(delivery.failures.into())),
-    ];
-    with_headers(properties, &counts, frame_max)
+fn put_told(message: &Publish<'_>, delivery: &Delivery, frame_max: u32) -> Option<Vec<u8>> {
+    let mut ours: Vec<(&str, Option<FieldValue>)> = Vec::new();
+    if delivery.acquired > 0 || delivery.failures > 0 {
+        ours.push(("x-acquired-count", Some(FieldValue::I64(delivery.acquired.into()))));
+        ours.push(("x-delivery-count", Some(FieldValue::I64(delivery.failures.into()))));
+    }
+    if let Some((_, due)) = message.extras.made_by {
+        ours.push(("x-scheduled-for", Some(FieldValue::I64(due as i64))));
+        // Whoever passes a copy on does not mean to begin another schedule.
+        ours.extend(["x-schedule", "x-schedule-count", "x-schedule-until"].map(|name| (name, None)));
+    }
+    with_headers_but(message.properties, &ours, frame_max)
 }
 
 /// Properties with these headers, instead of what a client may have said under their names. `None` if they do not
 /// fit a frame then.
-#[cold]
 pub(crate) fn with_headers(
     properties: &[u8],
     ours: &[(&str, FieldValue)],
+    frame_max: u32,
+) -> Option<Vec<u8>> {
+    let ours: Vec<(&str, Option<FieldValue>)> =
+        ours.iter().map(|(name, value)| (*name, Some(value.clone()))).collect();
+    with_headers_but(properties, &ours, frame_max)
+}
+
+/// The same; headers without a value are taken out.
+#[cold]
+fn with_headers_but(
+    properties: &[u8],
+    ours: &[(&str, Option<FieldValue>)],
     frame_max: u32,
 ) -> Option<Vec<u8>> {
     let mut owned = Properties::parse(properties).ok()?.to_owned();
@@ -166,7 +184,9 @@ pub(crate) fn with_headers(
         }
     }
     for (name, value) in ours {
-        headers.push(name, value.clone());
+        if let Some(value) = value {
+            headers.push(name, value.clone());
+        }
     }
     owned.headers = Some(headers);
     let block = owned.to_bytes();

@@ -66,9 +66,11 @@ struct Aim {
 
 impl Aim {
     #[inline]
-    fn of(message: &Message<'_>, route: &Route) -> Aim {
+    fn of(message: &Message<'_>, treatment: &Treatment<'_>, route: &Route) -> Aim {
         let persistent = message.properties.is_persistent();
-        let logged = persistent && route.durable || !route.topics.is_empty();
+        let logged = persistent && route.durable
+            || !route.topics.is_empty()
+            || must_be_logged(treatment.extras.as_ref());
         Aim { logged, flags: if persistent { PUBLISH_PERSISTENT } else { 0 } }
     }
 }
@@ -227,7 +229,8 @@ impl Session {
             std::iter::empty(),
         );
         content.body_at = content.record.len();
-        content.prepared = Some(Prepared { shard: *shard, logged: persistent && route.durable, version });
+        let logged = persistent && route.durable || must_be_logged(extras.as_ref());
+        content.prepared = Some(Prepared { shard: *shard, logged, version });
     }
 
     pub(crate) fn content_body(&mut self, number: u16, payload: &[u8], broker: &mut dyn Broker) -> Step {
@@ -334,6 +337,9 @@ impl Session {
             owned.to_bytes()
         });
         let treatment = Treatment { extras: Some(asked.extras), copies, properties: changed.as_deref() };
+        if let Some(handle) = asked.cancel {
+            return self.publish_cancel(number, message, &treatment.copies, handle, broker);
+        }
         self.publish_routed(number, message, &treatment, broker)
     }
 
@@ -401,7 +407,7 @@ impl Session {
         }
 
         note_publish(&mut self.channels, &mut self.publisher, number);
-        let (aim, content) = (Aim::of(message, route), message.content(treatment));
+        let (aim, content) = (Aim::of(message, treatment, route), message.content(treatment));
         for (shard, queues) in &route.queues {
             self.publisher.publish(broker, *shard, queues, aim.logged, aim.flags, &content);
         }
@@ -433,7 +439,8 @@ impl Session {
             self.close_batch(broker);
         }
         note_publish(&mut self.channels, &mut self.publisher, number);
-        let (Aim { logged, flags }, content) = (Aim::of(message, route), message.content(treatment));
+        let (Aim { logged, flags }, content) =
+            (Aim::of(message, treatment, route), message.content(treatment));
         for (shard, queues) in queues.iter() {
             self.publisher.publish(broker, *shard, queues, logged, flags, &content);
         }
@@ -452,6 +459,7 @@ impl Session {
                 user: Some(&self.client.user),
             };
             wants.add(&of, &mut extras);
+            let logged = logged || extras.must_be_logged();
             let content = Content { extras: Some(&extras), ..content };
             if wants.checked {
                 self.publisher.publish_checked(broker, *shard, *queue, logged, flags, &content);
@@ -492,6 +500,44 @@ impl Session {
             }
         }
         (Cow::Owned(queues), Vec::new())
+    }
+
+    /// A message that says what is not to wait any more. It goes nowhere itself, and is a batch of its own: it is
+    /// nacked unless something was cancelled in every queue that it would have gone to.
+    #[cold]
+    fn publish_cancel(
+        &mut self,
+        number: u16,
+        message: &Message<'_>,
+        copies: &[&[u8]],
+        handle: u128,
+        broker: &mut dyn Broker,
+    ) -> Step {
+        let keys = Keys { copies, ..message.keys() };
+        let route = self.routes.find(&keys, broker).clone();
+        refuse_verdict(route.verdict, &self.vhost, &self.client.user, message)?;
+        let alone = !self.publisher.is_atomic();
+        if alone {
+            self.close_batch(broker);
+        }
+        note_publish(&mut self.channels, &mut self.publisher, number);
+        for (shard, queues) in &route.queues {
+            self.publisher.cancel(broker, *shard, queues, handle);
+        }
+        for Special { shard, queue, .. } in &route.special {
+            self.publisher.cancel(broker, *shard, &[*queue], handle);
+        }
+        // Streams have nothing that waits.
+        if route.queues.is_empty() && route.special.is_empty() {
+            self.publisher.fail();
+        }
+        if route.is_empty() && message.mandatory {
+            self.return_message(number, message, message.properties.as_bytes());
+        }
+        if alone {
+            self.close_batch(broker);
+        }
+        Ok(())
     }
 
     /// To those of a message's routing keys that are addresses of direct replies it goes from session to session, past
@@ -648,6 +694,12 @@ impl Session {
             self.reply(number, BasicAck { delivery_tag: due, multiple: due - told > 1 });
         }
     }
+}
+
+/// What queues remember of it is in the log, so it has to be there, too.
+#[inline]
+fn must_be_logged(extras: Option<&Extras>) -> bool {
+    extras.is_some_and(Extras::must_be_logged)
 }
 
 /// The channel takes part in the open batch, and its sequence numbers go on.

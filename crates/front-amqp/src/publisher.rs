@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use bowline_model::extras::Extras;
-use bowline_model::record::Publish;
+use bowline_model::record::{Publish, put_cancel};
 use bowline_model::request::{Propose, Request, Volatile, Want};
 use bowline_model::{PartitionId, ShardId};
 use bytes::Bytes;
@@ -69,6 +69,7 @@ struct Run {
     logged: bool,
     /// Its only message, or the transaction that it is part of, may be refused by a queue.
     checked: bool,
+    want: Want,
     records: Vec<u8>,
     count: u32,
 }
@@ -269,7 +270,29 @@ impl Publisher {
         self.hand_over(broker, shard);
         let mut records = Vec::new();
         content.put(&mut records, &[queue], flags);
-        self.hand_over_run(broker, shard, Run { logged, checked: true, records, count: 1 });
+        let run = Run { logged, checked: true, want: Want::Done, records, count: 1 };
+        self.hand_over_run(broker, shard, run);
+    }
+
+    /// What waits under `handle` in queues of one shard is not to. The open batch fails if there is nothing, unless
+    /// it is a transaction.
+    pub fn cancel(&mut self, broker: &mut dyn Broker, shard: ShardId, queues: &[u32], handle: u128) {
+        if self.is_atomic {
+            let run = self.run(broker, shard, true);
+            put_cancel(&mut run.records, queues.iter().copied(), handle);
+            run.count += 1;
+            return;
+        }
+        self.hand_over(broker, shard);
+        let mut records = Vec::new();
+        put_cancel(&mut records, queues.iter().copied(), handle);
+        let run = Run { logged: true, checked: false, want: Want::Cancelled, records, count: 1 };
+        self.hand_over_run(broker, shard, run);
+    }
+
+    /// The open batch is nacked, whatever shards say.
+    pub fn fail(&mut self) {
+        self.open.failed |= !self.is_atomic;
     }
 
     /// A buffer for a record that is gathered outside a run: see [`Publisher::publish_gathered`].
@@ -287,7 +310,11 @@ impl Publisher {
     ) {
         // What was published before goes before.
         self.hand_over(broker, shard);
-        self.hand_over_run(broker, shard, Run { logged, checked: false, records: record, count: 1 });
+        self.hand_over_run(
+            broker,
+            shard,
+            Run { logged, checked: false, want: Want::Done, records: record, count: 1 },
+        );
     }
 
     /// Lets spare memory go.
@@ -367,7 +394,8 @@ impl Publisher {
         }
         let lane = &mut self.lanes[lane];
         let (spares, hint) = (&mut self.spares, lane.size_hint);
-        lane.run.get_or_insert_with(|| Run { logged, checked: false, records: spares.take(hint), count: 0 })
+        let empty = || Run { logged, checked: false, want: Want::Done, records: spares.take(hint), count: 0 };
+        lane.run.get_or_insert_with(empty)
     }
 
     #[inline]
@@ -388,13 +416,13 @@ impl Publisher {
 
     fn hand_over_run(&mut self, broker: &mut dyn Broker, shard: ShardId, run: Run) {
         let token = Asker::Batch(self.next).token();
-        let Run { logged, checked, mut records, count } = run;
+        let Run { logged, checked, want, mut records, count } = run;
         self.open.waiting += 1;
         self.open.bytes += records.len();
         self.unanswered_bytes += records.len();
         let request = if logged {
             let records = self.spares.lend(records, &mut self.open.lent);
-            Request::Propose(Propose { token, records, count, want: Want::Done, checked })
+            Request::Propose(Propose { token, records, count, want, checked })
         } else {
             // The shard keeps these octets as they are while the messages live, so they should not keep much more.
             if records.capacity() > records.len() + records.len() / 4 {

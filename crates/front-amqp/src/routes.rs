@@ -160,10 +160,17 @@ impl RouteCache {
         let verdict = look_up(broker, |topology| {
             let asking = Asking { topology, vhost, user };
             let verdict = route(asking, keys, &mut message, targets);
+            let exchange = std::str::from_utf8(keys.exchange).ok();
+            let exchange = exchange.and_then(|name| topology.exchange(vhost, name));
+            let exchange = exchange.filter(|exchange| exchange.dedup.is_some());
             special.extend(targets.queues.iter().map(|target| {
                 let is_special = target.limited || target.reads;
                 let queue = is_special.then(|| topology.queue_by_id(target.queue)).flatten();
-                queue.map(Wants::of).unwrap_or_default()
+                let wants = queue.map(Wants::of).unwrap_or_default();
+                match exchange {
+                    Some(exchange) => wants.from_exchange(exchange),
+                    None => wants,
+                }
             }));
             verdict
         });

@@ -22,14 +22,16 @@ pub fn failure(reason: Failure) -> ErrorCode {
     match reason {
         Failure::DiskFull => ErrorCode::KafkaStorageError,
         // Partitions are never full in this sense.
-        Failure::Stopping | Failure::QueueFull => ErrorCode::NotLeaderOrFollower,
+        Failure::Stopping | Failure::QueueFull | Failure::NothingWaits => ErrorCode::NotLeaderOrFollower,
     }
 }
 
 /// The same for requests to a group coordinator, whose clients look for coordinator errors.
 pub fn coordinator_failure(reason: Failure) -> ErrorCode {
     match reason {
-        Failure::DiskFull | Failure::Stopping | Failure::QueueFull => ErrorCode::CoordinatorNotAvailable,
+        Failure::DiskFull | Failure::Stopping | Failure::QueueFull | Failure::NothingWaits => {
+            ErrorCode::CoordinatorNotAvailable
+        }
     }
 }
 

@@ -108,6 +108,8 @@ pub enum Failure {
     Stopping,
     /// A queue of a checked batch is full and refuses (`settings::Overflow::RejectPublish`).
     QueueFull,
+    /// What was to be cancelled is not there, or its time has come.
+    NothingWaits,
 }
 
 /// A message that goes from session to session, past all queues.

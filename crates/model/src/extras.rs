@@ -7,6 +7,10 @@
 //! ```
 //! Fields with an unknown tag are passed over. Numbers of tags are part of the disk format: never reused.
 
+use crate::Millis;
+use crate::schedule::Recurrence;
+use crate::settings::Dedup;
+
 /// See the module. All `None` for most messages, and then not stored.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Extras {
@@ -27,9 +31,47 @@ pub struct Extras {
     /// The queue of another shard that it was moved from, and its number there: a second arrival is the same
     /// message. Tags 8 and 9.
     pub from: Option<(u32, u64)>,
+    /// Hash of the handle by which a message that waits can be cancelled or replaced. Tag 10.
+    pub handle: Option<u128>,
+    /// It is what a template of the queue made: the template's number, and the time that it was due. Tags 11 and 12.
+    pub made_by: Option<(u64, Millis)>,
+    /// It is a template: kept, and copied at these times. Tags 13 and 14.
+    pub recurrence: Option<Recurrence>,
+    /// The window in which `dedup` is looked for, where it is not the queue's own. Tag 15.
+    pub window: Option<Window>,
 }
 
+/// A window that an exchange brings along: each queue that its messages reach keeps one for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Hash of the exchange's name; 48 bits.
+    pub scope: u64,
+    /// `window_ms` < 2^48, `count_max` < 2^32.
+    pub bounds: Dedup,
+}
+
+impl Window {
+    fn pack(&self) -> u128 {
+        let Window { scope, bounds: Dedup { window_ms, count_max } } = *self;
+        let (scope, window_ms) = (scope & BITS_48, window_ms.min(BITS_48));
+        u128::from(window_ms) | u128::from(count_max.min(BITS_32)) << 48 | u128::from(scope) << 80
+    }
+
+    fn unpack(packed: u128) -> Window {
+        let (window_ms, count_max) = (packed as u64 & BITS_48, (packed >> 48) as u64 & BITS_32);
+        Window { scope: (packed >> 80) as u64, bounds: Dedup { window_ms, count_max } }
+    }
+}
+
+const BITS_48: u64 = (1 << 48) - 1;
+const BITS_32: u64 = (1 << 32) - 1;
+
 impl Extras {
+    /// The log has to know of it, whatever the publisher asked for: what queues remember of it is in the log, too.
+    pub fn must_be_logged(&self) -> bool {
+        self.dedup.is_some() || self.handle.is_some() || self.recurrence.is_some()
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let mark = out.len();
         out.push(0);
@@ -48,6 +90,13 @@ impl Extras {
         field(7, self.tenant.map(u128::from));
         field(8, self.from.map(|(queue, _)| u128::from(queue)));
         field(9, self.from.map(|(_, number)| u128::from(number)));
+        field(10, self.handle);
+        field(11, self.made_by.map(|(template, _)| u128::from(template)));
+        field(12, self.made_by.map(|(_, due)| u128::from(due)));
+        let packed = self.recurrence.map(|recurrence| recurrence.pack());
+        field(13, packed.map(|(schedule, _)| schedule));
+        field(14, packed.map(|(_, bounds)| bounds));
+        field(15, self.window.map(|window| window.pack()));
         out[mark] = (out.len() - mark - 1) as u8;
     }
 
@@ -57,6 +106,8 @@ impl Extras {
         let mut fields = input.split_off(..len)?;
         let mut extras = Extras::default();
         let (mut queue, mut number) = (None, None);
+        let (mut template, mut due) = (None, None);
+        let (mut schedule, mut bounds) = (None, None);
         while let Some(&tag) = fields.split_off_first() {
             let len = usize::from(*fields.split_off_first()?);
             let bytes = fields.split_off(..len)?;
@@ -73,10 +124,20 @@ impl Extras {
                 7 => extras.tenant = Some(u64::try_from(value).ok()?),
                 8 => queue = Some(u32::try_from(value).ok()?),
                 9 => number = Some(u64::try_from(value).ok()?),
+                10 => extras.handle = Some(value),
+                11 => template = Some(u64::try_from(value).ok()?),
+                12 => due = Some(u64::try_from(value).ok()?),
+                13 => schedule = Some(value),
+                14 => bounds = Some(value),
+                15 => extras.window = Some(Window::unpack(value)),
                 _ => {}
             }
         }
         extras.from = queue.zip(number);
+        extras.made_by = template.zip(due);
+        if let (Some(schedule), Some(bounds)) = (schedule, bounds) {
+            extras.recurrence = Some(Recurrence::unpack(schedule, bounds)?);
+        }
         Some(extras)
     }
 }
@@ -84,6 +145,7 @@ impl Extras {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Schedule;
 
     #[test]
     fn what_goes_in_comes_out_and_the_rest_is_left() {
@@ -96,6 +158,14 @@ mod tests {
             key: Some(7),
             tenant: Some(1 << 40),
             from: Some((9, 0)),
+            handle: Some(u128::MAX),
+            made_by: Some((u64::MAX, u64::MAX)),
+            recurrence: Some(Recurrence {
+                schedule: Schedule::parse("59 23 31 12 6").unwrap(),
+                count: u32::MAX,
+                until: u64::MAX,
+            }),
+            window: Some(Window { scope: BITS_48, bounds: Dedup { window_ms: BITS_48, count_max: BITS_32 } }),
         };
         for extras in [all, Extras::default(), Extras { priority: Some(255), ..Extras::default() }] {
             let mut out = Vec::new();
@@ -110,7 +180,9 @@ mod tests {
     #[test]
     fn damage_is_told_and_unknown_fields_are_passed_over() {
         assert_eq!(Extras::take(&mut &[3, 99, 1, 5][..]), Some(Extras::default()));
-        for bad in [&[][..], &[1], &[1, 1], &[2, 1, 1], &[4, 1, 2, 0, 1], &[20, 5, 18, 0]] {
+        for bad in
+            [&[][..], &[1], &[1, 1], &[2, 1, 1], &[4, 1, 2, 0, 1], &[20, 5, 18, 0], &[5, 13, 0, 14, 0, 0]]
+        {
             assert_eq!(Extras::take(&mut &bad[..]), None, "{bad:?}");
         }
     }

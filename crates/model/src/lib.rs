@@ -18,6 +18,7 @@ pub mod meta;
 pub mod pool;
 pub mod record;
 pub mod request;
+pub mod schedule;
 pub mod settings;
 pub mod share;
 pub mod transferred;

@@ -13,6 +13,7 @@
 //! | 2 Append | partition id varint, flags u8, with [`APPEND_MOVED`] queue id varint and number varint, one Kafka record batch v2 (rest) |
 //! | 3 Settle | queue id varint, reason u8, n varint, n × (gap from the end of the previous run varint, length varint) |
 //! | 4 Horizon | queue id varint, up to (exclusive) varint |
+//! | 27 Cancel | n varint, n × queue id varint, handle (16 bytes little-endian) |
 //! | others | a postcard value, see the constants |
 
 pub use crate::extras::Extras;
@@ -74,6 +75,8 @@ pub enum Kind {
     ShareHorizon = 23,
     /// `share::CountsRecord`: records of a partition came back to a share group.
     ShareCounts = 24,
+    /// Messages of queues that wait under a handle are withdrawn, unless their time has come.
+    Cancel = 27,
 }
 
 impl Kind {
@@ -104,6 +107,7 @@ impl Kind {
             22 => Kind::ShareSettle,
             23 => Kind::ShareHorizon,
             24 => Kind::ShareCounts,
+            27 => Kind::Cancel,
             _ => return None,
         })
     }
@@ -401,6 +405,7 @@ pub enum SettleReason {
     Acked = 0,
     /// Rejected without requeue.
     Rejected = 1,
+    /// Somebody wanted it gone: a purge, a cancelled or replaced delay.
     Purged = 2,
     /// Its time to live was over.
     Expired = 3,
@@ -475,6 +480,26 @@ pub fn take_horizon(mut body: &[u8]) -> Option<(u32, u64)> {
     Some((varint::take_u32(&mut body)?, varint::take(&mut body)?))
 }
 
+/// Appends a Cancel record. `queues` not empty.
+pub fn put_cancel(out: &mut Vec<u8>, queues: impl ExactSizeIterator<Item = u32>, handle: u128) {
+    let mark = begin(out, Kind::Cancel);
+    varint::put(out, queues.len() as u64);
+    for queue in queues {
+        varint::put(out, u64::from(queue));
+    }
+    out.extend_from_slice(&handle.to_le_bytes());
+    end(out, mark);
+}
+
+/// Reads a Cancel body: the queues and the handle.
+pub fn take_cancel(mut body: &[u8]) -> Option<(Vec<u32>, u128)> {
+    let n = varint::take(&mut body)?;
+    // A queue takes a byte at least.
+    let n = usize::try_from(n).ok().filter(|n| *n <= body.len())?;
+    let queues = (0..n).map(|_| varint::take_u32(&mut body)).collect::<Option<Vec<u32>>>()?;
+    Some((queues, u128::from_le_bytes(body.try_into().ok()?)))
+}
+
 fn take_u8(input: &mut &[u8]) -> Option<u8> {
     let (first, rest) = input.split_first()?;
     *input = rest;
@@ -537,6 +562,18 @@ mod tests {
             Append::encode(&mut plain, found.partition, found.flags, found.batch);
             assert_eq!(Append::decode(&plain[FRAME_BYTES + 1..]).unwrap().from, None);
         }
+    }
+
+    #[test]
+    fn a_cancel_comes_back_as_it_went_in() {
+        let mut out = Vec::new();
+        put_cancel(&mut out, [3, 70_000].into_iter(), 1 << 100);
+        let record = iter(&out).next().unwrap().unwrap();
+        assert_eq!(take_cancel(record.body), Some((vec![3, 70_000], 1 << 100)));
+        for cut in 0..record.body.len() {
+            assert_eq!(take_cancel(&record.body[..cut]), None);
+        }
+        assert_eq!(take_cancel(&[0xff; 40]), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub const DELIVERY_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Propose {
     pub token: Token,
-    /// Framed records of kind Publish and Append only, one after the other.
+    /// Framed records of kind Publish, Append and Cancel only, one after the other.
     pub records: Bytes,
     pub count: u32,
     pub want: Want,
@@ -117,6 +117,9 @@ pub enum Want {
     Done,
     /// `Event::Appended` with one result per Append record.
     Appended,
+    /// As `Done`, if in all queues of the Cancel records something waited and does not any more; else
+    /// `Event::Failed` with `Failure::NothingWaits`.
+    Cancelled,
 }
 
 /// Framed Publish records for memory. `Event::Done` at once.

@@ -11,7 +11,7 @@ use crate::snapshot::ShardSnapshot;
 use bowline_broker::{Effects, LAZY_MS, Moved, Proposal, Shard, Urgency, Waiter};
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind};
-use bowline_model::request::{Provision, Request};
+use bowline_model::request::{Provision, Request, Want};
 use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, SessionId, ShardId};
 use bowline_raft::{Entry, Replication};
 use bowline_storage::{AppendError, ShardCheckpoint};
@@ -245,6 +245,8 @@ impl<R: Replication> DataShard<R> {
 /// The token to answer if the request would make the log grow for good.
 fn adds_messages(request: &Request) -> Option<bowline_model::Token> {
     match request {
+        // A cancel takes away.
+        Request::Propose(propose) if propose.want == Want::Cancelled => None,
         Request::Propose(propose) => Some(propose.token),
         Request::Volatile(volatile) => Some(volatile.token),
         _ => None,

@@ -16,8 +16,8 @@ pub const QUEUE_TYPE: &str = "x-queue-type";
 pub const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 pub const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 pub const DELAYED_TYPE: &str = "x-delayed-type";
-/// Bowline's own: what a message must share with an earlier one to be dropped (message-id or a header), and for how
-/// long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
+/// Bowline's own, of queues and exchanges: what a message must share with an earlier one to be dropped (message-id or a
+/// header), and for how long. A bool, or a table of `window` (ms), `count` (ids) and `header`.
 pub const DEDUPLICATION: &str = "x-deduplication";
 /// Bowline's own: where the key is within which messages stay in order (see [`Source`](crate::settings::Source)).
 pub const ORDER_KEY: &str = "x-order-key";
@@ -216,6 +216,10 @@ fn check_exchange_name(resource: &Resource<'_>, name: &str, arguments: &Table) -
 pub fn validate_exchange(spec: &ExchangeSpec) -> Result<(), Rejection> {
     let resource = Resource::exchange(&spec.vhost, &spec.name);
     check_exchange_name(&resource, ALTERNATE_EXCHANGE, &spec.arguments)?;
+    if let Some(value) = get(&spec.arguments, DEDUPLICATION) {
+        check_deduplication(value, &spec.arguments)
+            .map_err(|problem| invalid(&resource, DEDUPLICATION, &problem))?;
+    }
     if spec.kind == ExchangeKind::Delayed {
         let inner = match get(&spec.arguments, DELAYED_TYPE) {
             Some(Value::Str(name)) => {

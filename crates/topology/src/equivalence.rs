@@ -20,7 +20,7 @@ pub(crate) fn check_field<T: PartialEq + Display>(
     Err(inequivalent(resource, name, &format!("'{received}'"), &format!("'{current}'")))
 }
 
-/// Property by property in RabbitMQ's order; of the arguments only `alternate-exchange` counts.
+/// Property by property in RabbitMQ's order; of the arguments only those count that mean something.
 pub(crate) fn check_exchange(current: &ExchangeSpec, received: &ExchangeSpec) -> Result<(), Rejection> {
     let resource = Resource::exchange(&current.vhost, &current.name);
     let kind = arguments::exchange_kind_name;
@@ -28,7 +28,7 @@ pub(crate) fn check_exchange(current: &ExchangeSpec, received: &ExchangeSpec) ->
     check_field(&resource, "durable", current.durable, received.durable)?;
     check_field(&resource, "auto_delete", current.auto_delete, received.auto_delete)?;
     check_field(&resource, "internal", current.internal, received.internal)?;
-    for name in [arguments::ALTERNATE_EXCHANGE, arguments::DELAYED_TYPE] {
+    for name in [arguments::ALTERNATE_EXCHANGE, arguments::DELAYED_TYPE, arguments::DEDUPLICATION] {
         check_argument(
             &resource,
             name,

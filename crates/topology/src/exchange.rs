@@ -4,6 +4,7 @@ use crate::bag::Bag;
 use crate::bindings::{Record, Target, decoded_arguments};
 use crate::headers::{HeaderTable, LazyHeaders, MessageHeaders};
 use crate::policy::InForce;
+use crate::settings::Deduplication;
 use crate::spread::{By, Spread, hash};
 use crate::trie::Trie;
 use crate::{arguments, names};
@@ -18,6 +19,8 @@ pub struct Exchange {
     pub spec: ExchangeSpec,
     /// Argument or policy `alternate-exchange`: where messages go that it has no destination for.
     pub alternate: Option<String>,
+    /// Argument or policy `x-deduplication`: of what is published to it, for queues that have none of their own.
+    pub dedup: Option<Box<Deduplication>>,
     /// Predeclared: cannot be deleted.
     pub system: bool,
     /// Policies that hold for it, if any does.
@@ -67,9 +70,10 @@ impl Exchange {
             Some(Value::Str(name)) => Some(String::from_utf8_lossy(name).into_owned()),
             _ => None,
         };
+        let dedup = arguments::get(&spec.arguments, arguments::DEDUPLICATION).and_then(Deduplication::of);
         let matcher = Matcher::new(effective_kind(&spec), &spec.arguments);
         let system = names::is_reserved(&spec.name) || spec.name.is_empty();
-        Exchange { alternate, system, in_force: None, history: None, matcher, spec }
+        Exchange { alternate, dedup, system, in_force: None, history: None, matcher, spec }
     }
 
     /// Messages wait as long as their header `x-delay` says before they are routed to queues.

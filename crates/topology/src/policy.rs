@@ -7,6 +7,7 @@
 use crate::arguments::{self, DeclaredType};
 use crate::pattern::Pattern;
 use crate::refusal::refuse;
+use crate::settings::Deduplication;
 use crate::state::{Topology, Vhost};
 use crate::value::integer;
 use crate::{Applied, Exchange, Queue, QueueType};
@@ -289,6 +290,9 @@ impl Exchange {
             Some(Value::Str(name)) => Some(String::from_utf8_lossy(name).into_owned()),
             _ => None,
         };
+        self.dedup = arguments::get(&self.spec.arguments, arguments::DEDUPLICATION)
+            .or_else(|| arguments::get(&found.definition, "deduplication"))
+            .and_then(Deduplication::of);
         let any = found.policy.is_some() || found.operator_policy.is_some();
         self.in_force = any.then(|| Box::new(found));
     }

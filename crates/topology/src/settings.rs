@@ -54,20 +54,39 @@ pub enum Source {
 
 impl Reads {
     pub(crate) fn of(said: &Said<'_>) -> Option<Box<Reads>> {
-        let dedup = said.first(DEDUPLICATION).and_then(|value| match value {
+        let dedup = said.first(DEDUPLICATION).and_then(Source::of_id);
+        let reads = Reads { dedup, key: said.source(ORDER_KEY), tenant: said.source(FAIR_KEY) };
+        (reads != Reads::default()).then(|| Box::new(reads))
+    }
+}
+
+/// Duplicate detection by an exchange, for queues without one of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deduplication {
+    pub source: Source,
+    pub window: Dedup,
+}
+
+impl Deduplication {
+    /// What argument or policy `x-deduplication` asks for, if it is on.
+    pub(crate) fn of(value: &Value) -> Option<Box<Deduplication>> {
+        Some(Box::new(Deduplication { source: Source::of_id(value)?, window: window(value)? }))
+    }
+}
+
+impl Source {
+    /// Where the id is that `x-deduplication` goes by.
+    fn of_id(value: &Value) -> Option<Source> {
+        match value {
             Value::Bool(true) => Some(Source::MessageId),
             Value::Table(table) => match get(table, "header") {
                 Some(Value::Str(name)) => Some(Source::named(&String::from_utf8_lossy(name))),
                 _ => Some(Source::MessageId),
             },
             _ => None,
-        });
-        let reads = Reads { dedup, key: said.source(ORDER_KEY), tenant: said.source(FAIR_KEY) };
-        (reads != Reads::default()).then(|| Box::new(reads))
+        }
     }
-}
 
-impl Source {
     fn named(name: &str) -> Source {
         match name {
             "routing-key" => Source::RoutingKey,
@@ -162,7 +181,7 @@ impl Said<'_> {
                 && retry.as_ref().is_some_and(|retry| retry.on != RetryOn::Failed),
             consumer_timeout_ms: self.number("x-consumer-timeout").filter(|ms| *ms > 0),
             retry,
-            dedup: self.dedup(),
+            dedup: self.first(DEDUPLICATION).and_then(window),
             keyed: self.source(ORDER_KEY).is_some(),
             fair: self.source(FAIR_KEY).is_some(),
             trace_exchange: self.text(TRACE_EXCHANGE),
@@ -242,20 +261,21 @@ impl Said<'_> {
         let backoff = Backoff { min_ms, max_ms, factor_percent: None, jitter_percent: 0 };
         Some(Retry { on, delays_ms: Vec::new(), backoff: Some(backoff), attempts_max: None })
     }
+}
 
-    fn dedup(&self) -> Option<Dedup> {
-        let default = Dedup { window_ms: DEDUP_WINDOW_MS, count_max: DEDUP_COUNT };
-        match self.first(DEDUPLICATION)? {
-            Value::Bool(on) => on.then_some(default),
-            Value::Table(table) => {
-                let number = |name: &str| get(table, name).and_then(integer).and_then(unsigned);
-                Some(Dedup {
-                    window_ms: number("window").unwrap_or(default.window_ms),
-                    count_max: number("count").unwrap_or(default.count_max),
-                })
-            }
-            _ => None,
+/// The bounds that `x-deduplication` gives.
+fn window(value: &Value) -> Option<Dedup> {
+    let default = Dedup { window_ms: DEDUP_WINDOW_MS, count_max: DEDUP_COUNT };
+    match value {
+        Value::Bool(on) => on.then_some(default),
+        Value::Table(table) => {
+            let number = |name: &str| get(table, name).and_then(integer).and_then(unsigned);
+            Some(Dedup {
+                window_ms: number("window").unwrap_or(default.window_ms),
+                count_max: number("count").unwrap_or(default.count_max),
+            })
         }
+        _ => None,
     }
 }
 

@@ -165,6 +165,85 @@ def test_a_rejected_message_waits_longer_each_time_and_then_dies(broker, channel
     channel.queue_delete(name)
 
 
+def test_attempts_grow_apart_and_are_capped(broker, channel, name, dead):
+    ours(broker)
+    declare(channel, name, x_retry_attempts=4, x_retry_min=200, x_retry_factor=3, x_retry_max=500, x_retry_jitter=0,
+            **dead.arguments)
+    channel.basic_publish("", name, b"x", persistent())
+    times = []
+    for _ in range(4):
+        method, _, _ = take_unacked(channel, name)
+        times.append(time.monotonic())
+        channel.basic_reject(method.delivery_tag, requeue=True)
+    steps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert steps[0] > 0.19 and steps[1] > 0.49 and steps[2] > 0.49
+    assert dead.take()[1].headers["x-death"][0]["reason"] == "delivery_limit"
+    channel.queue_delete(name)
+
+
+def test_what_counts_as_an_attempt(broker, channel, name, dead):
+    """With x-retry-on failed, basic.nack with requeue comes back at once and does not count."""
+    ours(broker)
+    declare(channel, name, x_retry_attempts=2, x_retry_delays=[300], x_retry_on="failed", **dead.arguments)
+    channel.basic_publish("", name, b"x", persistent())
+    for _ in range(3):
+        method, properties, _ = take_unacked(channel, name)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+    method, properties, _ = take_unacked(channel, name)
+    assert (properties.headers["x-acquired-count"], properties.headers["x-delivery-count"]) == (3, 0)
+    # A lost consumer is a failure.
+    other = connect(broker)
+    lost = other.channel()
+    channel.basic_nack(method.delivery_tag, requeue=True)
+    take_unacked(lost, name)
+    other.close()
+    began = time.monotonic()
+    method, properties, _ = take_unacked(channel, name)
+    assert time.monotonic() - began > 0.2 and properties.headers["x-delivery-count"] == 1
+    channel.basic_reject(method.delivery_tag, requeue=True)
+    assert dead.take()[2] == b"x"
+    channel.queue_delete(name)
+
+
+def test_a_consumer_says_how_long_what_it_rejects_waits(broker, connection, name):
+    ours(broker)
+    channel = connection.channel()
+    declare(channel, name, x_retry_delays=[60_000])
+    channel.basic_publish("", name, b"x", persistent())
+    times = []
+
+    def reject(channel, method, properties, body):
+        times.append(time.monotonic())
+        channel.basic_reject(method.delivery_tag, requeue=True)
+
+    channel.basic_consume(name, reject, arguments={"x-retry-delay": 300})
+    eventually(lambda: connection.process_data_events(0.05) or len(times) == 3)
+    assert all(later - earlier > 0.25 for earlier, later in zip(times, times[1:]))
+    channel.queue_delete(name)
+
+
+def test_attempts_are_counted_over_kill_9(own_broker, name):
+    """As often as the message may fail, and once more for each crash at most."""
+    limit, crashes, seen = 6, 0, 0
+    channel = connect(own_broker).channel()
+    declare(channel, name, x_retry_attempts=limit, x_retry_delays=[1])
+    channel.basic_publish("", name, b"x", persistent())
+    idle_since = time.monotonic()
+    while time.monotonic() - idle_since < 3:
+        method, _, _ = channel.basic_get(name)
+        if method is None:
+            time.sleep(0.02)
+            continue
+        idle_since = time.monotonic()
+        seen += 1
+        channel.basic_reject(method.delivery_tag, requeue=True)
+        if seen in (2, 4):
+            own_broker.restart()
+            crashes += 1
+            channel = connect(own_broker).channel()
+    assert limit <= seen <= limit + crashes
+
+
 # --- once -----------------------------------------------------------------------------------------------------------
 
 
@@ -193,3 +272,125 @@ def test_seen_ids_survive_kill_9(own_broker, name):
         channel.basic_publish("", name, str(i), persistent(message_id=str(i)))
     eventually(lambda: ready(channel, name) == 150)
     assert bodies(channel, name) == [str(i).encode() for i in range(150)]
+
+
+def test_one_window_for_persistent_and_transient(broker, channel, name):
+    ours(broker)
+    declare(channel, name, x_deduplication=True)
+    transient = lambda id: pika.BasicProperties(delivery_mode=1, message_id=id)
+    channel.basic_publish("", name, b"1", persistent(message_id="a"))
+    channel.basic_publish("", name, b"2", transient("a"))
+    channel.basic_publish("", name, b"3", transient("b"))
+    channel.basic_publish("", name, b"4", persistent(message_id="b"))
+    channel.basic_publish("", name, b"5", transient("b"))
+    eventually(lambda: ready(channel, name) == 2)
+    assert bodies(channel, name) == [b"1", b"3"]
+    channel.queue_delete(name)
+
+
+def test_the_window_ends_by_time(broker, channel, name):
+    ours(broker)
+    declare(channel, name, x_deduplication={"window": 1_000, "header": "id"})
+    began = time.monotonic()
+    channel.basic_publish("", name, b"1", persistent(headers={"id": 17}))
+    # A number is the same as its text; the second does not make the window longer.
+    channel.basic_publish("", name, b"2", persistent(headers={"id": "17"}))
+    if time.monotonic() - began < 0.9:
+        assert ready(channel, name) == 1
+    time.sleep(1.1)
+    channel.basic_publish("", name, b"3", persistent(headers={"id": 17}))
+    assert bodies(channel, name)[-1] == b"3"
+    channel.queue_delete(name)
+
+
+def test_the_window_ends_by_count(broker, channel, name):
+    ours(broker)
+    declare(channel, name, x_deduplication={"count": 3})
+    for id in ("a", "b", "c", "a", "d", "b", "a"):
+        channel.basic_publish("", name, id, persistent(message_id=id))
+    # The fourth drove the first out, which then was new, and drove out the second …
+    assert bodies(channel, name) == [b"a", b"b", b"c", b"d", b"a"]
+    channel.queue_delete(name)
+
+
+def test_ids_in_transactions(broker, connection, name):
+    ours(broker)
+    declare(connection.channel(), name, x_deduplication=True)
+    channel = connection.channel()
+    channel.tx_select()
+    publish = lambda id: channel.basic_publish("", name, id, persistent(message_id=id))
+    publish("a")
+    channel.tx_rollback()
+    publish("a")
+    publish("a")
+    publish("b")
+    channel.tx_commit()
+    publish("b")
+    publish("c")
+    channel.tx_commit()
+    assert bodies(channel, name) == [b"a", b"b", b"c"], "what was rolled back was never seen"
+    channel.queue_delete(name)
+
+
+def test_a_confirmed_message_is_not_doubled_by_a_publisher_that_tries_again(own_broker, name):
+    """The publisher does not know what was confirmed when the broker died, and publishes all of it again."""
+    channel = connect(own_broker).channel()
+    declare(channel, name, x_deduplication=True)
+    def publish():
+        for i in range(500):
+            if i == 300 and not killed:
+                killed.append(own_broker.kill())
+            channel.basic_publish("", name, str(i), persistent(message_id=str(i)))
+    killed = []
+    with pytest.raises(pika.exceptions.AMQPError):
+        publish()
+    own_broker.start()
+    channel = connect(own_broker).channel()
+    channel.confirm_delivery()
+    publish()
+    assert bodies(channel, name) == [str(i).encode() for i in range(500)]
+
+
+def test_an_exchange_deduplicates_for_its_queues(broker, channel, name):
+    ours(broker)
+    for exchange, arguments in ((name, {"x-deduplication": {"header": "id"}}), (name + "-plain", None)):
+        channel.exchange_declare(exchange, "fanout", durable=True, arguments=arguments)
+    plain, own = name + "-q", name + "-own"
+    declare(channel, plain)
+    declare(channel, own, x_deduplication=True)
+    for queue in (plain, own):
+        channel.queue_bind(queue, name)
+        channel.queue_bind(queue, name + "-plain")
+    def publish(exchange, id, message_id, body):
+        channel.basic_publish(exchange, "", body, persistent(headers={"id": id}, message_id=message_id))
+    publish(name, "x", "1", b"first")
+    publish(name, "x", "2", b"again")
+    publish(name + "-plain", "x", "3", b"elsewhere")
+    publish(name, "y", "1", b"other")
+    assert bodies(channel, plain) == [b"first", b"elsewhere", b"other"]
+    # A queue's own comes first.
+    assert bodies(channel, own) == [b"first", b"again", b"elsewhere"]
+    for bad in ("yes", {"windows": 5}, {"count": 0}):
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker) as refused:
+            other = channel.connection.channel()
+            other.exchange_declare(name + "-bad", "fanout", arguments={"x-deduplication": bad})
+        assert refused.value.reply_code == 406
+    for queue in (plain, own):
+        channel.queue_delete(queue)
+    for exchange in (name, name + "-plain"):
+        channel.exchange_delete(exchange)
+
+
+def test_an_exchange_s_window_survives_kill_9(own_broker, name):
+    channel = connect(own_broker).channel()
+    channel.exchange_declare(name, "direct", durable=True, arguments={"x-deduplication": True})
+    declare(channel, name)
+    channel.queue_bind(name, name, "k")
+    for i in range(50):
+        channel.basic_publish(name, "k", str(i), persistent(message_id=str(i)))
+    own_broker.restart()
+    channel = connect(own_broker).channel()
+    channel.confirm_delivery()
+    for i in range(25, 75):
+        channel.basic_publish(name, "k", str(i), persistent(message_id=str(i)))
+    assert bodies(channel, name) == [str(i).encode() for i in range(75)]

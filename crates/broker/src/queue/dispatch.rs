@@ -38,6 +38,7 @@ impl Queues {
     pub fn dispatch(&mut self, now: Millis, cache: &mut Cache, fx: &mut Effects) {
         let mut round = std::mem::take(&mut self.dirty);
         let mut removals_left = REMOVALS_MAX;
+        let time_of_log = self.time_of_log(now);
         for at in round.drain(..) {
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) else {
                 continue;
@@ -45,7 +46,10 @@ impl Queues {
             queue.dirty = false;
             let mut dispatch = Dispatch {
                 now,
+                time_of_log,
                 removals_left,
+                late: &mut self.late,
+                copies: &mut self.copies,
                 timers: &mut self.timers,
                 deadlines: &mut self.deadlines,
                 blocked: false,
@@ -97,6 +101,10 @@ impl Queues {
 /// All that dispatch touches besides the queue.
 pub(super) struct Dispatch<'a> {
     pub(super) now: Millis,
+    /// What waits until then may be released.
+    pub(super) time_of_log: Millis,
+    pub(super) late: &'a mut Vec<QueueRef>,
+    pub(super) copies: &'a mut Vec<Vec<u8>>,
     /// So many messages may yet be removed in this round by what queues enforce.
     pub(super) removals_left: u32,
     pub(super) timers: &'a mut Timers,

@@ -1,18 +1,65 @@
 //! Ids of messages that a queue has seen lately. A message with one of them is confirmed like any other and goes no
 //! further. The window is bounded by the times of the blocks that brought the messages, and by a count.
 //!
-//! An id takes 16 bytes in order of arrival and 4 to 9 in a table; hashes are taken as they come, for an id is one.
+//! An id takes 16 bytes in order of arrival and 6 to 12 in a table, 28 at most; hashes are taken as they come, for an
+//! id is one. Times are kept a few thousand to a window: an id is forgotten late by that much, never early.
 
-use bowline_model::Millis;
+use super::Queue;
 use bowline_model::settings::Dedup;
+use bowline_model::{Millis, extras};
 use hashbrown::HashTable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Ids allocated at a time.
 const CHUNK: usize = 1024;
+/// Times in a window are told apart that many at most.
+const MARKS_MAX: u64 = 4096;
 /// No queue remembers more, whatever it is told to.
 const COUNT_MAX: u64 = 1 << 30;
+
+/// The windows of a queue. Durable. Its own is used while its settings say so; the others are those of exchanges that do
+/// it for queues that do not, and go when they are empty.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Scopes {
+    by_scope: BTreeMap<u64, (Window, Seen)>,
+    /// When it was last looked through.
+    swept: Millis,
+}
+
+/// How long a window may be empty before it goes, ms.
+const SWEEP_MS: u64 = 1_000;
+
+/// Time, and count.
+type Window = (u64, u64);
+
+impl Scopes {
+    fn is_second(&mut self, id: u128, stamp: Millis, window: extras::Window) -> bool {
+        let extras::Window { scope, bounds } = window;
+        if stamp >= self.swept.saturating_add(SWEEP_MS) {
+            self.swept = stamp;
+            self.by_scope.retain(|_, ((window_ms, _), seen)| {
+                seen.forget(stamp, *window_ms);
+                seen.len() > 0
+            });
+        }
+        let (kept, seen) = self.by_scope.entry(scope).or_default();
+        *kept = (bounds.window_ms, bounds.count_max);
+        seen.is_second(id, stamp, bounds)
+    }
+}
+
+impl Queue {
+    /// Durable: a message with `id` has come in at `stamp`. True if it is a second one, by the queue's own window or by
+    /// the one that its exchange brings along.
+    pub(super) fn has_seen(&mut self, id: u128, of_exchange: Option<extras::Window>, stamp: Millis) -> bool {
+        match (self.spec.settings.dedup, of_exchange) {
+            (Some(window), _) => self.special().kept.seen.is_second(id, stamp, window),
+            (None, Some(window)) => self.special().kept.scopes.is_second(id, stamp, window),
+            (None, None) => false,
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -21,7 +68,7 @@ pub(crate) struct Seen {
     gone: usize,
     /// The number of the first id in the first chunk; numbers wrap around.
     base: u32,
-    /// Ids from this one on, counted from the first that ever came, arrived at this time.
+    /// Ids from this one on, counted from the first that ever came, arrived at this time at the latest.
     marks: VecDeque<(u64, Millis)>,
     /// Ids that ever came, and of these those forgotten.
     came: u64,
@@ -42,7 +89,9 @@ impl Seen {
         while self.len() >= window.count_max.clamp(1, COUNT_MAX) {
             self.forget_first();
         }
-        self.insert(id, stamp);
+        // One mark for all that arrive until its time.
+        let last = self.marks.back().map(|(_, last)| *last).filter(|last| stamp <= *last);
+        self.insert(id, last.unwrap_or(stamp.saturating_add(window.window_ms / MARKS_MAX)));
         false
     }
 

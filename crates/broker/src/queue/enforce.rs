@@ -8,8 +8,8 @@
 use super::death::{Head, body_bytes, die};
 use super::dispatch::{Dispatch, Next, Source, take};
 use super::redrive::Moving;
-use super::sorted::Found;
-use super::special::lifetime_of;
+use super::sorted::{Found, due};
+use super::special::extras_of;
 use super::window::{MessageRef, Peek};
 use super::{Queue, death};
 use crate::effects::{DeadLetter, DeadLetters, Remains};
@@ -27,6 +27,7 @@ impl Dispatch<'_> {
     pub(super) fn serve_special(&mut self, queue: &mut Queue) {
         self.blocked = false;
         self.lease(queue);
+        self.make_copies(queue);
         self.release(queue);
         self.prune(queue, false);
         self.serve(queue);
@@ -254,12 +255,15 @@ fn expiry(queue: &Queue, message: &MessageRef, volatile: &super::volatile::Volat
     let ttl = queue.spec.settings.message_ttl_ms;
     if message.lsn.is_volatile() {
         let block = volatile.block(message.lsn)?;
-        let ttl = lifetime_of(block, message.offset).into_iter().chain(ttl).min()?;
-        Some(if ttl == 0 { 0 } else { block.stamp.saturating_add(ttl) })
+        let extras = extras_of(block, message.offset);
+        let ttl = extras.ttl_ms.into_iter().chain(ttl).min()?;
+        let born = due(&extras, block.stamp).unwrap_or(block.stamp);
+        Some(if ttl == 0 { 0 } else { born.saturating_add(ttl) })
     } else if ttl == Some(0) {
         Some(0)
     } else {
-        special.kept.lifetimes.expiry(message.seq, ttl)
+        let kept = &special.kept;
+        kept.lifetimes.expiry(message.seq, ttl, kept.born.get(&message.seq).copied())
     }
 }
 

@@ -1,7 +1,10 @@
 //! What comes back: how often each message was handed out and failed, whether it has to wait before it is handed out
 //! again, and whether that is enough. Counts are kept for messages that came back, and only where somebody asks for
-//! them; they take effect at once and are logged like settles, with the next block.
+//! them; they take effect at once and are logged like settles, with the next block. Where a number of failures is a
+//! bound, a message that has failed is handed out again only when the log knows: so a crash forgets one failure of a
+//! message at most, that of the delivery it interrupts.
 
+use super::enforce::came_back;
 use super::housekeeping::Listed;
 use super::lanes::{Class, live};
 use super::tenants::NOBODY;
@@ -25,6 +28,8 @@ const REPORTED_MAX: usize = 4096;
 pub(super) enum Verdict {
     Ready,
     WaitUntil(Millis),
+    /// Ready, or to wait, when the log has its counts.
+    WhenLogged(Option<Millis>),
     /// It has failed too often.
     Enough,
 }
@@ -67,10 +72,14 @@ impl Queue {
             _ => 0,
         };
         let due = (delay > 0).then(|| now.saturating_add(delay));
+        let is_bounded = settings.delivery_limit.is_some() || attempts_max.is_some();
         if !message.lsn.is_volatile() && (is_counted || due.is_some()) {
             let special = self.special.get_or_insert_default();
             special.unreported.insert(message.seq, due);
             housekeeping.report(self);
+            if failed && is_bounded {
+                return Verdict::WhenLogged(due);
+            }
         }
         due.map_or(Verdict::Ready, Verdict::WaitUntil)
     }
@@ -170,11 +179,21 @@ impl Queues {
     pub fn apply_failures(&mut self, record: &Record<'_>) {
         let read = postcard::from_bytes::<(QueueId, Vec<(u64, Counts)>)>(record.body);
         let Ok((id, failures)) = read else { return };
-        let Some(queue) = self.find_queue(id) else { return };
-        let special = queue.special.get_or_insert_default();
+        let Some(at) = self.find(id) else { return };
+        let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
         for (seq, counts) in failures {
-            if live(&queue.index, seq, seq.saturating_add(1)).next().is_some() {
-                special.kept.failures.insert(seq, counts);
+            if live(&queue.index, seq, seq.saturating_add(1)).next().is_none() {
+                continue;
+            }
+            let special = queue.special.get_or_insert_default();
+            special.kept.failures.insert(seq, counts);
+            if special.unlogged.is_empty() || special.counts.get(&seq) != Some(&counts) {
+                continue;
+            }
+            if let Some((message, due)) = special.unlogged.remove(&seq) {
+                queue.put_back(message, due, &self.volatile);
+                came_back(queue, &message, &self.volatile);
+                Queues::mark(&mut self.dirty, queue);
             }
         }
     }

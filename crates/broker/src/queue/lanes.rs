@@ -27,7 +27,7 @@ use bowline_model::Millis;
 use bowline_model::record::Extras;
 use bowline_model::settings::QueueSettings;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
@@ -39,6 +39,10 @@ pub(crate) struct Lanes {
     reach: u64,
     /// Logged messages that wait: when they are due, and their numbers.
     waiting: BinaryHeap<Reverse<(Millis, u64)>>,
+    /// The same, of those that may be cancelled.
+    named: BTreeSet<(Millis, u64)>,
+    /// Templates: when the next copy is due, and their numbers.
+    armed: BTreeSet<(Millis, u64)>,
     /// Messages that came back, or are in memory only, and wait.
     parked: BinaryHeap<Reverse<Parked>>,
     /// For messages that have one.
@@ -167,9 +171,9 @@ impl Lanes {
         self.ready + self.keys.behind.len()
     }
 
-    /// Messages that wait for their time.
+    /// Messages that wait for their time. Templates are none.
     pub fn delayed(&self) -> u64 {
-        (self.waiting.len() + self.parked.len()) as u64
+        (self.waiting.len() + self.named.len() + self.parked.len()) as u64
     }
 
     /// Nothing is there, and no key is held.
@@ -186,7 +190,8 @@ impl Lanes {
     pub fn next_due(&self) -> Option<Millis> {
         let waiting = self.waiting.peek().map(|Reverse((due, _))| *due);
         let parked = self.parked.peek().map(|Reverse(parked)| parked.due);
-        waiting.into_iter().chain(parked).min()
+        let others = [&self.named, &self.armed].into_iter().filter_map(|set| Some(set.first()?.0));
+        waiting.into_iter().chain(parked).chain(others).min()
     }
 
     /// From now on new messages take turns by tenant, or no more. `tenant` tells that of a logged one.
@@ -213,6 +218,27 @@ impl Lanes {
 
     pub fn push_waiting(&mut self, due: Millis, seq: u64) {
         self.waiting.push(Reverse((due, seq)));
+    }
+
+    /// As [`Lanes::push_waiting`], for one that may be cancelled.
+    pub fn push_named(&mut self, due: Millis, seq: u64) {
+        self.named.insert((due, seq));
+    }
+
+    /// A template's next copy is due.
+    pub fn arm(&mut self, due: Millis, seq: u64) {
+        self.armed.insert((due, seq));
+    }
+
+    /// What waits under a handle, or is a template, goes.
+    pub fn withdraw(&mut self, due: Millis, seq: u64) {
+        self.named.remove(&(due, seq));
+        self.armed.remove(&(due, seq));
+    }
+
+    /// The first template that a copy is due of.
+    pub fn first_armed(&self, now: Millis) -> Option<(Millis, u64)> {
+        self.armed.first().copied().filter(|(due, _)| *due <= now)
     }
 
     /// A message in memory, the last so far.
@@ -388,6 +414,14 @@ impl Lanes {
     pub fn release(&mut self, now: Millis, next_seq: u64, class: impl Fn(u64) -> Class) {
         self.now = now;
         for _ in 0..RELEASED_MAX {
+            // One by one, so that both kinds come out in order.
+            if let Some(&(due, seq)) = self.named.first()
+                && due <= now
+            {
+                self.named.pop_first();
+                self.waiting.push(Reverse((due, seq)));
+                continue;
+            }
             let waiting = self.waiting.peek().map(|Reverse((due, _))| *due).filter(|due| *due <= now);
             let parked = self.parked.peek().map(|Reverse(one)| one.due).filter(|due| *due <= now);
             match (waiting, parked) {
@@ -432,14 +466,15 @@ impl Lanes {
 
     /// All that waits, the earliest first, and whether it came back.
     pub fn visit_delayed(&self, visit: &mut dyn FnMut(&MessageRef, bool)) {
-        let waiting = self.waiting.iter().map(|Reverse((due, seq))| (*due, numbered(*seq), false));
+        let waiting = self.waiting.iter().map(|Reverse(one)| one).chain(&self.named);
+        let waiting = waiting.map(|(due, seq)| (*due, numbered(*seq), false));
         let parked = self.parked.iter().map(|Reverse(one)| (one.due, one.message, one.returned));
         let mut all: Vec<(Millis, MessageRef, bool)> = waiting.chain(parked).collect();
         all.sort_by_key(|(due, message, _)| (*due, message.seq));
         all.iter().for_each(|(_, message, returned)| visit(message, *returned));
     }
 
-    /// Empties it: all messages in memory, and the numbers of the others as runs. `delayed`: with those that wait.
+    /// Empties it but for templates: all messages in memory, and the numbers of the others as runs.
     pub fn drain(&mut self) -> (Vec<MessageRef>, Vec<(u64, u64)>) {
         let (mut volatile, mut runs) = (Vec::new(), Vec::new());
         let mut one = |message: MessageRef| match message.lsn.is_volatile() {
@@ -455,6 +490,7 @@ impl Lanes {
         self.keys.behind.drain().for_each(&mut one);
         self.parked.drain().for_each(|Reverse(parked)| one(parked.message));
         runs.extend(self.waiting.drain().map(|Reverse((_, seq))| (seq, 1)));
+        runs.extend(std::mem::take(&mut self.named).into_iter().map(|(_, seq)| (seq, 1)));
         for lane in &mut self.lanes {
             runs.extend(lane.fresh.drain(..).map(|(first, count)| (first, u64::from(count))));
         }
@@ -610,6 +646,7 @@ impl Kept {
     pub fn line_up(&self, lanes: &mut Lanes, settings: &QueueSettings, seq: u64, door: Door) {
         let class = self.class(settings, seq);
         match (self.dues.get(&seq).filter(|due| **due > lanes.now), door) {
+            (Some(due), _) if self.handles.has(seq) => lanes.push_named(*due, seq),
             (Some(due), _) => lanes.push_waiting(*due, seq),
             (None, Door::Fresh) => lanes.push(class, seq),
             (None, Door::LetGo) => {
@@ -650,17 +687,19 @@ impl Queue {
         let Queue { special, fresh, index, spec, .. } = self;
         let Some(special) = special else { return };
         special.counts = special.kept.failures.clone();
-        special.kept.dues.retain(|_, due| *due > stamp);
+        let kept = &mut special.kept;
+        kept.dues.retain(|_, due| *due > stamp);
+        kept.handles.forget_due(stamp);
         #[cfg(feature = "sabotage")]
         {
             if crate::sabotage::is_on(&crate::sabotage::DELAYS_FORGOTTEN) {
-                special.kept.dues.clear();
+                kept.dues.clear();
             }
             if crate::sabotage::is_on(&crate::sabotage::DUPLICATES_FORGOTTEN) {
-                special.kept.seen = Default::default();
+                kept.seen = Default::default();
             }
         }
-        if special.kept.is_in_plain_order() {
+        if kept.is_in_plain_order() {
             if special.lanes.take().is_some() {
                 *fresh = super::Fresh::rebuilt(index);
             }
@@ -669,11 +708,15 @@ impl Queue {
         fresh.skip_all(index);
         let mut lanes = Lanes { fair: spec.settings.fair, ..Lanes::default() };
         for seq in live(index, 0, index.next_seq()) {
-            special.kept.come_in(&mut lanes, &spec.settings, seq);
+            match kept.templates.get(&seq) {
+                Some(template) => lanes.arm(template.due, seq),
+                None => kept.come_in(&mut lanes, &spec.settings, seq),
+            }
         }
+        let of_templates: u64 = kept.templates.keys().map(|seq| kept.sizes.get(*seq)).sum();
         special.lanes = Some(lanes);
         if spec.settings.max_length_bytes.is_some() {
-            special.ready_bytes = special.kept.sizes.live(index);
+            special.ready_bytes = special.kept.sizes.live(index).saturating_sub(of_templates);
         }
     }
 
@@ -682,6 +725,7 @@ impl Queue {
         let unacked = self.unacked;
         if let Some(special) = &mut self.special
             && special.kept.classes.is_empty()
+            && special.kept.templates.is_empty()
             && special.lanes.as_ref().is_some_and(|lanes| lanes.is_empty() && unacked == 0)
         {
             special.lanes = None;

@@ -15,13 +15,20 @@ pub(crate) struct Lifetimes {
 }
 
 impl Lifetimes {
-    pub fn arrived(&mut self, seq: u64, stamp: Millis, queue_ttl_ms: Option<u64>, own_ttl_ms: Option<u64>) {
+    /// `born`: from when on the message's own bound counts.
+    pub fn arrived(
+        &mut self,
+        seq: u64,
+        (stamp, born): (Millis, Millis),
+        queue_ttl_ms: Option<u64>,
+        own_ttl_ms: Option<u64>,
+    ) {
         if queue_ttl_ms.is_some() && self.stamps.back().is_none_or(|(_, last)| *last != stamp) {
             self.stamps.push_back((seq, stamp));
         }
         if let Some(ttl) = own_ttl_ms {
             // 0: it may not wait at all.
-            self.own.insert(seq, if ttl == 0 { 0 } else { stamp.saturating_add(ttl) });
+            self.own.insert(seq, if ttl == 0 { 0 } else { born.saturating_add(ttl) });
         }
     }
 
@@ -35,10 +42,12 @@ impl Lifetimes {
         }
     }
 
-    /// When message `seq` expires; `None`: never; 0: it may not wait.
-    pub fn expiry(&self, seq: u64, queue_ttl_ms: Option<u64>) -> Option<Millis> {
+    /// When message `seq` expires; `None`: never; 0: it may not wait. `born`: from when on the queue's bound counts,
+    /// if not from the message's arrival.
+    pub fn expiry(&self, seq: u64, queue_ttl_ms: Option<u64>, born: Option<Millis>) -> Option<Millis> {
         let own = if self.own.is_empty() { None } else { self.own.get(&seq).copied() };
-        let of_queue = queue_ttl_ms.and_then(|ttl| Some(self.stamp(seq)?.saturating_add(ttl)));
+        let of_queue =
+            queue_ttl_ms.and_then(|ttl| Some(born.or_else(|| self.stamp(seq))?.saturating_add(ttl)));
         own.into_iter().chain(of_queue).min()
     }
 

@@ -22,6 +22,8 @@
 //! | `lanes`, `sorted`, `classes` | priorities, and messages that wait for a time |
 //! | `keys`, `tenants` (`groups`, `marks`) | order by key, turns by tenant |
 //! | `failures` | what comes back: counts, limits, delays |
+//! | `handles` | what waits and may be cancelled |
+//! | `templates` | messages that recur |
 //! | `duplicates` | ids seen lately |
 //! | `history` | copies for who is bound to an exchange that remembers |
 //! | `transfers` | what was moved here from other shards |
@@ -45,6 +47,7 @@ mod duplicates;
 mod enforce;
 mod failures;
 mod groups;
+mod handles;
 mod history;
 mod horizon;
 mod housekeeping;
@@ -65,6 +68,7 @@ mod sorted;
 mod special;
 mod story;
 mod subscribe;
+mod templates;
 mod tenants;
 mod timers;
 mod transfers;
@@ -170,8 +174,15 @@ pub(crate) struct Queues {
     dirty: Vec<QueueRef>,
     housekeeping: housekeeping::Listed,
     unreadable: Vec<QueueRef>,
-    /// Duplicates in the block that is being applied: settled when all of it has come in.
-    duplicates: Vec<(QueueRef, u64)>,
+    /// Messages that end with the block that is being applied: settled when all of it has come in. Duplicates have no
+    /// reason, as they count for nothing.
+    ended: Vec<(QueueRef, u64, Option<SettleReason>)>,
+    /// Times of the blocks that are on their way into the log, oldest first.
+    sealed: VecDeque<Millis>,
+    /// Queues with something that is due, but for what the log may yet say.
+    late: Vec<QueueRef>,
+    /// Publish records for the log, made by templates.
+    copies: Vec<Vec<u8>>,
     /// The time of the call that is being served.
     pub now: Millis,
     timers: timers::Timers,
@@ -253,7 +264,10 @@ impl Queues {
             dirty: Vec::new(),
             housekeeping: housekeeping::Listed::default(),
             unreadable: Vec::new(),
-            duplicates: Vec::new(),
+            ended: Vec::new(),
+            sealed: VecDeque::new(),
+            late: Vec::new(),
+            copies: Vec::new(),
             now: 0,
             timers: timers::Timers::default(),
         }

@@ -71,7 +71,9 @@ impl Queues {
                 return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
             }
             Some(queue) if if_unused && queue.ring.len() > 0 => Err(DropRefused::InUse),
-            Some(queue) if if_empty && queue.ready() + queue.delayed() > 0 => Err(DropRefused::NotEmpty),
+            Some(queue) if if_empty && queue.ready() + queue.delayed() + queue.templates() > 0 => {
+                Err(DropRefused::NotEmpty)
+            }
             Some(queue) => {
                 queue.dropping = true;
                 return propose_delete(id, proposals, Provisioned::QueueDropped { queue: id, messages: 0 });
@@ -251,7 +253,7 @@ impl Queue {
         }
         let special = self.special.get_or_insert_default();
         if self.spec.settings.dedup.is_none() {
-            (special.kept.seen, special.seen_in_memory) = Default::default();
+            special.kept.seen = Default::default();
         }
         special.changed((&old, &self.spec.settings), (head, next_seq), guess, stamp);
         if old.fair != self.spec.settings.fair

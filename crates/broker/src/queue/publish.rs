@@ -37,10 +37,8 @@ impl Queues {
             };
             let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
             queue.fresh.push(message, room);
-            if (extras || queue.special.is_some())
-                && !Queues::apply_special(queue, block, record, seq, &self.volatile)
-            {
-                self.duplicates.push((at, seq));
+            if extras || queue.special.is_some() {
+                Queues::apply_special(queue, block, record, seq, &self.volatile, &mut self.ended);
             }
             if wanted || queue.special.is_some() {
                 Queues::mark(&mut self.dirty, queue);
@@ -71,6 +69,7 @@ impl Queues {
                 session,
                 match want {
                     Want::Done => Event::Done { token },
+                    Want::Cancelled => Event::Failed { token, reason: Failure::NothingWaits },
                     Want::Appended => Event::Appended { token, results: Vec::new() },
                 },
             );
@@ -88,6 +87,7 @@ impl Queues {
         let waits = match want {
             Want::Done => Waits::Done { session, token, batch },
             Want::Appended => Waits::Appended { session, token, batch, results: Vec::new() },
+            Want::Cancelled => Waits::Cancelled { session, token, batch, all: true },
         };
         proposals.append(&records, count, true, Some(waits));
     }
@@ -158,7 +158,7 @@ impl Queues {
                 queue.volatile.push_back(message);
                 self.volatile.hold(lsn);
                 if has_extras(record.body) || queue.special.is_some() {
-                    came_in(queue, &message, &mut self.volatile);
+                    came_in(queue, &message, &self.volatile);
                 }
                 if queue.is_wanted() || queue.special.is_some() {
                     Queues::mark(&mut self.dirty, queue);
@@ -171,18 +171,14 @@ impl Queues {
 
 /// A message in memory came into a queue that enforces something, or has a life of its own.
 #[cold]
-fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &mut VolatileStore) {
+fn came_in(queue: &mut Queue, message: &MessageRef, volatile: &VolatileStore) {
     let special = queue.special();
     special.arriving = special.arriving.saturating_sub(1);
     let extras = volatile.extras(message);
     let stamp = volatile.block(message.lsn).map_or(0, |block| block.stamp);
-    // A duplicate's memory may be given back at once.
     queue.tell(message, volatile, Happened::Published);
-    if queue.sort_in_volatile(&extras, stamp, volatile) {
-        came_back(queue, message, volatile);
-    } else {
-        queue.retell(Happened::Duplicate);
-    }
+    queue.sort_in_volatile(&extras, stamp, volatile);
+    came_back(queue, message, volatile);
 }
 
 impl Queue {

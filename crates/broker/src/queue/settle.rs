@@ -2,7 +2,7 @@
 
 use super::consumers::{Consumer, ConsumerRef};
 use super::death::die;
-use super::enforce::came_back;
+use super::enforce::{NOWHERE, came_back};
 use super::failures::Verdict;
 use super::housekeeping::Listed;
 use super::unacked::Unsettled;
@@ -91,13 +91,29 @@ impl Queues {
         }
     }
 
-    /// A whole block has been applied: duplicates in it are settled, as nobody else will.
+    /// A whole block has been applied: what ended with it is settled, as nobody else will.
     pub fn finish_block(&mut self) {
-        for (at, seq) in std::mem::take(&mut self.duplicates) {
+        self.landed_block();
+        for (at, seq, reason) in std::mem::take(&mut self.ended) {
             let Some(queue) = self.slots[at.slot as usize].as_deref_mut().filter(|q| q.at == at) else {
                 continue;
             };
-            queue.index.settle(seq, 1, &mut self.segments);
+            let end = seq.saturating_add(1);
+            if queue.special.is_some() && queue.settled_elsewhere(seq, end, &self.volatile) {
+                Queues::mark(&mut self.dirty, queue);
+            }
+            if let Some(special) = &mut queue.special {
+                special.kept.classes.settling(seq, end, &queue.index);
+            }
+            let settled = queue.index.settle(seq, 1, &mut self.segments);
+            if reason == Some(SettleReason::Purged) {
+                let message = MessageRef { seq, lsn: NOWHERE, offset: 0, len: 0 };
+                queue.tell(&message, &self.volatile, Happened::Purged { count: 1 });
+            }
+            if let Some(reason) = reason {
+                queue.settled[reason as usize] += settled;
+                Queues::mark(&mut self.dirty, queue);
+            }
             let head = queue.index.first_live(0).unwrap_or(queue.index.next_seq());
             if let Some(special) = &mut queue.special {
                 special.forget(seq, 1);
@@ -206,17 +222,23 @@ impl Settling<'_> {
     #[cold]
     fn come_back(&mut self, at: QueueRef, message: MessageRef) {
         let Some(queue) = self.slots[at.slot as usize].as_deref_mut() else { return };
+        let failed = self.outcome != Outcome::Returned;
+        let told =
+            |due: Option<_>| due.map_or(Happened::Returned { failed }, |until| Happened::Delayed { until });
         let due = match queue.judge(&message, self.outcome, self.now, self.housekeeping) {
             Verdict::Enough => {
                 die(queue, message, SettleReason::DeliveryLimit, self.volatile, self.housekeeping);
                 return Queues::mark(self.dirty, queue);
             }
+            Verdict::WhenLogged(due) => {
+                queue.tell(&message, self.volatile, told(due));
+                queue.special().unlogged.insert(message.seq, (message, due));
+                return Queues::mark(self.dirty, queue);
+            }
             Verdict::WaitUntil(due) => Some(due),
             Verdict::Ready => None,
         };
-        let failed = self.outcome != Outcome::Returned;
-        let what = due.map_or(Happened::Returned { failed }, |until| Happened::Delayed { until });
-        queue.tell(&message, self.volatile, what);
+        queue.tell(&message, self.volatile, told(due));
         queue.put_back(message, due, self.volatile);
         came_back(queue, &message, self.volatile);
         Queues::mark(self.dirty, queue);

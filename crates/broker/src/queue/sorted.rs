@@ -68,9 +68,13 @@ impl Dispatch<'_> {
         let next_seq = queue.index.next_seq();
         let Queue { special, spec, .. } = queue;
         let Some(Special { lanes: Some(lanes), kept, .. }) = special.as_deref_mut() else { return };
-        lanes.release(self.now, next_seq, |seq| kept.class(&spec.settings, seq));
+        lanes.release(self.time_of_log, next_seq, |seq| kept.class(&spec.settings, seq));
         match lanes.next_due() {
-            Some(due) => self.timers.set(queue, due),
+            Some(due) if due > self.now => self.timers.set(queue, due),
+            // Reading, or the next attempt, brings the queue back.
+            Some(_) if queue.reading || queue.unreadable => {}
+            Some(due) if due > self.time_of_log => self.late.push(queue.at),
+            Some(_) => self.timers.set(queue, self.now),
             None => queue.leave_lanes(),
         }
     }
@@ -121,25 +125,37 @@ impl Queue {
         lanes.map_or(0, |lanes| lanes.delayed())
     }
 
-    /// Durable: message `seq` has just come in, and is taken for fresh. Puts it where it belongs. False if it is a
-    /// duplicate: then it belongs nowhere, and is to be settled.
-    pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> bool {
+    /// Durable: message `seq` has just come in, and is taken for fresh. Puts it where it belongs.
+    pub(super) fn sort_in(&mut self, seq: u64, extras: &Extras, stamp: Millis) -> Sorted {
+        let mut sorted = Sorted::default();
         let from = extras.from;
         #[cfg(feature = "sabotage")]
         let from = from.filter(|_| !crate::sabotage::is_on(&crate::sabotage::TRANSFER_TWICE));
         if let Some((source, number)) = from
             && !self.special().kept.transferred.insert(source, number)
         {
-            self.fresh.unpush(seq);
-            return false;
+            return self.duplicate(seq);
+        }
+        if let Some((template, due)) = extras.made_by {
+            match self.made(template, due, seq, stamp) {
+                None => return self.duplicate(seq),
+                Some(is_last) => sorted.exhausted = is_last.then_some(template),
+            }
+        }
+        if let Some(id) = extras.dedup
+            && self.has_seen(id, extras.window, stamp)
+        {
+            return self.duplicate(seq);
+        }
+        if let Some(recurrence) = extras.recurrence {
+            // One that is over before it begins makes nothing.
+            let Some(due) = self.add_template(seq, recurrence, stamp) else { return self.duplicate(seq) };
+            sorted.replaced = extras.handle.and_then(|handle| self.name(handle, seq, Millis::MAX, stamp));
+            self.with_lanes(Some(seq)).arm(due, seq);
+            self.fresh.skip_all(&self.index);
+            return sorted;
         }
         let settings = &*self.spec.settings;
-        if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
-            && self.special.get_or_insert_default().kept.seen.is_second(id, stamp, window)
-        {
-            self.fresh.unpush(seq);
-            return false;
-        }
         let own_class = Some(level(settings, extras.priority)).filter(|own| *own != level(settings, None));
         let key = extras.key.filter(|_| settings.keyed);
         let tenant = settings.fair.then(|| extras.tenant.unwrap_or(NOBODY));
@@ -152,38 +168,35 @@ impl Queue {
             kept.dues.extend(due.map(|due| (seq, due)));
             self.with_lanes(Some(seq));
         }
+        if let (Some(due), Some(handle)) = (due, extras.handle) {
+            sorted.replaced = self.name(handle, seq, due, stamp);
+        }
         let Queue { special, spec, fresh, index, .. } = self;
         if let Some(Special { lanes: Some(lanes), kept, .. }) = special.as_deref_mut() {
             kept.come_in(lanes, &spec.settings, seq);
             fresh.skip_all(index);
         }
-        true
+        sorted
     }
 
-    /// The same for the last of the messages in memory, which came in just now. A duplicate is gone then.
-    pub(super) fn sort_in_volatile(
-        &mut self,
-        extras: &Extras,
-        stamp: Millis,
-        volatile: &mut VolatileStore,
-    ) -> bool {
+    /// Message `seq`, which was taken for fresh, is none.
+    fn duplicate(&mut self, seq: u64) -> Sorted {
+        self.fresh.unpush(seq);
+        Sorted { is_duplicate: true, ..Sorted::default() }
+    }
+
+    /// The same for the last of the messages in memory, which came in just now. What queues remember of messages is in
+    /// the log, and so are the messages that they remember ([`Extras::must_be_logged`]): here is nothing of that.
+    pub(super) fn sort_in_volatile(&mut self, extras: &Extras, stamp: Millis, volatile: &VolatileStore) {
         let settings = &*self.spec.settings;
-        if let (Some(window), Some(id)) = (settings.dedup, extras.dedup)
-            && self.special.get_or_insert_default().seen_in_memory.is_second(id, stamp, window)
-        {
-            if let Some(message) = self.volatile.pop_back() {
-                volatile.release(message.lsn);
-            }
-            return false;
-        }
         let class = Class::of(settings, extras);
         let key = extras.key.filter(|_| settings.keyed);
         let due = due(extras, stamp);
         let is_plain = class.level == level(settings, None) && !settings.fair && key.is_none();
         if is_plain && due.is_none() && self.lanes().is_none() {
-            return true;
+            return;
         }
-        let Some(message) = self.volatile.pop_back() else { return true };
+        let Some(message) = self.volatile.pop_back() else { return };
         let place = volatile.place(&message);
         let lanes = self.with_lanes(None);
         match (key, due) {
@@ -193,8 +206,18 @@ impl Queue {
             (_, Some(due)) => lanes.park(due, class, false, place, message),
             (_, None) => lanes.push_volatile(class, place, message),
         }
-        true
     }
+}
+
+/// What became of a message that came in.
+#[derive(Default)]
+pub(super) struct Sorted {
+    /// It belongs nowhere, and is to be settled.
+    pub is_duplicate: bool,
+    /// It took the place of another, which is to be settled.
+    pub replaced: Option<u64>,
+    /// It was the last copy of this template, which is to be settled.
+    pub exhausted: Option<u64>,
 }
 
 /// When a message that arrives at `stamp` may be delivered, if not at once.

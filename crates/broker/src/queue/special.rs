@@ -6,18 +6,21 @@
 //! [`Special::returned`], [`Special::settled`].
 
 use super::classes::Classes;
-use super::duplicates::Seen;
+use super::duplicates::{Scopes, Seen};
 use super::failures::Counts;
+use super::handles::Handles;
 use super::lanes::Lanes;
 use super::lifetime::Lifetimes;
 use super::marks::Marks;
 use super::redrive::Moving;
 use super::returned::Place;
 use super::sizes::Sizes;
+use super::sorted::due;
 use super::story::Story;
+use super::templates::Template;
 use super::volatile::VolatileStore;
 use super::window::MessageRef;
-use super::{Index, Queue, Queues};
+use super::{Index, Queue, QueueRef, Queues};
 use crate::effects::Happened;
 use bowline_model::record::{self, Extras, PUBLISH_EXTRAS, Publish, Record, SettleReason};
 use bowline_model::settings::QueueSettings;
@@ -44,6 +47,14 @@ pub(crate) struct Kept {
     pub keys: Marks,
     /// Hashes of those whose messages they are, for queues that share fairly.
     pub tenants: Marks,
+    /// Names of messages that wait.
+    pub handles: Handles,
+    /// Messages with a schedule.
+    pub templates: BTreeMap<u64, Template>,
+    /// When the lives of messages begin that waited first, by number; where the queue has a bound on them.
+    pub born: BTreeMap<u64, Millis>,
+    /// Ids seen lately, by exchanges that ask for it.
+    pub scopes: Scopes,
 }
 
 #[derive(Debug, Default)]
@@ -77,14 +88,15 @@ pub(crate) struct Special {
     /// Messages that came back without having been seen
     /// ([`Outcome::Withdrawn`](bowline_model::request::Outcome::Withdrawn)).
     pub unseen: BTreeSet<Place>,
-    /// Ids of messages in memory.
-    pub seen_in_memory: Seen,
     /// What is being copied of it, for an exchange's history.
     pub copying: VecDeque<super::Copying>,
     /// Messages that were dropped because their id was known, since the start.
     pub duplicates: u64,
     /// The block that was read last for it.
     pub read_last: Lsn,
+    /// Failed messages that are not handed out again before the log has their counts, each with when it is due if
+    /// it has to wait longer.
+    pub unlogged: BTreeMap<u64, (MessageRef, Option<Millis>)>,
     /// Somebody has just used it.
     pub touched: bool,
     /// The earliest entry of this queue in [`super::timers::Timers`].
@@ -103,7 +115,8 @@ pub(crate) struct Arrival {
 impl Kept {
     /// Messages have the order of their numbers.
     pub fn is_in_plain_order(&self) -> bool {
-        self.classes.is_empty() && self.dues.is_empty() && self.keys.is_empty() && self.tenants.is_empty()
+        let is_ordered = self.classes.is_empty() && self.keys.is_empty() && self.tenants.is_empty();
+        is_ordered && self.dues.is_empty() && self.templates.is_empty()
     }
 }
 
@@ -141,7 +154,13 @@ impl Special {
     /// Durable: a logged message came in.
     pub fn arrived(&mut self, settings: &QueueSettings, arrival: &Arrival) {
         let Arrival { seq, stamp, extras, body_bytes } = *arrival;
-        self.kept.lifetimes.arrived(seq, stamp, settings.message_ttl_ms, extras.ttl_ms);
+        // What waits does not age.
+        let due = due(&extras, stamp);
+        let times = (stamp, due.unwrap_or(stamp));
+        self.kept.lifetimes.arrived(seq, times, settings.message_ttl_ms, extras.ttl_ms);
+        if let Some(due) = due.filter(|_| settings.message_ttl_ms.is_some()) {
+            self.kept.born.insert(seq, due);
+        }
         if settings.max_length_bytes.is_some() {
             self.kept.sizes.arrived(seq, body_bytes);
             self.ready_bytes += u64::from(body_bytes);
@@ -162,11 +181,15 @@ impl Special {
         self.kept.tenants.forget(first, to);
         forget_range(&mut self.kept.dues, first, to);
         forget_range(&mut self.kept.failures, first, to);
+        forget_range(&mut self.kept.templates, first, to);
+        forget_range(&mut self.kept.born, first, to);
+        self.kept.handles.forget(first, to);
         forget_range(&mut self.counts, first, to);
         forget_range(&mut self.unreported, first, to);
         if !self.unseen.is_empty() {
             self.unseen.retain(|place| place.batch != u64::MAX || !(first..to).contains(&place.seq));
         }
+        forget_range(&mut self.unlogged, first, to);
     }
 
     /// A ready message of that many body bytes was handed out, or left.
@@ -191,7 +214,7 @@ impl Queue {
 
 impl Queues {
     /// The part of applying a Publish record that plain messages of plain queues do without. `queue` has just
-    /// numbered the message `seq`. False if it is a duplicate.
+    /// numbered the message `seq`. What ends with its block is added to `ended`, be it this message or another.
     #[cold]
     #[inline(never)]
     pub(super) fn apply_special(
@@ -200,26 +223,35 @@ impl Queues {
         record: &Record<'_>,
         seq: u64,
         volatile: &VolatileStore,
-    ) -> bool {
-        let Some(publish) = Publish::decode(record.body) else { return true };
-        let Extras { ttl_ms, delay_ms, deliver_at, from, .. } = publish.extras;
-        let is_timed = ttl_ms.is_some() || delay_ms.is_some() || deliver_at.is_some();
-        if queue.special.is_none() && !is_timed && from.is_none() {
-            return true;
+        ended: &mut Vec<(QueueRef, u64, Option<SettleReason>)>,
+    ) {
+        let Some(publish) = Publish::decode(record.body) else { return };
+        let Extras { ttl_ms, delay_ms, deliver_at, from, made_by, recurrence, window, .. } = publish.extras;
+        let is_timed = ttl_ms.is_some() || delay_ms.is_some() || deliver_at.is_some() || recurrence.is_some();
+        let is_plain = from.is_none() && made_by.is_none() && window.is_none();
+        if queue.special.is_none() && !is_timed && is_plain {
+            return;
         }
         let body_bytes = publish.body.len() as u32;
         let arrival = Arrival { seq, stamp: block.stamp, extras: publish.extras, body_bytes };
         let special = queue.special.get_or_insert_default();
         special.arrived(&queue.spec.settings, &arrival);
-        let is_first = queue.sort_in(seq, &publish.extras, block.stamp);
-        queue.special().duplicates += u64::from(!is_first);
-        if !is_first && queue.spec.settings.max_length_bytes.is_some() {
+        let sorted = queue.sort_in(seq, &publish.extras, block.stamp);
+        let at = queue.at;
+        queue.special().duplicates += u64::from(sorted.is_duplicate);
+        // Neither duplicates nor templates are ever ready.
+        let never_ready = sorted.is_duplicate || recurrence.is_some();
+        if never_ready && queue.spec.settings.max_length_bytes.is_some() {
             queue.special().took(u64::from(body_bytes));
         }
         let message = MessageRef { seq, lsn: block.lsn, offset: record.offset, len: record.len };
-        let what = if is_first { Happened::Published } else { Happened::Duplicate };
+        let what = if sorted.is_duplicate { Happened::Duplicate } else { Happened::Published };
         queue.tell(&message, volatile, what);
-        is_first
+        if sorted.is_duplicate {
+            ended.push((at, seq, None));
+        }
+        ended.extend(sorted.replaced.map(|seq| (at, seq, Some(SettleReason::Purged))));
+        ended.extend(sorted.exhausted.map(|seq| (at, seq, Some(SettleReason::Acked))));
     }
 }
 
@@ -235,8 +267,8 @@ pub(super) fn has_extras(body: &[u8]) -> bool {
     body.first().is_some_and(|flags| flags & PUBLISH_EXTRAS != 0)
 }
 
-/// The time to live that the message at `offset` brought with it, ms.
-pub(super) fn lifetime_of(block: &Block, offset: u32) -> Option<u64> {
-    let found = record::at(&block.payload, offset).ok().filter(|found| has_extras(found.body))?;
-    Publish::decode(found.body)?.extras.ttl_ms
+/// What the message at `offset` says of itself.
+pub(super) fn extras_of(block: &Block, offset: u32) -> Extras {
+    let found = record::at(&block.payload, offset).ok().filter(|found| has_extras(found.body));
+    found.and_then(|found| Publish::decode(found.body)).map(|publish| publish.extras).unwrap_or_default()
 }

@@ -62,16 +62,6 @@ impl Queue {
         }
     }
 
-    /// What was told last was not so.
-    pub(super) fn retell(&mut self, what: Happened) {
-        if self.is_traced()
-            && let Some(last) =
-                self.special.as_deref_mut().and_then(|special| special.story.events.last_mut())
-        {
-            last.what = what;
-        }
-    }
-
     /// What happened in an earlier life was told then, or not at all.
     pub(super) fn forget_story(&mut self) {
         if let Some(special) = &mut self.special {
