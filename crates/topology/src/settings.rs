@@ -390,6 +390,15 @@ mod tests {
     }
 
     #[test]
+    fn stories_go_to_the_exchange_of_the_argument_or_else_of_the_policy() {
+        let policy = [("trace-exchange", text("policy"))];
+        let by_policy = settings(QueueType::Classic, &[], &policy);
+        assert_eq!(by_policy.trace_exchange.as_deref(), Some("policy"));
+        let both = settings(QueueType::Quorum, &[("x-trace-exchange", text("mine"))], &policy);
+        assert_eq!(both.trace_exchange.as_deref(), Some("mine"));
+    }
+
+    #[test]
     fn what_sessions_must_read() {
         let of = |arguments: &[(&str, Value)]| {
             Reads::of(&Said { kind: QueueType::Classic, arguments: &table(arguments), policy: &Table::new() })

@@ -122,7 +122,7 @@ def test_what_else_becomes_of_messages(broker, channel, name):
 
 
 
-def test_a_policy_switches_it_on_and_a_traced_keeper_gets_nothing(broker, channel, name):
+def test_a_queue_that_is_traced_itself_takes_no_stories(broker, channel, name):
     exchange, keeper = declare_story(channel, name)
     channel.queue_declare(name, durable=True, arguments={"x-trace-exchange": exchange})
     channel.queue_declare(name + "-loop", durable=True, arguments={"x-trace-exchange": exchange})
