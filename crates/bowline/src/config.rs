@@ -6,6 +6,11 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
+/// No AMQP message is larger, whatever was said.
+const MESSAGE_BYTES_MAX: u64 = 128 << 20;
+/// Room in a segment for what goes with a message: properties, names, headers of records and blocks.
+const BESIDE_A_MESSAGE: u64 = 2 << 20;
+
 /// What the user said. `None` means "not said here".
 #[derive(Args, Deserialize, Default, Clone, Debug)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -102,6 +107,9 @@ pub struct ServeArgs {
     /// Kafka node id. [default: 1]
     #[arg(long, env = "BOWLINE_NODE_ID", value_name = "N")]
     node_id: Option<i32>,
+    /// An AMQP message's body may be this large; up to 128MiB, and 2MiB less than a segment. [default: 32MiB]
+    #[arg(long, env = "BOWLINE_MAX_MESSAGE_SIZE", value_name = "SIZE")]
+    max_message_size: Option<Size>,
     /// Connections of each protocol at a time. [default: 20000]
     #[arg(long, env = "BOWLINE_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<u32>,
@@ -195,6 +203,7 @@ pub struct Config {
     pub num_partitions: u32,
     pub auto_create_topics: bool,
     pub node_id: i32,
+    pub message_bytes_max: u64,
     pub max_connections: u32,
     pub log_level: String,
     pub log_format: LogFormat,
@@ -232,6 +241,9 @@ impl ServeArgs {
             (None, None) => None,
             _ => anyhow::bail!("tls-cert and tls-key go together"),
         };
+        let segment_bytes = self.segment.or(file.segment).map_or(64 << 20, |s| s.0);
+        // A message has to fit a segment, with what belongs to it.
+        let message_room = segment_bytes.saturating_sub(BESIDE_A_MESSAGE).min(MESSAGE_BYTES_MAX);
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "bowline-data".into()),
             amqp_addr: address(self.amqp_addr.or(file.amqp_addr), "localhost:5672"),
@@ -251,12 +263,16 @@ impl ServeArgs {
                 .or(file.transient_memory)
                 .map_or(48 << 20, |s| s.0 as usize),
             shards: self.shards.or(file.shards),
-            segment_bytes: self.segment.or(file.segment).map_or(64 << 20, |s| s.0),
+            segment_bytes,
             disk_reserve_bytes: self.disk_reserve.or(file.disk_reserve).map_or(512 << 20, |s| s.0),
             accept_loss: self.accept_loss || file.accept_loss,
             num_partitions: self.num_partitions.or(file.num_partitions).unwrap_or(1),
             auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             node_id: self.node_id.or(file.node_id).unwrap_or(1),
+            message_bytes_max: self
+                .max_message_size
+                .or(file.max_message_size)
+                .map_or(message_room.min(32 << 20), |s| s.0),
             max_connections: self.max_connections.or(file.max_connections).unwrap_or(20_000),
             log_level: self.log_level.or(file.log_level).unwrap_or_else(|| "info".into()),
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
@@ -273,6 +289,12 @@ impl ServeArgs {
         anyhow::ensure!(
             (32 << 20..=1 << 30).contains(&config.segment_bytes) && config.segment_bytes.is_multiple_of(4096),
             "segment must be between 32MiB and 1GiB and a multiple of 4096 bytes"
+        );
+        anyhow::ensure!(
+            (1..=message_room).contains(&config.message_bytes_max),
+            "max-message-size must be at most {} MiB with segments of {} MiB",
+            message_room >> 20,
+            segment_bytes >> 20
         );
         anyhow::ensure!(
             config.shards.is_none_or(|n| (1..=64).contains(&n)),

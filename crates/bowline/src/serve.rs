@@ -180,6 +180,7 @@ fn amqp_servers(
     threads: &Threads,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_amqp::Options {
+        message_bytes_max: config.message_bytes_max,
         certificate_user: match config.tls_user {
             TlsUser::CommonName => CertificateUser::CommonName,
             TlsUser::DistinguishedName => CertificateUser::DistinguishedName,

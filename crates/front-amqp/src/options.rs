@@ -23,7 +23,7 @@ impl Default for Options {
             frame_max: 131_072,
             channel_max: 2047,
             heartbeat_s: 60,
-            message_bytes_max: 16 * 1024 * 1024,
+            message_bytes_max: 32 * 1024 * 1024,
             certificate_user: CertificateUser::default(),
             cluster_name: "bowline".to_string(),
         }

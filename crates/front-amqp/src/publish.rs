@@ -254,10 +254,12 @@ impl Session {
         if complete {
             return self.publish_partial(number, broker);
         }
-        if self.partial_bytes > PARTIAL_BYTES_MAX {
+        // One message that is allowed may always be finished.
+        let max = PARTIAL_BYTES_MAX.max(self.options.message_bytes_max as usize);
+        if self.partial_bytes > max {
             return Err(Refusal::new(
                 ReplyCode::ResourceError,
-                format!("more than {PARTIAL_BYTES_MAX} octets of unfinished messages on one connection"),
+                format!("more than {max} octets of unfinished messages on one connection"),
             ));
         }
         Ok(())
