@@ -80,19 +80,14 @@ pub fn redrive(redrive: &Redrive<'_>, topology: &Topology) -> Option<Reborn> {
     if targets.is_empty() {
         return None;
     }
+    let Extras { priority, key, tenant, .. } = publish.extras;
     Some(Reborn {
         flags: publish.flags & !PUBLISH_DIED,
         exchange,
         routing_key,
         properties: block,
-        extras: Extras {
-            ttl_ms: None,
-            delay_ms: None,
-            deliver_at: None,
-            dedup: None,
-            from: None,
-            ..publish.extras
-        },
+        // Nothing of its times and names: it begins anew.
+        extras: Extras { priority, key, tenant, ..Extras::default() },
         targets,
         cycle: false,
     })
