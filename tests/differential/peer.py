@@ -173,7 +173,7 @@ class Connection:
         if name in ("basic.ack", "basic.nack"):
             self._take_confirm(number, channel, name, fields)
             return
-        stream = f"notices to {fields['consumer-tag']}" if name == "basic.cancel" else "replies"
+        stream = _plain(f"notices to {fields['consumer-tag']}") if name == "basic.cancel" else "replies"
         self._note(f"{number} {stream}", f"{name} {_plain(fields)}")
         if name == "connection.close":
             self.closed, self.awaited = True, None

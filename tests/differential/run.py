@@ -3,7 +3,7 @@
     python3 run.py --program ../../target/release/bowline [--seed N] [--count N] [--only NUMBER] [--theme NAME]
 
 A difference is known if a rule of known.json matches: `step`, `rabbitmq` and `bowline` are regular expressions for the step and
-the events that only one of them sent; `theme` keeps it to one theme. With `"goes_on": true` the two agree about the state afterwards and the comparison
+the events that only one of them sent; `theme` keeps it to one theme; where `ignoring` is, nothing but its matches may differ. With `"goes_on": true` the two agree about the state afterwards and the comparison
 goes on; else the conversation ends there. Everything else is a failure, printed with the steps before it.
 Before a difference counts, the conversation is played again with more time to answer.
 """
@@ -144,6 +144,8 @@ def known(step, difference, rules):
     theirs = "\n".join(event for a, _ in difference.values() for event in a)
     ours = "\n".join(event for _, b in difference.values() for event in b)
     for index, rule in enumerate(rules):
+        if "ignoring" in rule and re.sub(rule["ignoring"], "", theirs) != re.sub(rule["ignoring"], "", ours):
+            continue
         if all(re.search(rule.get(part, ""), text, re.S) for part, text in
                (("step", str(step)), ("rabbitmq", theirs), ("bowline", ours))):
             return index

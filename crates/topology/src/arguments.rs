@@ -68,6 +68,7 @@ static ARGUMENTS: &[Argument] = &[
     // RabbitMQ refuses it for quorum queues, which always have 32; here it says how many, as on classic ones.
     Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: always },
     Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: always },
+    Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
     Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
     Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: always },
     // RabbitMQ refuses it for classic queues since 4.3.2.
@@ -86,7 +87,6 @@ static ARGUMENTS: &[Argument] = &[
     Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type, honoured: always },
     Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive, honoured: always },
     Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max, honoured: always },
-    Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
     Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing, honoured: always },
     // Bowline's own.
     Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive, honoured: always },

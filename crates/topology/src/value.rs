@@ -27,9 +27,9 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Equal by value and not by AMQP type: integers of any width, strings and byte arrays, both float sizes.
+/// Equal by value and not by AMQP type: numbers of any width, whole or not, strings and byte arrays.
 pub fn same(a: &Value, b: &Value) -> bool {
-    if let (Some(a), Some(b)) = (integer(a), integer(b)) {
+    if let (Some(a), Some(b)) = (whole(a), whole(b)) {
         return a == b;
     }
     if let (Some(a), Some(b)) = (octets(a), octets(b)) {
@@ -52,13 +52,13 @@ pub fn same(a: &Value, b: &Value) -> bool {
 
 /// Agrees with [`same`]: the same values have the same hash.
 pub(crate) fn hash<H: Hasher>(value: &Value, state: &mut H) {
-    if let Some(n) = integer(value) {
+    if let Some(n) = whole(value) {
         (1u8, n).hash(state);
     } else if let Some(bytes) = octets(value) {
         (2u8, bytes).hash(state);
     } else if let Some(n) = float(value) {
-        // Minus zero equals zero, and every NaN is one value here: what is filed must be found again.
-        let canonical = if n.is_nan() { f64::NAN } else { n + 0.0 };
+        // Every NaN is one value here: what is filed must be found again.
+        let canonical = if n.is_nan() { f64::NAN } else { n };
         (3u8, canonical.to_bits()).hash(state);
     } else {
         match value {
@@ -77,6 +77,13 @@ pub fn integer(value: &Value) -> Option<i128> {
         Value::Timestamp(seconds) => Some(i128::from(*seconds)),
         _ => None,
     }
+}
+
+/// A whole number, also one that is written as a float.
+fn whole(value: &Value) -> Option<i128> {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    let is_whole = |n: &f64| n.fract() == 0.0 && n.abs() <= EXACT;
+    integer(value).or_else(|| float(value).filter(is_whole).map(|n| n as i128))
 }
 
 fn octets(value: &Value) -> Option<&[u8]> {
@@ -148,4 +155,37 @@ fn table_term(table: &Table, out: &mut String) -> std::fmt::Result {
         out.push('}');
     }
     out.write_char(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::DefaultHasher;
+
+    #[test]
+    fn numbers_are_the_same_however_they_are_written() {
+        let int = |value| Value::Int { tag: b'I', value };
+        let hashed = |value: &Value| {
+            let mut state = DefaultHasher::new();
+            hash(value, &mut state);
+            state.finish()
+        };
+        let same_ones = [
+            (int(1), Value::Double(1.0)),
+            (int(1), Value::Int { tag: b'l', value: 1 }),
+            (int(0), Value::Double(-0.0)),
+            (int(-3), Value::Float(-3.0)),
+            (Value::Float(0.5), Value::Double(0.5)),
+            (Value::Timestamp(7), int(7)),
+            (Value::Double(f64::NAN), Value::Float(f32::NAN)),
+        ];
+        for (a, b) in same_ones {
+            assert!(same(&a, &b) && same(&b, &a) && hashed(&a) == hashed(&b), "{a:?} {b:?}");
+        }
+        for (a, b) in
+            [(int(1), Value::Double(1.5)), (int(1), Value::Str(b"1".to_vec())), (int(1), Value::Bool(true))]
+        {
+            assert!(!same(&a, &b), "{a:?} {b:?}");
+        }
+    }
 }
