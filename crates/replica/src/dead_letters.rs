@@ -9,7 +9,7 @@ use bowline_broker::{DeadLetter, DeadLetters, Reborn, Receipt, Remains, Shard, T
 use bowline_codec_amqp::Properties;
 use bowline_convert::{Parcel, Posted, parcels};
 use bowline_dead_letter::{Letter, Redrive, redrive, rewrite};
-use bowline_model::record::{self, Publish};
+use bowline_model::record::{self, Publish, SETTLE_REASONS};
 use bowline_model::{Millis, QueueId, ShardId};
 use bowline_topology::Topology;
 use hashbrown::HashMap;
@@ -23,6 +23,8 @@ pub struct Fate {
     pub reborn: Reborn,
     /// For other shards.
     pub elsewhere: Vec<(ShardId, Transfer)>,
+    /// Why nobody gets it, if so.
+    pub lost: Option<&'static str>,
 }
 
 impl Fate {
@@ -42,7 +44,7 @@ pub fn decide(
 ) -> Option<Fate> {
     let DeadLetter { remains, reason, .. } = *letter;
     let nowhere = Reborn { remains, reason, records: Vec::new(), count: 0, logged: false };
-    let mut fate = Fate { queue: dead.queue, reborn: nowhere, elsewhere: Vec::new() };
+    let mut fate = Fate { queue: dead.queue, reborn: nowhere, elsewhere: Vec::new(), lost: None };
     let found = record::at(&letter.block.payload, letter.offset).ok();
     let Some(publish) = found.and_then(|found| Publish::decode(found.body)) else {
         return dead.redrive.is_none().then_some(fate);
@@ -70,9 +72,6 @@ pub fn decide(
         ),
         Some(to) => redrive(&Redrive { publish: &publish, vhost, queue: dead.queue, to, chance }, topology)?,
     };
-    if new.cycle {
-        tracing::warn!(queue = dead.name, "a dead letter would go round for ever and is dropped");
-    }
     let posted = Posted {
         flags: new.flags,
         exchange: &new.exchange,
@@ -99,6 +98,10 @@ pub fn decide(
             Vec::new()
         }
     };
+    if parcels.is_empty() {
+        let cycle = "it would go round for ever";
+        fate.lost = Some(if new.cycle { cycle } else { "its exchange has nowhere to send it" });
+    }
     for Parcel { shard: to, records, count, logged } in parcels {
         if to == shard {
             fate.reborn = Reborn { remains, reason, records, count, logged };
@@ -126,7 +129,23 @@ pub struct Router {
     fates: HashMap<u64, (usize, Fate)>,
     /// By queue and other shard: transfers since that shard was told.
     sent: HashMap<(QueueId, ShardId), u32>,
+    counts: Counts,
+    /// Lost since that was told last, and when that was.
+    untold: u64,
+    told_at: Millis,
 }
+
+/// Dead letters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// By `record::SettleReason`.
+    pub by_reason: [u64; SETTLE_REASONS],
+    /// Of those, how many nobody got.
+    pub lost: u64,
+}
+
+/// Dead letters that nobody gets are told at most so often.
+const TELL_EVERY_MS: u64 = 10_000;
 
 /// So many transfers from one queue to one shard, and the shard is told which of them are over.
 const FORGET_EVERY: u32 = 256;
@@ -147,6 +166,9 @@ impl Router {
                 shard.unmoved(dead.queue, letter);
                 continue;
             };
+            if dead.redrive.is_none() {
+                self.count(&fate, now, topology);
+            }
             let waits = fate.waits();
             let elsewhere = std::mem::take(&mut fate.elsewhere);
             let (queue, parts) = (fate.queue, elsewhere.len());
@@ -168,6 +190,22 @@ impl Router {
             }
         }
         out
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn count(&mut self, fate: &Fate, now: Millis, topology: &Topology) {
+        self.counts.by_reason[fate.reborn.reason as usize] += 1;
+        let Some(why) = fate.lost else { return };
+        self.counts.lost += 1;
+        self.untold += 1;
+        if now >= self.told_at.saturating_add(TELL_EVERY_MS) {
+            let queue = topology.queue_by_id(fate.queue).map_or("", |queue| &queue.declared.name);
+            tracing::warn!(lost = self.untold, queue, why, "dead letters are dropped; this is the latest");
+            (self.told_at, self.untold) = (now, 0);
+        }
     }
 
     /// Another shard has its part; if it was the last, the dead letter ends in `shard`.

@@ -158,6 +158,10 @@ impl DataThread {
                 slept = true;
             }
             if self.shard.is_stopped() {
+                let counts = self.router.counts();
+                if counts.by_reason.iter().any(|n| *n > 0) {
+                    tracing::info!(shard = %self.id, ?counts, "dead letters since the start");
+                }
                 return;
             }
         }

@@ -459,3 +459,16 @@ def test_dead_letters_in_a_stream_survive_kill_9_and_there_is_one_of_each(sharde
     assert ready(channel, stream) == 200
     got = [body for _, body in read_stream(channel, stream, 200)]
     assert sorted(got) == sorted(f"{queue} {i}".encode() for queue in queues for i in range(50))
+
+
+def test_a_dead_letter_that_nobody_gets_is_told(own_broker, name):
+    with connect(own_broker) as connection:
+        channel = connection.channel()
+        channel.queue_declare(name, arguments={"x-dead-letter-exchange": f"{name}-nowhere"})
+        for _ in range(100):
+            channel.basic_publish("", name, b"x")
+            channel.basic_nack(take_unacked(channel, name)[0].delivery_tag, requeue=False)
+        told = [line for line in eventually(lambda: [e for e in own_broker.errors if "dead letters are dropped" in e])]
+        assert len(told) == 1 and name in told[0] and "nowhere to send it" in told[0]
+    assert own_broker.stop() == 0
+    eventually(lambda: any("lost: 100" in line for line in own_broker.errors))
