@@ -5,6 +5,8 @@
 
 mod codegen;
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod edges;
 mod fuzz;
 mod sim;

@@ -18,5 +18,5 @@ pub use record::{
     FieldBuffer, HeaderBuffer, Incoming, Message, Outgoing, append_record, partition_of, read_record,
 };
 pub use routable::{Routable, step};
-pub use table::to_table;
+pub use table::{to_table, to_value};
 pub use wants::{Of, Wants};

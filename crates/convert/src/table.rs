@@ -8,7 +8,8 @@ pub fn to_table(fields: TableRef<'_>) -> Table {
     fields.iter().map(|(name, value)| (name.to_string(), to_value(value))).collect()
 }
 
-fn to_value(field: Field<'_>) -> Value {
+/// One value.
+pub fn to_value(field: Field<'_>) -> Value {
     if let Some(value) = field.as_i64() {
         return Value::Int { tag: field.tag(), value: value.into() };
     }

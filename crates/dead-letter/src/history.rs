@@ -17,6 +17,13 @@ const SUMMARIES: [&[u8]; 6] = [
     b"x-last-death-exchange",
 ];
 
+/// Octets of routing keys that an entry keeps, beyond the first key: a message with thousands of CC keys would grow by
+/// all of them in each queue, and moving it on would cost ever more.
+const KEYS_BYTES_MAX: usize = 1024;
+/// Queues and reasons that a message can die of; with one more it goes nowhere. A way that long is no way but a loop,
+/// or an attack.
+const DEATHS_MAX: usize = 256;
+
 /// One death.
 #[derive(Clone, Copy, Debug)]
 pub struct Death<'a> {
@@ -118,6 +125,11 @@ impl History {
         self.0.insert(0, entry);
     }
 
+    /// Whether it has died too often to be sent on.
+    pub fn is_full(&self) -> bool {
+        self.0.len() > DEATHS_MAX
+    }
+
     /// Whether sending it to `queue` again would go round for ever: it has been there, and since then nobody has
     /// rejected it.
     pub fn is_cycle(&self, queue: &str) -> bool {
@@ -145,7 +157,13 @@ impl History {
 }
 
 fn first(death: &Death<'_>, reason: &str) -> FieldTable {
-    let keys = death.routing_keys.iter().map(|key| FieldValue::LongStr(key.to_vec())).collect();
+    let mut room = KEYS_BYTES_MAX + death.routing_keys.first().map_or(0, |key| key.len());
+    let fitting = death.routing_keys.iter().take_while(|key| {
+        let fits = key.len() <= room;
+        room = room.saturating_sub(key.len().max(1));
+        fits
+    });
+    let keys = fitting.map(|key| FieldValue::LongStr(key.to_vec())).collect();
     let mut table = FieldTable::new().with("count", 1i64).with("reason", reason).with("queue", death.queue);
     table.push_bytes(b"time", FieldValue::Timestamp(death.time));
     table.push_bytes(b"exchange", FieldValue::LongStr(death.exchange.to_vec()));

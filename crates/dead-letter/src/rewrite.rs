@@ -35,7 +35,8 @@ pub struct Reborn {
     pub extras: Extras,
     /// Empty: it goes nowhere.
     pub targets: Targets,
-    /// It would have gone round for ever in one of its targets, which is left out.
+    /// It would have gone round for ever in one of its targets, which is left out; or it has died too often, and has
+    /// none.
     pub cycle: bool,
 }
 
@@ -84,14 +85,17 @@ pub fn rewrite(letter: &Letter<'_>, topology: &Topology) -> Reborn {
     // What was just encoded can be read.
     let properties = Properties::parse(&block).unwrap_or(Properties::EMPTY);
     let mut message = Routable { properties, chance: &mut chance };
-    // A missing exchange drops the message, as in RabbitMQ.
-    let _ = topology.route_by(letter.vhost, letter.exchange, &keys, &mut message, &mut targets);
+    let is_full = history.is_full();
+    if !is_full {
+        // A missing exchange drops the message, as in RabbitMQ.
+        let _ = topology.route_by(letter.vhost, letter.exchange, &keys, &mut message, &mut targets);
+    }
     let before = targets.queues.len();
     targets.queues.retain(|target| {
         let queue = topology.queue_by_id(target.queue);
         !queue.is_some_and(|queue| history.is_cycle(&queue.declared.name))
     });
-    let cycle = targets.queues.len() < before;
+    let cycle = is_full || targets.queues.len() < before;
     let histories = std::mem::take(&mut targets.history);
     if properties.headers().and_then(|headers| headers.get(NO_STORE)?.as_bool()) != Some(true) {
         targets.queues.extend(histories);

@@ -211,3 +211,28 @@ fn no_exchange_and_no_route_lead_nowhere() {
         assert!(reborn.targets.is_empty() && !reborn.cycle);
     }
 }
+
+#[test]
+fn thousands_of_keys_are_routed_and_not_all_remembered() {
+    let keys = (0..10_000).map(|key| FieldValue::from(format!("key-{key}").as_str())).collect();
+    let copies = FieldTable::new().with("CC", FieldValue::Array(keys));
+    let reborn = die(&message(copies), "work", SettleReason::Rejected, "dlx", None);
+    assert_eq!(reborn.targets.queues.len(), 1);
+    let first = deaths(&reborn).remove(0);
+    let Some(FieldValue::Array(kept)) = first.get("routing-keys") else { panic!("{first:?}") };
+    assert!(kept.len() > 100 && kept.len() < 300, "{}", kept.len());
+    assert_eq!(kept[0], FieldValue::from("key"));
+}
+
+#[test]
+fn a_way_without_end_ends() {
+    let mut at = message(FieldTable::new());
+    for hop in 0.. {
+        let reborn = die(&at, &format!("queue-{hop}"), SettleReason::Expired, "", Some("dead"));
+        if reborn.targets.is_empty() {
+            assert!(reborn.cycle && hop == 256, "{hop}");
+            break;
+        }
+        at = again(&reborn);
+    }
+}

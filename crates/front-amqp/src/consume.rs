@@ -1,11 +1,14 @@
 //! basic.qos, consume, cancel and get.
 
 use bowline_codec_amqp::methods::*;
-use bowline_codec_amqp::{Frame, ReplyCode, TableRef};
+use bowline_codec_amqp::{Frame, ReplyCode, TableRef, Value};
+use bowline_convert::to_value;
 use bowline_model::request::{Outcome, Peek, Request, Subscribe};
 use bowline_model::share::Lock;
 use bowline_model::{ConsumerId, ShardId};
-use bowline_topology::Access;
+use bowline_topology::refusal::Resource;
+use bowline_topology::value::type_name;
+use bowline_topology::{Access, arguments};
 
 use crate::broker::{Broker, look_up};
 use crate::channel::{Held, Pending};
@@ -113,9 +116,12 @@ impl Session {
                     self.wait(number, operation, BasicConsume::ID, pending);
                     return Ok(());
                 }
-                let Arguments { priority, timeout_ms, retry_delay_ms } = Arguments::read(method.arguments)?;
+                let resource = Resource::queue(&self.vhost, &name);
+                let Arguments { priority, timeout_ms, retry_delay_ms } =
+                    Arguments::read(method.arguments, &resource)?;
                 if method.arguments.get("x-group").is_some() {
-                    return Err(invalid("x-group is for streams, whose records consumers share"));
+                    let problem = "\"x-group is for streams, whose records consumers share\"";
+                    return Err(invalid(&resource, "x-group", problem));
                 }
                 let is_single = look_up(broker, |topology| {
                     topology.queue_by_id(queue).is_some_and(|queue| queue.settings.single_active_consumer)
@@ -171,8 +177,10 @@ impl Session {
                         self.vhost
                     )));
                 }
-                let Arguments { timeout_ms, retry_delay_ms, .. } = Arguments::read(method.arguments)?;
-                let start = StartAt::read(method.arguments, self.now.unix_ms)?;
+                let resource = Resource::queue(&self.vhost, &name);
+                let Arguments { timeout_ms, retry_delay_ms, .. } =
+                    Arguments::read(method.arguments, &resource)?;
+                let start = StartAt::read(method.arguments, self.now.unix_ms, &resource)?;
                 if let Some(group) = GroupArguments::read(method.arguments)? {
                     if method.exclusive {
                         return Err(Refusal::not_implemented("exclusive consumer with x-group"));
@@ -192,7 +200,7 @@ impl Session {
                     self.wait(number, operation, BasicConsume::ID, pending);
                     return Ok(());
                 }
-                let filter = Filter::read(method.arguments)?;
+                let filter = Filter::read(method.arguments, &resource)?;
                 let reader = StreamReader::new(name, &partitions, prefetch, filter, broker.data_shards());
                 let id = self.add_consumer(number, tag.clone(), false, Source::Stream(Box::new(reader)));
                 if !method.no_wait {
@@ -280,7 +288,7 @@ impl Session {
             Target::Queue { queue, shard } => (queue, shard),
             Target::Stream(_) => {
                 return Err(Refusal::not_implemented(format!(
-                    "basic.get not supported by stream queue '{name}' in vhost '{}'",
+                    "basic.get not supported by stream queues queue '{name}' in vhost '{}'",
                     self.vhost
                 )));
             }
@@ -427,23 +435,25 @@ fn tighter(prefetch: u16, prefetch_global: u16) -> u32 {
 }
 
 impl Arguments {
-    /// `x-priority`, `x-consumer-timeout` and `x-retry-delay` (both milliseconds).
-    fn read(fields: TableRef<'_>) -> Step<Arguments> {
+    /// `x-priority`, `x-consumer-timeout` and `x-retry-delay` (both milliseconds). `queue` is where, for refusals.
+    fn read(fields: TableRef<'_>, queue: &Resource<'_>) -> Step<Arguments> {
         let mut arguments = Arguments::default();
         for (name, value) in fields.iter() {
             match name.as_bytes() {
                 b"x-priority" => {
-                    let number = value.as_i64().ok_or_else(|| invalid("x-priority is not an integer"))?;
+                    let number = integer(value).map_err(|problem| invalid(queue, "x-priority", &problem))?;
                     arguments.priority = number.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
                 }
                 b"x-consumer-timeout" => {
-                    let ms = value.as_i64().and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
-                    let ms = ms.ok_or_else(|| invalid("x-consumer-timeout is not a positive integer"))?;
+                    let ms =
+                        duration(value).map_err(|problem| invalid(queue, "x-consumer-timeout", &problem))?;
+                    if ms == 0 {
+                        return Err(invalid(queue, "x-consumer-timeout", "{value_zero,0}"));
+                    }
                     arguments.timeout_ms = Some(ms);
                 }
                 b"x-retry-delay" => {
-                    let ms = value.as_i64().and_then(|ms| u64::try_from(ms).ok());
-                    let ms = ms.ok_or_else(|| invalid("x-retry-delay is not a non-negative integer"))?;
+                    let ms = duration(value).map_err(|problem| invalid(queue, "x-retry-delay", &problem))?;
                     arguments.retry_delay_ms = Some(ms);
                 }
                 _ => {}
@@ -453,6 +463,17 @@ impl Arguments {
     }
 }
 
-fn invalid(what: &str) -> Refusal {
-    Refusal::precondition(format!("invalid arguments of a consumer: {what}"))
+fn integer(value: Value<'_>) -> Result<i64, String> {
+    let other = || format!("\"expected integer, got {}\"", type_name(&to_value(value)));
+    value.as_i64().ok_or_else(other)
+}
+
+/// Milliseconds.
+fn duration(value: Value<'_>) -> Result<u64, String> {
+    let number = integer(value)?;
+    u64::try_from(number).map_err(|_| format!("{{value_negative,{number}}}"))
+}
+
+fn invalid(queue: &Resource<'_>, name: &str, problem: &str) -> Refusal {
+    arguments::invalid(queue, name, problem).into()
 }

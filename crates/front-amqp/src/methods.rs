@@ -73,7 +73,7 @@ impl Session {
                 Ok(())
             }
             Method::ChannelFlow(_) => Err(Refusal::not_implemented("active=false")),
-            Method::ChannelFlowOk(_) | Method::ChannelCloseOk(_) => Ok(()),
+            Method::ChannelFlowOk(_) => Ok(()),
             Method::ChannelClose(_) => {
                 // After close-ok others see what the channel has published.
                 if self.wait_for_publishes(frame) {

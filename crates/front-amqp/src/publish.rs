@@ -8,7 +8,7 @@ use bowline_codec_amqp::{
     ContentHeader, FieldTable, FieldValue, Frame, FrameKind, Properties, ReplyCode, ShortStr, TableRef,
     Value, split_frame,
 };
-use bowline_convert::Of;
+use bowline_convert::{Of, to_value};
 use bowline_model::ShardId;
 use bowline_model::event::DirectReply;
 use bowline_model::extras::Extras;
@@ -17,6 +17,7 @@ use bowline_topology::Access;
 use bowline_topology::access::DEFAULT_EXCHANGE;
 use bowline_topology::history::NO_STORE;
 use bowline_topology::refusal::Resource;
+use bowline_topology::value::type_name;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -805,9 +806,7 @@ fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
     for name in ["CC", BCC] {
         let Some(value) = headers.get(name) else { continue };
         let Value::Array(values) = value else {
-            return Err(Refusal::precondition(format!(
-                "invalid message: unsupported type of header '{name}': expected array of longstr"
-            )));
+            return Err(invalid_copies(name, value));
         };
         // Elements of another type are passed over, as in RabbitMQ.
         for value in values.iter() {
@@ -817,6 +816,12 @@ fn copy_keys_of(headers: TableRef<'_>) -> Step<Pieces<'_>> {
         }
     }
     Ok(keys)
+}
+
+/// RabbitMQ's words.
+fn invalid_copies(name: &str, value: Value<'_>) -> Refusal {
+    let kind = type_name(&to_value(value));
+    Refusal::precondition(format!("invalid message: {{unacceptable_type_in_header,\"{name}\",{kind}}}"))
 }
 
 /// The headers without BCC. `told_delay`: an exchange of type `x-delayed-message` has read that delay, and shows so by

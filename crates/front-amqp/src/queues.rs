@@ -7,7 +7,7 @@ use bowline_model::meta::{
 };
 use bowline_model::request::Request;
 use bowline_model::{PartitionId, QueueId, ShardId};
-use bowline_topology::arguments::{self, DeclaredType};
+use bowline_topology::arguments::{self, DEAD_LETTER_EXCHANGE, DeclaredType};
 use bowline_topology::{Access, Entry, names, refusal};
 use std::sync::Arc;
 
@@ -19,7 +19,6 @@ use crate::replies::refuse_bound;
 use crate::session::Session;
 use crate::token::Asker;
 
-const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 /// Bowline's own: how many partitions a stream is declared with.
 const PARTITIONS: &str = "x-partitions";
 
@@ -283,7 +282,7 @@ impl Session {
         self.permit(broker, |asking| asking.queue(Access::Read, &name))?;
         match self.find(&name, broker)? {
             Target::Stream(_) => Err(Refusal::not_implemented(format!(
-                "queue.purge not supported by stream queue '{name}' in vhost '{}'",
+                "queue.purge not supported by stream queues queue '{name}' in vhost '{}'",
                 self.vhost
             ))),
             Target::Queue { queue, shard } => {

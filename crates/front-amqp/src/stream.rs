@@ -13,13 +13,16 @@ use bowline_codec_amqp::frame::{DeliverHead, FRAME_END, FRAME_OVERHEAD, body_fra
 use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
 use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, Headers, RecordIter};
 use bowline_convert::{
-    FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, partition_of, read_record,
+    FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, partition_of, read_record, to_value,
 };
 use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound};
 use bowline_model::record::APPEND_CONVERTED;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
 use bowline_model::{Millis, PartitionId, ShardId, Token};
 use bowline_topology::TopicTarget;
+use bowline_topology::arguments::{self, age_ms};
+use bowline_topology::refusal::Resource;
+use bowline_topology::value::{as_term, type_name};
 use bytes::Bytes;
 
 use crate::broker::Broker;
@@ -57,16 +60,17 @@ pub enum StartAt {
 
 impl StartAt {
     /// `first`, `last`, `next`, an offset, a timestamp, or an age such as `7D` or `1h`.
-    pub fn read(arguments: TableRef<'_>, now: Millis) -> Step<StartAt> {
+    /// `queue` is for the refusal.
+    pub fn read(arguments: TableRef<'_>, now: Millis, queue: &Resource<'_>) -> Step<StartAt> {
         let Some(value) = arguments.get("x-stream-offset") else { return Ok(StartAt::Next) };
-        let invalid = || Refusal::precondition(format!("invalid value for x-stream-offset: {value:?}"));
+        let invalid = || invalid("x-stream-offset", "invalid_stream_offset_arg", value, queue);
         match value {
             Value::LongStr(b"first") => Ok(StartAt::First),
             Value::LongStr(b"last") => Ok(StartAt::Last),
             Value::LongStr(b"next") => Ok(StartAt::Next),
             Value::LongStr(age) => {
-                let age_ms = read_age(age).ok_or_else(invalid)?;
-                Ok(StartAt::Time(now.saturating_sub(age_ms) as i64))
+                let age_ms = age_ms(age).ok_or_else(invalid)?;
+                Ok(StartAt::Time(now.saturating_sub(age_ms.unsigned_abs()) as i64))
             }
             Value::Timestamp(seconds) => {
                 Ok(StartAt::Time(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)))
@@ -83,6 +87,7 @@ impl StartAt {
 /// which passes whole chunks, it is exact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
+    /// Sorted: a client may name thousands.
     values: Vec<Box<[u8]>>,
     /// Messages without a filter value pass too.
     unfiltered: bool,
@@ -92,9 +97,9 @@ pub struct Filter {
 const FILTER_VALUE: &[u8] = b"x-stream-filter-value";
 
 impl Filter {
-    /// One value or an array of them. `None` without the argument.
-    pub fn read(arguments: TableRef<'_>) -> Step<Option<Filter>> {
-        let invalid = |name, value| Refusal::precondition(format!("invalid value for {name}: {value:?}"));
+    /// One value or an array of them. `None` without the argument. `queue` is for the refusal.
+    pub fn read(arguments: TableRef<'_>, queue: &Resource<'_>) -> Step<Option<Filter>> {
+        let invalid = |name, value| invalid(name, "unacceptable_value", value, queue);
         let Some(value) = arguments.get("x-stream-filter") else { return Ok(None) };
         let mut values = Vec::new();
         match value {
@@ -107,6 +112,7 @@ impl Filter {
             }
             value => return Err(invalid("x-stream-filter", value)),
         }
+        values.sort_unstable();
         let unfiltered = match arguments.get("x-stream-match-unfiltered") {
             None => false,
             Some(Value::Bool(unfiltered)) => unfiltered,
@@ -118,26 +124,16 @@ impl Filter {
     fn passes(&self, headers: Headers<'_>) -> bool {
         let mut headers = headers;
         match headers.find(|header| header.key == FILTER_VALUE).and_then(|header| header.value) {
-            Some(value) => self.values.iter().any(|wanted| **wanted == *value),
+            Some(value) => self.values.binary_search_by(|wanted| (**wanted).cmp(value)).is_ok(),
             None => self.unfiltered,
         }
     }
 }
 
-/// A number and a unit: Y, M, D, h, m or s, with RabbitMQ's lengths of years and months.
-fn read_age(age: &[u8]) -> Option<Millis> {
-    let (unit, digits) = age.split_last()?;
-    let seconds: u64 = match unit {
-        b'Y' => 365 * 86_400,
-        b'M' => 30 * 86_400,
-        b'D' => 86_400,
-        b'h' => 3_600,
-        b'm' => 60,
-        b's' => 1,
-        _ => return None,
-    };
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    number.checked_mul(seconds * 1000)
+fn invalid(name: &str, problem: &str, value: Value<'_>, queue: &Resource<'_>) -> Refusal {
+    let value = to_value(value);
+    let problem = format!("{{{problem},{{{},{}}}}}", type_name(&value), as_term(&value));
+    arguments::invalid(queue, name, &problem).into()
 }
 
 /// A consumer's place in a topic.
@@ -696,16 +692,23 @@ mod tests {
     fn starting_points() {
         let read = |value: FieldValue| {
             let bytes = FieldTable::new().with("x-stream-offset", value).to_bytes();
-            StartAt::read(TableRef::parse(&bytes).unwrap(), 10_000_000)
+            StartAt::read(TableRef::parse(&bytes).unwrap(), 10_000_000, &Resource::queue("/", "s"))
         };
-        assert_eq!(StartAt::read(TableRef::EMPTY, 0), Ok(StartAt::Next));
+        assert_eq!(StartAt::read(TableRef::EMPTY, 0, &Resource::queue("/", "s")), Ok(StartAt::Next));
         assert_eq!(read("first".into()), Ok(StartAt::First));
         assert_eq!(read("last".into()), Ok(StartAt::Last));
         assert_eq!(read("1h".into()), Ok(StartAt::Time(10_000_000 - 3_600_000)));
         assert_eq!(read("1Y".into()), Ok(StartAt::Time(0)));
         assert_eq!(read(FieldValue::Timestamp(7)), Ok(StartAt::Time(7000)));
         assert_eq!(read(FieldValue::I32(7)), Ok(StartAt::Offset(7)));
-        assert!(read("soon".into()).is_err());
+        // Longer ago than there was time: the beginning.
+        assert_eq!(read("99999999999999999999Y".into()), Ok(StartAt::Time(0)));
+        let refused = read("soon".into()).unwrap_err();
+        assert_eq!(
+            refused.text,
+            "PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 's' in vhost '/': \
+             {invalid_stream_offset_arg,{longstr,<<\"soon\">>}}"
+        );
         assert!(read("h".into()).is_err());
         assert!(read((-1i64).into()).is_err());
         assert!(read(FieldValue::Void).is_err());

@@ -205,10 +205,7 @@ pub fn validate_stream(
 fn check_exchange_name(resource: &Resource<'_>, name: &str, arguments: &Table) -> Result<(), Rejection> {
     match get(arguments, name) {
         None | Some(Value::Str(_)) => Ok(()),
-        Some(other) => {
-            let text = format!("invalid type '{}' for arg '{name}' in {resource}", type_name(other));
-            Err(refuse(Reason::InvalidArgument, text))
-        }
+        Some(other) => Err(invalid_type(other, name, resource)),
     }
 }
 
@@ -370,7 +367,13 @@ fn validate_replicated(
     Err(refuse(Reason::InvalidArgument, format!("invalid property '{property}' for {resource}")))
 }
 
-fn invalid(resource: &Resource<'_>, name: &str, problem: &str) -> Rejection {
+fn invalid_type(value: &Value, name: &str, resource: &Resource<'_>) -> Rejection {
+    let text = format!("invalid type '{}' for arg '{name}' in {resource}", type_name(value));
+    refuse(Reason::InvalidArgument, text)
+}
+
+/// How RabbitMQ says that an argument is no good: `problem` is an Erlang term.
+pub fn invalid(resource: &Resource<'_>, name: &str, problem: &str) -> Rejection {
     refuse(Reason::InvalidArgument, format!("invalid arg '{name}' for {resource}: {problem}"))
 }
 
@@ -590,7 +593,7 @@ fn check_age(value: &Value, _: &Table) -> Result<(), String> {
 }
 
 /// `7D`: a positive number and a unit of Y (365 days), M (30 days), D, h, m, s. Ages beyond i64 are as good as that.
-pub(crate) fn age_ms(text: &[u8]) -> Option<i64> {
+pub fn age_ms(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -234,14 +234,14 @@ pub(crate) const X_MATCH: &str = "x-match";
 pub(crate) fn mode(arguments: &Table) -> Result<(Mode, bool), String> {
     match crate::arguments::get(arguments, X_MATCH) {
         None => Ok((Mode::All, false)),
-        Some(Value::Str(text)) => match text.as_slice() {
+        Some(found @ Value::Str(text)) => match text.as_slice() {
             b"all" => Ok((Mode::All, false)),
             b"any" => Ok((Mode::Any, false)),
             b"all-with-x" => Ok((Mode::All, true)),
             b"any-with-x" => Ok((Mode::Any, true)),
-            other => Err(format!(
-                "Invalid x-match field value <<\"{}\">>; expected all, any, all-with-x, or any-with-x",
-                String::from_utf8_lossy(other)
+            _ => Err(format!(
+                "Invalid x-match field value {}; expected all, any, all-with-x, or any-with-x",
+                value::as_term(found)
             )),
         },
         Some(other) => Err(format!(

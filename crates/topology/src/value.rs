@@ -105,12 +105,15 @@ fn float(value: &Value) -> Option<f64> {
 pub(crate) fn printed(value: &Value) -> String {
     match value {
         Value::Str(bytes) | Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => {
-            let mut out = String::new();
-            term(other, &mut out);
-            out
-        }
+        other => as_term(other),
     }
+}
+
+/// As an Erlang term.
+pub fn as_term(value: &Value) -> String {
+    let mut out = String::new();
+    term(value, &mut out);
+    out
 }
 
 /// Long enough for every real argument; refusals are cut to 255 octets on the wire anyway.
@@ -127,6 +130,7 @@ pub(crate) fn term(value: &Value, out: &mut String) {
         Value::Float(n) => write!(out, "{n:?}"),
         Value::Double(n) => write!(out, "{n:?}"),
         Value::Decimal { scale, value } => write!(out, "{{{scale},{value}}}"),
+        Value::Str(bytes) | Value::Bytes(bytes) if bytes.is_empty() => write!(out, "<<>>"),
         Value::Str(bytes) | Value::Bytes(bytes) => {
             write!(out, "<<\"{}\">>", String::from_utf8_lossy(bytes))
         }

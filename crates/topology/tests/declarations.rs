@@ -289,6 +289,11 @@ fn bad_queue_arguments_are_refused_as_rabbitmq_does() {
             "invalid arg 'x-dead-letter-routing-key' for queue 'q' in vhost '/': routing_key_but_no_dlx_defined",
         ),
         (
+            &[("x-dead-letter-exchange", int(5)), ("x-message-ttl", int(-1))],
+            Reason::InvalidArgument,
+            "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'",
+        ),
+        (
             &[("x-overflow", text("x"))],
             Reason::InvalidArgument,
             "invalid arg 'x-overflow' for queue 'q' in vhost '/': invalid_overflow",

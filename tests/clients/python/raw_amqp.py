@@ -17,6 +17,48 @@ def long(raw):
     return struct.pack(">I", len(raw)) + raw
 
 
+# Types of table fields that plain Python values do not stand for are said as (letter, value).
+NUMBERS = {"b": ">b", "B": ">B", "s": ">h", "u": ">H", "I": ">i", "i": ">I", "l": ">q", "L": ">Q", "f": ">f", "d": ">d", "T": ">Q"}
+TYPE_NAMES = {"b": "byte", "B": "unsignedbyte", "s": "short", "u": "unsignedshort", "I": "signedint", "i": "unsignedint", "l": "long",
+              "L": "long", "f": "float", "d": "double", "T": "timestamp", "D": "decimal", "t": "bool", "V": "void", "S": "longstr",
+              "x": "binary", "A": "array", "F": "table"}
+
+
+def letter(value):
+    """The type that a value is sent with."""
+    if isinstance(value, tuple):
+        return value[0]
+    if isinstance(value, bool):
+        return "t"
+    if isinstance(value, int):
+        return "I" if -(1 << 31) <= value < 1 << 31 else "l"
+    return {float: "d", str: "S", bytes: "x", dict: "F", list: "A", type(None): "V"}[type(value)]
+
+
+def field(value):
+    kind, value = letter(value), value[1] if isinstance(value, tuple) else value
+    if kind in NUMBERS:
+        raw = struct.pack(NUMBERS[kind], value)
+    elif kind == "D":
+        raw = struct.pack(">BI", *value)
+    elif kind == "t":
+        raw = bytes([value])
+    elif kind == "V":
+        raw = b""
+    elif kind == "F":
+        raw = long(table(value))
+    elif kind == "A":
+        raw = long(b"".join(map(field, value)))
+    else:
+        raw = long(value if isinstance(value, bytes) else value.encode())
+    return kind.encode() + raw
+
+
+def table(fields):
+    """A field table without its length."""
+    return b"".join(short(name) + field(value) for name, value in fields.items())
+
+
 def frame(kind, channel, payload, end=b"\xce"):
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + end
 
@@ -61,8 +103,25 @@ def publish(channel, exchange, key, flags=0):
     return method(channel, 60, 40, b"\x00\x00" + short(exchange) + short(key) + bytes([flags]))
 
 
-def consume(channel, queue, tag="", flags=0):
-    return method(channel, 60, 20, b"\x00\x00" + short(queue) + short(tag) + bytes([flags]) + long(b""))
+def consume(channel, queue, tag="", flags=0, arguments=b""):
+    return method(channel, 60, 20, b"\x00\x00" + short(queue) + short(tag) + bytes([flags]) + long(arguments))
+
+
+def bind(channel, queue, exchange, key="", arguments=b""):
+    return method(channel, 50, 20, b"\x00\x00" + short(queue) + short(exchange) + short(key) + b"\x00" + long(arguments))
+
+
+def declare_exchange(channel, exchange, kind, flags=0, arguments=b""):
+    return method(channel, 40, 10, b"\x00\x00" + short(exchange) + short(kind) + bytes([flags]) + long(arguments))
+
+
+def get(channel, queue, no_ack=True):
+    return method(channel, 60, 70, b"\x00\x00" + short(queue) + bytes([no_ack]))
+
+
+def with_headers(channel, headers, body_size=0):
+    """A content header with nothing but message headers."""
+    return content_header(channel, body_size, 0x2000, long(table(headers)))
 
 
 def qos(channel, prefetch):
@@ -73,7 +132,7 @@ class Raw:
     """A socket to the broker, speaking frames."""
 
     def __init__(self, broker, receive_buffer=None):
-        self.socket = socket.socket()
+        self.broker, self.socket = broker, socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(20)
