@@ -126,6 +126,7 @@ impl World {
     fn some_extras(&mut self) -> Extras {
         let (priority, ttl_ms) = (self.chance.below(8) as u8, self.chance.choose([1, 30, 500]));
         let (delay_ms, dedup) = (self.chance.choose([1, 20, 200, 1_500]), u128::from(self.chance.below(6)));
+        let key = self.chance.below(3);
         let deliver_at = self.now + self.chance.choose([3, 60, 900]);
         Extras {
             priority: self.chance.percent(50).then_some(priority),
@@ -133,6 +134,8 @@ impl World {
             delay_ms: self.chance.percent(20).then_some(delay_ms),
             deliver_at: self.chance.percent(8).then_some(deliver_at),
             dedup: self.chance.percent(60).then_some(dedup),
+            key: self.chance.percent(80).then_some(key),
+            tenant: self.chance.percent(80).then_some(key),
             ..Extras::default()
         }
     }
@@ -208,11 +211,16 @@ impl World {
             self.take_from(session, slot, 0, Some(u8::MAX));
         }
         self.rest();
-        // What waits comes now; what dies meanwhile may live for a while where it goes.
-        for _ in 0..self.clients.rules.slots.len() + 2 {
+        // What waits comes now; what dies meanwhile may live for a while where it goes, and of one key comes one at a
+        // time.
+        let (mut last, mut quiet) = (self.clients.counts.delivered, 0);
+        while quiet < self.clients.rules.slots.len() + 2 {
             self.now += LONG_MS;
             self.rest();
             self.ack_ruled();
+            let delivered = self.clients.counts.delivered;
+            quiet = if delivered == last { quiet + 1 } else { 0 };
+            last = delivered;
         }
         self.clients.rules.account();
         self.clients.rules.is_over = true;

@@ -143,6 +143,8 @@ pub struct Rules {
     unsure: BTreeMap<u16, BTreeSet<Key>>,
     /// Which messages with a deduplication id came into a queue: with the times of their blocks, if known.
     seen: BTreeMap<(usize, u128), BTreeMap<Id, Option<Millis>>>,
+    /// The last one that was delivered, by queue, order key and publisher.
+    key_upto: BTreeMap<(usize, u64, u64), Id>,
     /// All is drained.
     pub is_over: bool,
 }
@@ -220,6 +222,7 @@ impl Rules {
             && spot_key.2.is_empty()
             && (message.extras.delay_ms, message.extras.deliver_at) == (None, None)
             && self.spots.get(&spot_key).is_some_and(|spot| spot.waits_until == 0)
+            && !self.slots[slot].is_keyed
         {
             let priority =
                 if self.slots[slot].has_priorities { message.extras.priority.unwrap_or(0).min(5) } else { 0 };
@@ -233,8 +236,40 @@ impl Rules {
             self.died(&spot_key, &reason, block.stamp);
         }
         self.accepted(&spot_key, Some(block.stamp));
+        self.check_key(&spot_key);
         self.look(&spot_key, key, delivery, block, (now, life));
         Some((slot, id, spot_key.2.len()))
+    }
+
+    /// Of messages with one key one is out at a time, and each publisher's come in order.
+    fn check_key(&mut self, spot_key: &Key) {
+        let (slot, id, path) = spot_key;
+        let key_of = |id: Id, path: &[usize]| match path {
+            [] => self.messages[id as usize].extras.key,
+            // Dead letters come with the routing key of their queue.
+            _ => Some(u64::MAX),
+        };
+        if !self.slots[*slot].is_keyed {
+            return;
+        }
+        let Some(key) = key_of(*id, path) else { return };
+        let of_queue = self.spots.range((*slot, 0, Vec::new())..(*slot + 1, 0, Vec::new()));
+        for ((_, other, way), spot) in of_queue {
+            assert!(
+                spot.held.is_none() || key_of(*other, way) != Some(key) || (other, way) == (id, path),
+                "promise: of messages with one key in queue {slot} one is out: {id} goes and {other} is"
+            );
+        }
+        let message = &self.messages[*id as usize];
+        let is_first = self.spots.get(spot_key).is_none_or(|spot| !spot.delivered);
+        if path.is_empty() && message.logged && is_first {
+            let last = self.key_upto.entry((*slot, key, message.publisher)).or_insert(*id);
+            assert!(
+                *last <= *id,
+                "promise: messages with one key in queue {slot} are in order: {id} after {last}"
+            );
+            *last = *id;
+        }
     }
 
     /// A message was given out: may it have been?
@@ -408,11 +443,13 @@ impl Rules {
             Outcome::Withdrawn { .. } => {}
             Outcome::Returned | Outcome::Failed | Outcome::FailedFor { .. } => {
                 let mut delay = 0;
+                let mut may_be_enough = false;
                 if let Some((delays, attempts)) = &rule.retry {
                     let (least, most) = spot.failures;
                     spot.failures = (least + 1, most + 1);
                     let nth = |n: u64| delays[(n as usize).min(delays.len() - 1)];
                     delay = (least..=most).map(nth).min().unwrap_or(0);
+                    may_be_enough = most + 1 >= *attempts;
                     if least + 1 >= *attempts {
                         match rule.heir {
                             Some(_) => spot.dying = true,
@@ -423,7 +460,9 @@ impl Rules {
                 if let Outcome::FailedFor { delay_ms } = outcome {
                     delay = delay_ms;
                 }
-                (spot.waits_until, spot.wait_is_sure) = (now + delay, false);
+                // What has failed too often does not wait; and should a crash undo its end, it is there at once.
+                let waits_until = if may_be_enough { 0 } else { now + delay };
+                (spot.waits_until, spot.wait_is_sure) = (waits_until, false);
             }
         }
         self.unsure.entry(shard).or_default().insert(key);
@@ -495,7 +534,8 @@ impl Rules {
             held += taker.held.len() as u64;
             let has_credit = taker.prefetch == 0 || taker.held.len() < taker.prefetch as usize;
             assert!(
-                !has_credit || stats.ready == 0,
+                // What stands behind another of its key is ready.
+                !has_credit || stats.ready == 0 || self.slots[slot].is_keyed,
                 "promise: {} messages of {} are ready and {key:?} has credit, and nothing moves",
                 stats.ready,
                 name_of(slot)

@@ -15,6 +15,9 @@ pub struct Rule {
     /// Duplicates are dropped within this window.
     pub window_ms: Option<u64>,
     pub has_priorities: bool,
+    /// `x-order-key` and `x-fair-key`.
+    pub is_keyed: bool,
+    pub is_fair: bool,
     pub max_length: Option<u64>,
     /// `x-overflow`.
     pub overflow: &'static str,
@@ -53,6 +56,12 @@ impl Rule {
         if self.has_priorities {
             add("x-max-priority", int(5));
         }
+        if self.is_keyed {
+            add("x-order-key", text("routing-key"));
+        }
+        if self.is_fair {
+            add("x-fair-key", text("user"));
+        }
         if let Some(max) = self.max_length {
             add("x-max-length", int(max));
             add("x-overflow", text(self.overflow));
@@ -84,6 +93,8 @@ pub fn some(chance: &mut Chance, slot: usize, slots: usize) -> Rule {
         retry: chance.percent(35).then_some((delays, attempts)),
         window_ms: chance.percent(25).then_some(window_ms),
         has_priorities: chance.percent(30),
+        is_keyed: chance.percent(20),
+        is_fair: chance.percent(15),
         max_length: chance.percent(35).then_some(max_length),
         overflow,
         heir: chance.percent(88).then_some(heir),
