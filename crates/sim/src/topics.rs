@@ -51,15 +51,14 @@ impl World {
     }
 
     fn some_partition(&mut self) -> Option<u32> {
-        let known: Vec<u32> = self
-            .clients
-            .streams
-            .topics
-            .values()
-            .filter(|t| !t.going)
-            .flat_map(|t| t.partitions.clone())
-            .collect();
+        let known = self.known_partitions();
         self.chance.pick(&known).copied()
+    }
+
+    /// Of topics that nobody has asked to delete.
+    fn known_partitions(&self) -> Vec<u32> {
+        let topics = self.clients.streams.topics.values().filter(|topic| !topic.going);
+        topics.flat_map(|topic| topic.partitions.iter().copied()).collect()
     }
 
     fn create_topic(&mut self) {
@@ -303,14 +302,7 @@ impl World {
     /// Reads every partition from its beginning to its end, and compares with what was promised.
     pub(crate) fn read_everything(&mut self) {
         let Some(session) = self.some_session() else { return };
-        let ids: Vec<u32> = self
-            .clients
-            .streams
-            .topics
-            .values()
-            .filter(|t| !t.going)
-            .flat_map(|t| t.partitions.clone())
-            .collect();
+        let ids = self.known_partitions();
         for id in &ids {
             self.clients.streams.seen.insert(*id, BTreeSet::new());
             let start = self.clients.bounds(*id).0;
