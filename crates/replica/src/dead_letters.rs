@@ -13,6 +13,7 @@ use bowline_model::record::{self, Publish, SETTLE_REASONS};
 use bowline_model::{Millis, QueueId, ShardId};
 use bowline_topology::Topology;
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
 /// What becomes of one dead letter.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ pub struct Router {
     next_ticket: u64,
     fates: HashMap<u64, (usize, Fate)>,
     /// By queue and other shard: transfers since that shard was told.
-    sent: HashMap<(QueueId, ShardId), u32>,
+    sent: BTreeMap<(QueueId, ShardId), u32>,
     counts: Counts,
     /// Lost since that was told last, and when that was.
     untold: u64,
@@ -234,7 +235,37 @@ impl Router {
         if *sent < FORGET_EVERY {
             return false;
         }
-        self.sent.remove(&(queue, shard));
+        *sent = 0;
         true
+    }
+
+    /// The queue is gone: whoever got something from it may forget that. (Not so those who got it before the node
+    /// started: they keep a few dozen bytes.)
+    pub fn gone(&mut self, queue: QueueId) -> Vec<(ShardId, Passage)> {
+        let theirs = self.sent.range((queue, ShardId(0))..=(queue, ShardId(u16::MAX)));
+        let shards: Vec<ShardId> = theirs.map(|((_, shard), _)| *shard).collect();
+        for shard in &shards {
+            self.sent.remove(&(queue, *shard));
+        }
+        shards.into_iter().map(|shard| (shard, Passage::Over(queue, u64::MAX))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_hear_now_and_then_what_is_over_and_all_of_it_when_the_queue_is_gone() {
+        let mut router = Router::default();
+        let (queue, other) = (QueueId(4), QueueId(5));
+        let told = (0..600).filter(|_| router.is_time_to_tell(queue, ShardId(2))).count();
+        assert_eq!(told, 2);
+        assert!(!router.is_time_to_tell(queue, ShardId(3)) && !router.is_time_to_tell(other, ShardId(3)));
+        let passages = router.gone(queue);
+        let told: Vec<ShardId> = passages.iter().map(|(shard, _)| *shard).collect();
+        assert_eq!(told, [ShardId(2), ShardId(3)]);
+        assert!(passages.iter().all(|(_, passage)| matches!(passage, Passage::Over(QueueId(4), u64::MAX))));
+        assert!(router.gone(queue).is_empty());
     }
 }

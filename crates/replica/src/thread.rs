@@ -213,6 +213,10 @@ impl DataThread {
         let topology = self.shared.topology.read();
         let passages = self.router.bury(&topology, (self.id, &mut self.shard.shard), now, &dead);
         drop(topology);
+        self.pass(passages);
+    }
+
+    fn pass(&self, passages: Vec<(ShardId, Passage)>) {
         for (to, passage) in passages {
             let internal = match passage {
                 Passage::Transfer(transfer) => Internal::Transfer(transfer),
@@ -256,6 +260,10 @@ impl DataThread {
         }
         sessions.flush();
         for event in fx.meta.drain(..) {
+            if let MetaEvent::QueueDropped { queue, result: Ok(_) } = event {
+                let passages = self.router.gone(queue);
+                self.pass(passages);
+            }
             self.shared.inboxes[0].push(Message::Internal(Internal::Meta(event)));
         }
         for Receipt { shard, ticket } in fx.received.drain(..) {

@@ -234,6 +234,10 @@ impl Node {
             clients.event(shard, session, event);
         }
         for event in fx.meta.drain(..) {
+            if let MetaEvent::QueueDropped { queue, result: Ok(_) } = event {
+                let passages = self.data[usize::from(shard.0) - 1].router.gone(queue);
+                self.pass(shard, passages);
+            }
             clients.meta_event(&event);
             self.meta_inbox.push_back(MetaInput::Provisioned(event));
         }
@@ -250,13 +254,19 @@ impl Node {
         let Data { shard, router, .. } = &mut self.data[i];
         let id = ShardId(i as u16 + 1);
         let passages = router.bury(&self.meta.topology(), (id, &mut shard.shard), now, &dead);
+        self.pass(id, passages);
+    }
+
+    /// What data shard `from` has for others.
+    fn pass(&mut self, from: ShardId, passages: Vec<(ShardId, Passage)>) {
         for (to, passage) in passages {
             let input = match passage {
                 Passage::Transfer(transfer) => {
                     if self.sabotage == Some(Sabotage::SettledBeforeArrival)
                         && let Some(receipt) = transfer.receipt
                     {
-                        self.data[i].inbox.push_back(Input::Received(receipt.ticket));
+                        let inbox = &mut self.data[usize::from(from.0) - 1].inbox;
+                        inbox.push_back(Input::Received(receipt.ticket));
                     }
                     Input::Transfer(transfer)
                 }

@@ -14,8 +14,8 @@ pub enum Workload {
     Kafka,
     /// A stream that is published over AMQP and read over Kafka.
     Stream,
-    /// AMQP queues that enforce something: lifetimes, dead letters, retries, delays, duplicates, priorities, lengths;
-    /// and transactions.
+    /// AMQP queues that enforce something: lifetimes, dead letters, retries, delays, duplicates, priorities,
+    /// order by key, lengths; and transactions.
     Rules,
 }
 

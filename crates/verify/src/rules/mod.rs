@@ -1,4 +1,5 @@
-//! What queues enforce, under attack: lifetimes, retries, delays, duplicate detection, priorities, transactions, lengths.
+//! What queues enforce, under attack: lifetimes, retries, delays, duplicate detection, priorities, order by key, lengths;
+//! and transactions.
 //!
 //! Each [`Kind`] has two *lanes*: a queue, where what it enforces shows, and for some a queue for what dies in it. The
 //! broker has several data shards ([`SHARDS`]); queues are declared in such an order that one lane of each kind has both
@@ -30,6 +31,9 @@ const LENGTH_MAX: i64 = 40;
 /// No run takes longer.
 const WINDOW_MS: i64 = 3_600_000;
 pub const PRIORITY_MAX: u8 = 5;
+/// The header that messages are kept in order by, and how many values it has.
+pub const KEY: &str = "key";
+const KEYS: u64 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -38,17 +42,19 @@ pub enum Kind {
     Delay,
     Dedup,
     Priority,
+    Keyed,
     Tx,
     RejectPublish,
     DropHead,
 }
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Ttl,
     Kind::Retry,
     Kind::Delay,
     Kind::Dedup,
     Kind::Priority,
+    Kind::Keyed,
     Kind::Tx,
     Kind::RejectPublish,
     Kind::DropHead,
@@ -62,6 +68,7 @@ impl Kind {
             Kind::Delay => "delay",
             Kind::Dedup => "dedup",
             Kind::Priority => "priority",
+            Kind::Keyed => "keyed",
             Kind::Tx => "tx",
             Kind::RejectPublish => "reject-publish",
             Kind::DropHead => "drop-head",
@@ -100,6 +107,7 @@ impl Kind {
             }
             Kind::Dedup => table.with("x-deduplication", FieldTable::new().with("window", WINDOW_MS)),
             Kind::Priority => table.with("x-max-priority", i64::from(PRIORITY_MAX)),
+            Kind::Keyed => table.with("x-order-key", format!("header:{KEY}").as_str()),
             Kind::RejectPublish => {
                 table.with("x-max-length", LENGTH_MAX).with("x-overflow", "reject-publish")
             }
@@ -111,6 +119,11 @@ impl Kind {
     /// How long message `sequence` is to be held back, ms.
     pub fn delay_ms(self, sequence: u64) -> Option<u64> {
         (self == Kind::Delay).then_some(20 + sequence * 37 % 900)
+    }
+
+    /// What message `sequence` is kept in order by.
+    pub fn key(self, sequence: u64) -> Option<u64> {
+        (self == Kind::Keyed).then_some(sequence % 17 % KEYS)
     }
 
     pub fn priority(self, sequence: u64) -> Option<u8> {

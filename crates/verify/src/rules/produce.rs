@@ -11,7 +11,7 @@ use bowline_client::retry::Backoff;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::{Item, Kind, Lane, lanes_of, now_ms};
+use super::{Item, KEY, Kind, Lane, lanes_of, now_ms};
 use crate::payload::{self, Identity};
 use crate::world::{Phase, World, Wrong};
 
@@ -40,9 +40,11 @@ pub fn run(world: &World, kind: Kind) {
         random: world.random(2000 + kind as u64),
         again: VecDeque::new(),
         groups: 0,
+        connections: 0,
     };
     let mut backoff = Backoff::new(RECONNECT_CEILING);
     while world.phase() == Phase::Load {
+        producer.connections = producer.connections.wrapping_add(1);
         let end = match kind {
             Kind::Tx => producer.transactions(&mut backoff),
             _ => producer.session(&mut backoff),
@@ -63,6 +65,7 @@ struct Producer<'a> {
     /// To be sent again, as the same message.
     again: VecDeque<Sent>,
     groups: u32,
+    connections: u16,
 }
 
 impl Producer<'_> {
@@ -200,13 +203,16 @@ impl Producer<'_> {
     fn send(&mut self, connection: &mut Connection, channel: u16, (number, sequence): Sent) {
         let world = self.world;
         let lane = &world.lanes[number];
-        let mut epoch = 0;
+        // Order is promised within a connection; of the same message again each copy has a number of its own.
+        let mut epoch = self.connections;
         lane.update(sequence, |item| {
             if item.sends == 0 {
                 item.sent_ms = now_ms();
             }
             item.sends += 1;
-            epoch = item.sends;
+            if lane.kind == Kind::Dedup {
+                epoch = item.sends;
+            }
         });
         let identity = Identity { producer: number as u16, epoch, sequence };
         let body = payload::write(world.run, identity, self.random.random_range(0..BYTES_MAX));
@@ -217,11 +223,13 @@ impl Producer<'_> {
 }
 
 fn properties(kind: Kind, sequence: u64) -> OwnedProperties {
+    let delay = kind.delay_ms(sequence).map(|ms| FieldTable::new().with("x-delay", ms as i64));
+    let key = kind.key(sequence).map(|key| FieldTable::new().with(KEY, key as i64));
     OwnedProperties {
         delivery_mode: Some(2),
         priority: kind.priority(sequence),
         message_id: (kind == Kind::Dedup).then(|| sequence.to_string().into_bytes()),
-        headers: kind.delay_ms(sequence).map(|ms| FieldTable::new().with("x-delay", ms as i64)),
+        headers: delay.or(key),
         ..OwnedProperties::default()
     }
 }

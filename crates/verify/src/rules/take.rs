@@ -1,5 +1,6 @@
 //! Consumers of queues with rules, and of the queues behind them.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -57,6 +58,10 @@ struct Taker<'a> {
     /// The load is over: nothing comes but what is there. Lanes' least priorities so far, then.
     is_last: bool,
     least: Vec<u8>,
+    /// By lane and key: what came last for the first time, of each connection of the producer; and what was given back
+    /// and is the next.
+    last: HashMap<(usize, u64, u16), u64>,
+    next: HashMap<(usize, u64), u64>,
     /// What the open transaction has acknowledged.
     open: Vec<(usize, u64)>,
 }
@@ -88,7 +93,8 @@ fn session(world: &World, from: From, backoff: &mut Backoff) -> Result<()> {
     }
     backoff.reset();
     let least = vec![PRIORITY_MAX; world.lanes.len()];
-    let mut taker = Taker { world, from, life, is_last, least, open: Vec::new() };
+    let (last, next) = (HashMap::new(), HashMap::new());
+    let mut taker = Taker { world, from, life, is_last, least, last, next, open: Vec::new() };
     let mut waiting = Vec::new();
     loop {
         if world.phase() == Phase::Stop || (world.phase() > Phase::Load && !is_last) {
@@ -103,6 +109,15 @@ fn session(world: &World, from: From, backoff: &mut Backoff) -> Result<()> {
                     let lane = number.filter(|number: &usize| *number < world.lanes.len());
                     let Some(lane) = lane else { return Err(Error::Protocol("an unknown consumer".into())) };
                     let identity = taker.check(lane, content.body, &content.properties);
+                    let key = |id: &Identity| world.lanes[lane].kind.key(id.sequence);
+                    if let Some(key_here) = identity.as_ref().and_then(key) {
+                        let is_out = |(other, _, _, id): &(usize, u64, bool, Option<Identity>)| {
+                            *other == lane && id.as_ref().and_then(key) == Some(key_here)
+                        };
+                        if waiting.iter().any(is_out) {
+                            world.wrong(Wrong::Reordered, || "two messages of one key at a time".into());
+                        }
+                    }
                     waiting.push((lane, method.delivery_tag, method.redelivered, identity));
                 }
                 Event::ChannelClosed { channel, code, text } => {
@@ -224,6 +239,13 @@ impl Taker<'_> {
             }
             *least = (*least).min(priority);
         }
+        if let Some(key) = lane.kind.key(sequence)
+            && matches!(self.from, From::Lanes(_))
+            && self.gives_back((number, key), id, redelivered)
+        {
+            lane.update(sequence, |item| item.acked -= 1);
+            return connection.nack(channel, tag, false, true);
+        }
         if fails {
             return connection.reject(channel, tag, true);
         }
@@ -232,6 +254,27 @@ impl Taker<'_> {
             self.open.push((number, sequence));
         }
         connection.ack(channel, tag, false);
+    }
+
+    /// A message with a key came: it is the one that was given back, or it follows the last. Some are given back.
+    fn gives_back(&mut self, key: (usize, u64), id: Identity, redelivered: bool) -> bool {
+        let (world, sequence) = (self.world, id.sequence);
+        if let Some(next) = self.next.remove(&key).filter(|next| *next != sequence) {
+            world.wrong(Wrong::Reordered, || format!("{sequence} where {next} was given back"));
+        }
+        if redelivered {
+            return false;
+        }
+        if let Some(last) =
+            self.last.insert((key.0, key.1, id.epoch), sequence).filter(|last| *last > sequence)
+        {
+            world.wrong(Wrong::Reordered, || format!("{sequence} after {last} of one key"));
+        }
+        let gives_back = sequence.is_multiple_of(10);
+        if gives_back {
+            self.next.insert(key, sequence);
+        }
+        gives_back
     }
 
     /// What a transaction makes of a message: in its second queue, when and only when it is acknowledged.
