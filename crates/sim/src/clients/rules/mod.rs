@@ -318,20 +318,25 @@ impl Rules {
             !delivery.redelivered || spot.delivered || !path.is_empty() || message.life < life,
             "promise: message {id} of queue {slot} cannot have been delivered before"
         );
+        let due = match path.as_slice() {
+            [] => {
+                let due = message.extras.delay_ms.map_or(0, |ms| block.stamp + ms);
+                due.max(message.extras.deliver_at.unwrap_or(0))
+            }
+            _ => 0,
+        };
+        assert!(
+            now >= due,
+            "promise: message {id} of queue {slot} is delivered at {due}, and not {} ms before",
+            due - now
+        );
         if let Some(ttl) = lifetime(rule, message, path) {
+            // The life of a delayed message begins when it is due.
+            let began = due.max(block.stamp);
             assert!(
-                now < block.stamp + ttl,
+                now < began + ttl,
                 "promise: message {id} of queue {slot} lives for {ttl} ms, and {} later is not delivered",
-                now - block.stamp
-            );
-        }
-        if path.is_empty() {
-            let due = message.extras.delay_ms.map_or(0, |ms| block.stamp + ms);
-            let due = due.max(message.extras.deliver_at.unwrap_or(0));
-            assert!(
-                now >= due,
-                "promise: message {id} of queue {slot} is delivered at {due}, and not {} ms before",
-                due - now
+                now - began
             );
         }
         assert!(
