@@ -145,12 +145,19 @@ impl Session {
     /// The queue of a consumer is gone. The client is told if it can be.
     pub(crate) fn cancelled_by_broker(&mut self, id: u32) {
         let Some(consumer) = self.consumers.get(&id) else { return };
+        let number = consumer.channel;
+        if let Some(channel) = self.channel_mut(number)
+            && let Some(Waiting { pending: Pending::QueueDelete { cancelled, .. }, .. }) =
+                &mut channel.waiting
+        {
+            return cancelled.push(id);
+        }
+        let Some(consumer) = self.consumers.get(&id) else { return };
         if consumer.active && self.client.capabilities.consumer_cancel_notify {
             let cancel =
                 BasicCancel { consumer_tag: ShortStr::new(&consumer.tag).unwrap_or_default(), no_wait: true };
             cancel.encode_frame(consumer.channel, self.out.staged());
         }
-        let number = consumer.channel;
         if let Some(channel) = self.channel_mut(number) {
             channel.held.retain(|held| held.delivery.consumer.0 != id);
         }
@@ -226,15 +233,21 @@ impl Session {
                     self.count(number, name, Target::Stream(partitions.into()), no_wait, broker);
                 }
             }
-            (Pending::QueueDelete { no_wait }, Answer::Meta(result)) => {
+            (Pending::QueueDelete { no_wait, cancelled }, Answer::Meta(result)) => {
                 let messages = match result {
-                    Ok(Outcome::QueueDeleted { messages }) => messages,
-                    Ok(_) => 0,
+                    Ok(Outcome::QueueDeleted { messages }) => Ok(messages),
+                    Ok(_) => Ok(0),
                     // Somebody else was faster: deleting is idempotent.
-                    Err(rejection) if rejection.reason == Reason::NotFound => 0,
-                    Err(rejection) => return Err(rejection.into()),
+                    Err(rejection) if rejection.reason == Reason::NotFound => Ok(0),
+                    Err(rejection) => Err(rejection),
                 };
-                self.reply_unless(no_wait, number, QueueDeleteOk { message_count: clamp(messages) });
+                if let Ok(messages) = messages {
+                    self.reply_unless(no_wait, number, QueueDeleteOk { message_count: clamp(messages) });
+                }
+                for consumer in cancelled {
+                    self.cancelled_by_broker(consumer);
+                }
+                messages?;
             }
             (Pending::Counts { name, no_wait, left, messages, consumers }, Answer::Counts(result)) => {
                 let (more, more_consumers) =

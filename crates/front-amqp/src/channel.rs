@@ -131,6 +131,8 @@ pub enum Pending {
     },
     QueueDelete {
         no_wait: bool,
+        /// Consumers of the channel that the deletion has ended: told after the answer, as RabbitMQ does.
+        cancelled: Vec<u32>,
     },
     /// The counts of a queue or stream for a passive declaration.
     Counts {

@@ -333,7 +333,8 @@ impl Session {
         // The data shards should know what was settled before they are asked whether the queue is empty.
         self.settles.hand_over_all(&mut self.windows, broker);
         broker.ask_meta(token, request);
-        self.wait(number, operation, QueueDelete::ID, Pending::QueueDelete { no_wait: method.no_wait });
+        let pending = Pending::QueueDelete { no_wait: method.no_wait, cancelled: Vec::new() };
+        self.wait(number, operation, QueueDelete::ID, pending);
         Ok(())
     }
 

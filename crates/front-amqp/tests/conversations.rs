@@ -286,6 +286,19 @@ fn consuming_and_settling() {
 }
 
 #[test]
+fn who_deletes_a_queue_is_answered_before_its_consumers_are_told() {
+    let world = World::new(1);
+    let mut client = Client::open(&world);
+    client.say(1, declare("q", &[]));
+    client.say(1, consume("q", "t"));
+    client.hear();
+    let delete = QueueDelete { queue: s("q"), if_unused: false, if_empty: false, no_wait: false };
+    client.say(1, delete);
+    let cancel = "1 BasicCancel { consumer_tag: \"t\", no_wait: true }";
+    assert_eq!(client.hear(), ["1 QueueDeleteOk { message_count: 0 }", cancel]);
+}
+
+#[test]
 fn one_acknowledgement_only() {
     let world = World::new(1);
     let mut client = Client::open(&world);
