@@ -1,6 +1,8 @@
 //! What a large topology costs: 10,000 policies and queues, 100,000 bindings of a topic exchange.
 //!
 //!     cargo run -p bowline-topology --example scale
+// It measures the core from outside, where clocks are.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use bowline_model::meta::{
     ApplyTo, Binding, Command, Destination, ExchangeKind, ExchangeSpec, PolicySpec, QueueDeclaration, Table,
