@@ -162,7 +162,7 @@ fn partial_bodies_are_bounded() {
 
 #[test]
 fn announced_sizes_are_not_believed() {
-    for size in [17_000_000, 1 << 40, u64::MAX - 20, u64::MAX] {
+    for size in [34_000_000, 1 << 40, u64::MAX - 20, u64::MAX] {
         for body in [0, 1, 1000] {
             let world = World::new(1);
             let mut client = Client::open(&world);
