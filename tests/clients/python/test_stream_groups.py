@@ -197,7 +197,7 @@ def test_progress_survives_a_kill(own_broker, name):
 def test_kills_lose_nothing_and_undo_no_acknowledgement(own_broker, name):
     channel = declare(own_broker, name, 2)
     channel.queue_bind(name, "amq.topic", "#")
-    for n in numbers(400):
+    for n in numbers(800):
         channel.basic_publish("amq.topic", n, n)
     acked, held = [], set()
     for _ in range(4):
@@ -216,10 +216,10 @@ def test_kills_lose_nothing_and_undo_no_acknowledgement(own_broker, name):
             channel.basic_publish("amq.topic", n, "")
         own_broker.restart(kill=True)
     member = Member(own_broker, name, "g", 1000)
-    eventually(lambda: member.turn() or len({body for body in member.bodies() + acked if body}) == 400)
+    eventually(lambda: member.turn() or len({body for body in member.bodies() + acked if body}) == 800)
     got = list(filter(None, member.bodies()))
     assert not set(got) & set(acked), "nothing acknowledged comes again"
-    assert len(got + acked) == 400
+    assert len(got + acked) == 800
     assert {body for method, _, body in member.got if method.redelivered} >= held
 
 
