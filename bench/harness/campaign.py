@@ -116,7 +116,8 @@ def _bench(command, broker, workload):
     """One call of `bowline bench`, its report without the series, and who used the CPU meanwhile."""
     run = {"commands": [_shown(command)], "wrong": [], "unix_time": int(time.time()),
            "round_trip_ns": system.loopback_round_trip_ns()}
-    patience = BENCH_PATIENCE_SECONDS if workload.timed else BENCH_COUNT_PATIENCE_SECONDS
+    is_long = workload.feature or not workload.timed
+    patience = BENCH_COUNT_PATIENCE_SECONDS if is_long else BENCH_PATIENCE_SECONDS
     watch = system.CpuWatch(broker.pid)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience)
