@@ -3,7 +3,7 @@
 use crate::config::{Config, Flush, LogFormat, ServeArgs, TlsUser};
 use crate::definitions;
 use anyhow::Context;
-use bowline_front_amqp::CertificateUser;
+use bowline_net::tls::CertificateUser;
 use bowline_net::{Limit, Listener, Shutdown, Threads, Tls};
 use bowline_replica::Node;
 use std::future::Future;
@@ -181,10 +181,7 @@ fn amqp_servers(
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_amqp::Options {
         message_bytes_max: config.message_bytes_max,
-        certificate_user: match config.tls_user {
-            TlsUser::CommonName => CertificateUser::CommonName,
-            TlsUser::DistinguishedName => CertificateUser::DistinguishedName,
-        },
+        certificate_user: certificate_user(config),
         ..Default::default()
     };
     let limit = Limit::new(connections_max(config)).on(threads.clone());
@@ -192,6 +189,13 @@ fn amqp_servers(
         bowline_front_amqp::serve(listener, node.clone(), options.clone(), limit.clone(), shutdown.clone())
     };
     Ok(listeners.into_iter().map(serve).collect())
+}
+
+fn certificate_user(config: &Config) -> CertificateUser {
+    match config.tls_user {
+        TlsUser::CommonName => CertificateUser::CommonName,
+        TlsUser::DistinguishedName => CertificateUser::DistinguishedName,
+    }
 }
 
 fn kafka_servers(
@@ -205,6 +209,7 @@ fn kafka_servers(
         node_id: config.node_id,
         auto_create: config.auto_create_topics,
         num_partitions: config.num_partitions,
+        certificate_user: certificate_user(config),
         ..Default::default()
     };
     let limit = Limit::new(connections_max(config)).on(threads.clone());

@@ -1,5 +1,7 @@
 //! What an operator may choose for AMQP connections, and the bounds that nobody may.
 
+pub use bowline_net::tls::CertificateUser;
+
 /// Settings of all AMQP sessions of a node.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,16 +30,6 @@ impl Default for Options {
             cluster_name: "bowline".to_string(),
         }
     }
-}
-
-/// RabbitMQ's `ssl_cert_login_from`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CertificateUser {
-    /// The subject's common name.
-    #[default]
-    CommonName,
-    /// The whole subject, as RFC 4514 writes it.
-    DistinguishedName,
 }
 
 /// A connection has to be open this long after it was accepted.

@@ -21,7 +21,7 @@ use bowline_replica::{Link, Node};
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
-use crate::options::{CertificateUser, HANDSHAKE_MS_MAX, Options, TIDY_BYTES_MIN};
+use crate::options::{HANDSHAKE_MS_MAX, Options, TIDY_BYTES_MIN};
 use crate::session::{Now, Peer, Session};
 
 const HANDSHAKE: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
@@ -83,10 +83,7 @@ impl Connection {
     fn new(stream: Stream, peer: SocketAddr, node: &Node, options: Arc<Options>) -> Connection {
         let started = Instant::now();
         let link = node.connect();
-        let certified = stream.identity().and_then(|identity| match options.certificate_user {
-            CertificateUser::CommonName => identity.common_name.clone(),
-            CertificateUser::DistinguishedName => Some(identity.distinguished_name.clone()),
-        });
+        let certified = stream.identity().and_then(|identity| identity.user(options.certificate_user));
         let is_loopback = peer.ip().to_canonical().is_loopback();
         let peer = Peer { address: peer.to_string(), is_loopback, certified };
         // The standard library seeds its hashers from the system's random source.

@@ -26,5 +26,5 @@ pub mod server;
 pub mod session;
 pub mod versions;
 
-pub use options::{Limits, Options};
+pub use options::{CertificateUser, Limits, Options};
 pub use server::serve;

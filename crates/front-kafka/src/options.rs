@@ -1,5 +1,6 @@
 //! What the binary may set, and every bound of this front end.
 
+pub use bowline_net::tls::CertificateUser;
 use std::time::Duration;
 
 /// How this node appears to Kafka clients.
@@ -14,6 +15,8 @@ pub struct Options {
     pub auto_create: bool,
     /// Partitions of a topic whose creator did not say how many, ≥ 1.
     pub num_partitions: u32,
+    /// What of a client's certificate is its user's name.
+    pub certificate_user: CertificateUser,
     pub limits: Limits,
 }
 
@@ -24,6 +27,7 @@ impl Default for Options {
             node_id: 1,
             auto_create: true,
             num_partitions: 1,
+            certificate_user: CertificateUser::default(),
             limits: Limits::default(),
         }
     }

@@ -8,7 +8,7 @@ use bowline_model::event::Event;
 use bowline_model::group;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
-use bowline_model::{PartitionId, ShardId, Token};
+use bowline_model::{PartitionId, Principal, ShardId, Token};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,13 +82,19 @@ pub struct Context<'a> {
     pub peer: &'a Peer,
     pub head: Head,
     pub now: Now,
+    pub(crate) principal: &'a Arc<Principal>,
     pub(crate) topics: &'a mut TopicCache,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
     pub(crate) seq: u64,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Who asks: `User:ANONYMOUS` unless it has logged in or shown a certificate.
+    pub fn principal(&self) -> &'a Arc<Principal> {
+        self.principal
+    }
+
     /// The token that brings an answer back to this request as question `sub`.
     pub fn token(&self, sub: u32) -> Token {
         debug_assert!(sub < 1 << SUB_BITS);

@@ -49,7 +49,8 @@ fn peer(stream: &Stream, address: SocketAddr, options: &Options) -> std::io::Res
             (plain(dialled.ip()).to_string(), dialled.port())
         }
     };
-    Ok(Peer { client_host: format!("/{}", plain(address.ip())), advertised })
+    let certified = stream.identity().and_then(|identity| identity.user(options.certificate_user));
+    Ok(Peer { client_host: format!("/{}", plain(address.ip())), advertised, certified })
 }
 
 /// An IPv4 address that came in over IPv6 is shown as what it is.

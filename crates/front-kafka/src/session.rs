@@ -19,9 +19,10 @@ use bowline_codec_kafka::{ApiKey, Reader};
 use bowline_model::event::Event;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
-use bowline_model::{ShardId, Token};
+use bowline_model::{Principal, ShardId, Token};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What all sessions of a listener share.
@@ -40,6 +41,8 @@ pub struct Peer {
     pub client_host: String,
     /// Where clients are told to find this node.
     pub advertised: (String, u16),
+    /// The user's name that its TLS certificate gives.
+    pub certified: Option<String>,
 }
 
 /// The time, given to every entry point.
@@ -58,8 +61,9 @@ pub struct Outgoing {
 }
 
 pub struct Session {
-    broker: std::sync::Arc<Broker>,
+    broker: Arc<Broker>,
     peer: Peer,
+    principal: Arc<Principal>,
     topics: TopicCache,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
@@ -102,8 +106,10 @@ enum State {
 }
 
 impl Session {
-    pub fn new(broker: std::sync::Arc<Broker>, peer: Peer) -> Session {
+    pub fn new(broker: Arc<Broker>, peer: Peer) -> Session {
+        let principal = peer.certified.as_ref().map_or_else(Principal::anonymous, Principal::user);
         Session {
+            principal: Arc::new(principal),
             broker,
             peer,
             topics: TopicCache::default(),
@@ -240,6 +246,7 @@ impl Session {
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
+            principal: &self.principal,
             head: slot.head,
             now,
             topics: &mut self.topics,
@@ -256,6 +263,7 @@ impl Session {
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
+            principal: &self.principal,
             head: slot.head,
             now,
             topics: &mut self.topics,

@@ -6,6 +6,7 @@
 //! * [`request`] / [`event`]: session → shard and shard → session.
 //! * [`extras`], [`settings`]: what a queue knows of a message, and what it enforces.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
+//! * [`principal`]: who a client is.
 //! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record.
 
 pub mod block;
@@ -16,6 +17,7 @@ pub mod id;
 pub mod lsn;
 pub mod meta;
 pub mod pool;
+pub mod principal;
 pub mod record;
 pub mod request;
 pub mod schedule;
@@ -27,6 +29,7 @@ pub mod varint;
 pub use block::{AlignedBuf, Block, BlockRef};
 pub use id::{ConsumerId, PartitionId, QueueId, SessionId, ShardId, Token, TopicId};
 pub use lsn::Lsn;
+pub use principal::Principal;
 
 /// Milliseconds since the Unix epoch. Always an input, never read from a clock inside the core.
 pub type Millis = u64;

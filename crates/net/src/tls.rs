@@ -114,7 +114,25 @@ pub struct Identity {
     pub distinguished_name: String,
 }
 
+/// What of a certificate is its user's name, as RabbitMQ's `ssl_cert_login_from`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CertificateUser {
+    /// The subject's common name.
+    #[default]
+    CommonName,
+    /// The whole subject, as RFC 4514 writes it.
+    DistinguishedName,
+}
+
 impl Identity {
+    /// The name under which its owner is known here, if the certificate has one.
+    pub fn user(&self, named_by: CertificateUser) -> Option<String> {
+        match named_by {
+            CertificateUser::CommonName => self.common_name.clone(),
+            CertificateUser::DistinguishedName => Some(self.distinguished_name.clone()),
+        }
+    }
+
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Identity> {
         let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
         let subject = certificate.subject();

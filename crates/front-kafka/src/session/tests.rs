@@ -74,6 +74,14 @@ struct Bench {
 impl Bench {
     /// With topic `t` of two partitions, ids 4 (shard 1) and 5 (shard 2).
     fn new() -> Bench {
+        Bench::with_peer(Peer {
+            client_host: "/127.0.0.1".into(),
+            advertised: ("127.0.0.1".into(), 9092),
+            certified: None,
+        })
+    }
+
+    fn with_peer(peer: Peer) -> Bench {
         let catalog = FakeCatalog::default();
         catalog.add("t", 2, 4, AppendRules::default());
         let broker = Broker {
@@ -82,7 +90,6 @@ impl Bench {
             data_shards: DATA_SHARDS,
             catalog: Box::new(catalog.clone()),
         };
-        let peer = Peer { client_host: "/127.0.0.1".into(), advertised: ("127.0.0.1".into(), 9092) };
         let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
         let session = Session::new(Arc::new(broker), peer);
         Bench { session, catalog, now, correlation_id: 0, output: Vec::new() }
