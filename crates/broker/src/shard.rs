@@ -442,9 +442,9 @@ impl Shard {
             }
             Provision::Partition(spec) => streams.provision(&spec, proposals, fx),
             Provision::DropPartition { partition } => streams.drop_partition(partition, proposals),
-            Provision::TopicDeleted { topic } => {
-                streams.stream.groups.topic_deleted(&topic, &mut streams.out);
-            }
+            Provision::TopicDeleted { topic } => streams.stream.topic_deleted(&topic, &mut streams.out),
+            Provision::Topics { topics, all } => streams.stream.topics_known(topics, all),
+            Provision::GroupConfigs(groups) => streams.stream.configure_groups(groups),
             Provision::Reconcile { queues: specs, partitions } => {
                 queues.reconcile(&specs, proposals);
                 streams.reconcile(&partitions, proposals);

@@ -4,6 +4,7 @@
 //! Sessions keep what they have looked up ([`TopicCache`]) until the topology moves, so that producing takes no lock.
 
 use bowline_codec_kafka::Uuid;
+use bowline_model::meta::ConfigKind;
 use bowline_model::{PartitionId, TopicId};
 use bowline_replica::Node;
 use bowline_topology::config::{self, Defaults};
@@ -92,6 +93,8 @@ pub trait Catalog: Send + Sync {
     fn topics(&self) -> Vec<Arc<Topic>>;
     /// What topics inherit.
     fn defaults(&self) -> Defaults;
+    /// Explicit settings of what is no topic, sorted by name.
+    fn configs(&self, kind: ConfigKind, name: &str) -> Vec<(String, String)>;
 }
 
 impl Catalog for Node {
@@ -124,6 +127,10 @@ impl Catalog for Node {
 
     fn defaults(&self) -> Defaults {
         self.topology().defaults().clone()
+    }
+
+    fn configs(&self, kind: ConfigKind, name: &str) -> Vec<(String, String)> {
+        self.topology().configs(kind, name).to_vec()
     }
 }
 

@@ -273,6 +273,23 @@ pub enum Command {
         name: String,
         value: String,
     },
+    /// Replace the explicit settings of something that is known by kind and name alone; none at all forgets it.
+    ConfigPut {
+        kind: ConfigKind,
+        name: String,
+        configs: Vec<(String, String)>,
+    },
+}
+
+/// What else than a topic has settings: Kafka's config resource types.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum ConfigKind {
+    /// A consumer or share group, by its id.
+    Group,
+    /// A subscription to clients' metrics.
+    ClientMetrics,
+    /// A broker by its node id; the empty name stands for all.
+    Broker,
 }
 
 /// What a command answered.

@@ -8,6 +8,7 @@ use crate::settings::QueueSettings;
 use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group, share};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub enum Request {
@@ -283,11 +284,29 @@ pub enum Provision {
     TopicDeleted {
         topic: String,
     },
+    /// Topics of Kafka's name space, for the coordinators of groups whose partitions the broker assigns. To all data
+    /// shards, after [`Provision::Reconcile`] and at every change. Not answered.
+    Topics {
+        topics: Vec<TopicMeta>,
+        /// These are all there are.
+        all: bool,
+    },
+    /// These groups have these explicit settings (none: all of them are defaults). To all data shards. Not answered.
+    GroupConfigs(Vec<(String, Vec<(String, String)>)>),
     /// After a start: create what is missing, drop what is not named. Not answered.
     Reconcile {
         queues: Vec<QueueSpec>,
         partitions: Vec<PartitionSpec>,
     },
+}
+
+/// What a group's coordinator has to know of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicMeta {
+    pub name: Arc<str>,
+    pub id: TopicId,
+    /// How many it has.
+    pub partitions: u32,
 }
 
 /// What a data shard has to know of a queue.

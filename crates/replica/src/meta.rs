@@ -12,7 +12,7 @@ use crate::link::{Internal, Message, Shared};
 use crate::snapshot::ShardSnapshot;
 use crate::thread::{Sessions, now, sleep};
 use bowline_model::event::{DropRefused, Event, MetaEvent, QueueInfo, Revoked};
-use bowline_model::meta::{Command, MetaRequest, Outcome, Reason, Rejection};
+use bowline_model::meta::{Command, ConfigKind, MetaRequest, Outcome, Reason, Rejection};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{PartitionSpec, Provision, QueueSpec};
 use bowline_model::{
@@ -29,6 +29,9 @@ use std::sync::atomic::Ordering;
 
 /// What the log had no room for is tried again after this long, ms.
 const RETRY_MS: u64 = 20;
+
+/// The virtual host whose topics Kafka's clients, and so groups, can name.
+const TOPICS_VHOST: &str = "/";
 
 /// Who waits for an answer: a session and its token.
 type Asker = (SessionId, Token);
@@ -243,8 +246,9 @@ impl<R: Replication> MetaShard<R> {
                             }
                         }
                         Ok(applied) => {
-                            if let (Applied::TopicRemoved { .. }, Command::TopicDelete { name, .. }) =
+                            if let (Applied::TopicRemoved { .. }, Command::TopicDelete { vhost, name }) =
                                 (&applied, &command)
+                                && vhost == TOPICS_VHOST
                             {
                                 self.forget_topic(name, fx);
                             }
@@ -394,6 +398,7 @@ impl<R: Replication> MetaShard<R> {
             Applied::NewTopic { id, partitions } => {
                 let all = partitions.iter().map(|p| p.partition).collect();
                 self.provision_partitions(id, partitions, all, asker, fx);
+                self.tell_topic(&id, fx);
             }
             Applied::ExistingTopic { id, partitions } => {
                 answer(asker, Ok(Outcome::Topic { id, partitions }), fx)
@@ -401,6 +406,7 @@ impl<R: Replication> MetaShard<R> {
             Applied::PartitionsAdded { id, added } => {
                 let all = self.partitions_of(&id);
                 self.provision_partitions(id, added, all, asker, fx);
+                self.tell_topic(&id, fx);
             }
             Applied::TopicConfigured { id, partitions } => {
                 let all = self.partitions_of(&id);
@@ -415,7 +421,17 @@ impl<R: Replication> MetaShard<R> {
                 }
                 answer(asker, Ok(Outcome::Ok), fx);
             }
+            Applied::Configured { kind, name, configs } => {
+                if kind == ConfigKind::Group {
+                    let configs = vec![(name, configs)];
+                    self.tell_all(|| Provision::GroupConfigs(configs.clone()), fx);
+                }
+                answer(asker, Ok(Outcome::Ok), fx);
+            }
             Applied::VhostRemoved { name, queues, partitions } => {
+                if &*name == TOPICS_VHOST {
+                    self.tell_all(|| Provision::Topics { topics: Vec::new(), all: true }, fx);
+                }
                 fx.revoked.push(Revoked::Vhost(name));
                 for queue in queues {
                     // Nothing waits for it: the topology has forgotten it already.
@@ -576,12 +592,32 @@ impl<R: Replication> MetaShard<R> {
             let (queues, partitions) = topology.specs(shard);
             fx.provisions.push((shard, Provision::Reconcile { queues, partitions }));
         }
+        let topics = topology.topic_metas();
+        let configured = topology.configured(ConfigKind::Group);
+        let configs: Vec<_> = configured.map(|(name, configs)| (name.to_owned(), configs.to_vec())).collect();
+        self.tell_all(|| Provision::Topics { topics: topics.clone(), all: true }, fx);
+        self.tell_all(|| Provision::GroupConfigs(configs.clone()), fx);
+    }
+
+    /// The topic is new, or has grown. Groups live on any shard, wherever its partitions are.
+    fn tell_topic(&self, id: &TopicId, fx: &mut MetaEffects) {
+        let meta = {
+            let topology = self.shared.topology.read();
+            topology.topic_by_id(id).filter(|topic| topic.vhost == TOPICS_VHOST).map(|topic| topic.meta())
+        };
+        if let Some(meta) = meta {
+            self.tell_all(|| Provision::Topics { topics: vec![meta.clone()], all: false }, fx);
+        }
+    }
+
+    fn tell_all(&self, provision: impl Fn() -> Provision, fx: &mut MetaEffects) {
+        let shards = (1..self.shared.inboxes.len()).map(|shard| ShardId(shard as u16));
+        fx.provisions.extend(shards.map(|shard| (shard, provision())));
     }
 
     /// Groups live on any shard, wherever the topic's partitions are.
     fn forget_topic(&self, name: &str, fx: &mut MetaEffects) {
-        let shards = (1..self.shared.inboxes.len()).map(|shard| ShardId(shard as u16));
-        fx.provisions.extend(shards.map(|shard| (shard, Provision::TopicDeleted { topic: name.to_owned() })));
+        self.tell_all(|| Provision::TopicDeleted { topic: name.to_owned() }, fx);
     }
 
     fn shard_of(&self, id: u32) -> ShardId {

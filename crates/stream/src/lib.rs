@@ -27,15 +27,18 @@ pub mod sabotage;
 pub mod share;
 #[cfg(test)]
 mod testing;
+pub mod topics;
 
 pub use checkpoint::Damaged;
 pub use group::Groups;
 pub use out::{BlockLookup, Out, Proposal, Read, Waiter};
 pub use partition::{FetchOutcome, OffsetsOutcome, OffsetsSearch, Partitions};
 pub use share::Shares;
+pub use topics::Topics;
 
 use bowline_model::event::{AppendResult, Event, FetchError};
 use bowline_model::record::{Kind, Record};
+use bowline_model::request::TopicMeta;
 use bowline_model::{Block, Millis, PartitionId, SessionId, group as api, share as share_api};
 
 /// What an operator may tune. [`Options::default`] is what `bowline serve` runs with.
@@ -59,6 +62,24 @@ impl Stream {
             partitions: Partitions::new(options.partitions),
             groups: Groups::new(options.groups),
             shares: Shares::default(),
+        }
+    }
+
+    /// Topics that groups may subscribe to: new ones, grown ones; `all`: what is not among them is gone.
+    pub fn topics_known(&mut self, topics: Vec<TopicMeta>, all: bool) {
+        self.groups.topics.put(topics, all);
+    }
+
+    /// A topic is gone, with what groups have committed for it.
+    pub fn topic_deleted(&mut self, topic: &str, out: &mut Out) {
+        self.groups.topics.remove(topic);
+        self.groups.topic_deleted(topic, out);
+    }
+
+    /// Explicit settings of groups; none: the defaults hold.
+    pub fn configure_groups(&mut self, groups: Vec<(String, Vec<(String, String)>)>) {
+        for (name, configs) in groups {
+            self.groups.configure(&name, &configs);
         }
     }
 

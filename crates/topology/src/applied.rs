@@ -1,6 +1,6 @@
 //! What came of a command: what the replica has to provision and what the session is told.
 
-use bowline_model::meta::{Destination, Rejection};
+use bowline_model::meta::{ConfigKind, Destination, Rejection};
 use bowline_model::request::{PartitionSpec, QueueSpec};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
@@ -41,6 +41,8 @@ pub enum Applied {
     VhostRemoved { name: Arc<str>, queues: Vec<QueueId>, partitions: Vec<PartitionId> },
     /// Close this user's connections.
     UserRemoved { name: Arc<str> },
+    /// Tell whoever obeys them: the explicit settings now.
+    Configured { kind: ConfigKind, name: String, configs: Vec<(String, String)> },
 }
 
 impl Applied {

@@ -91,6 +91,7 @@ impl Topology {
                 self.parameters.insert(key, value.clone());
                 Applied::Changed
             }
+            Command::ConfigPut { kind, name, configs } => self.put_config(*kind, name, configs),
         })
     }
 

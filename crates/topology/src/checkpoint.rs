@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! checkpoint := version u32 LE | postcard of `Content` | postcard of `Security` (from version 2 on)
+//!             | postcard of n × (kind, name, settings) of groups and the like (from version 3 on)
 //! ```
 //! Version 1 knew the vhost `/` alone, and neither users nor policies: it is read as if guest were there.
 //! Canonical: every list is sorted by what names its elements, so equal states give equal bytes on every replica.
@@ -19,7 +20,8 @@ use bowline_model::{Millis, PartitionId, QueueId, TopicId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+const VERSION_WITHOUT_NAMED: u32 = 2;
 const VERSION_WITHOUT_SECURITY: u32 = 1;
 
 /// A checkpoint that cannot be read.
@@ -108,7 +110,8 @@ impl Topology {
         };
         let out = VERSION.to_le_bytes().to_vec();
         let out = postcard::to_extend(&content, out).expect("our plain data always serialises");
-        postcard::to_extend(&self.security(), out).expect("our plain data always serialises")
+        let out = postcard::to_extend(&self.security(), out).expect("our plain data always serialises");
+        postcard::to_extend(&self.named, out).expect("our plain data always serialises")
     }
 
     fn security(&self) -> Security {
@@ -148,15 +151,22 @@ impl Topology {
         let (version, content) = checkpoint.split_first_chunk::<4>().ok_or(RestoreError::Damaged)?;
         let version = u32::from_le_bytes(*version);
         match version {
-            VERSION | VERSION_WITHOUT_SECURITY => {}
+            VERSION | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SECURITY => {}
             0 => return Err(RestoreError::Damaged),
             other => return Err(RestoreError::Version(other)),
         }
         let (content, rest): (Content, _) =
             postcard::take_from_bytes(content).map_err(|_| RestoreError::Damaged)?;
-        let security: Option<Security> = match version {
-            VERSION_WITHOUT_SECURITY => None,
-            _ => Some(postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?),
+        let (security, rest): (Option<Security>, _) = match version {
+            VERSION_WITHOUT_SECURITY => (None, rest),
+            _ => {
+                let (security, rest) = postcard::take_from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
+                (Some(security), rest)
+            }
+        };
+        let named = match version {
+            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED => Default::default(),
+            _ => postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
         if content.data_shards == 0 {
             return Err(RestoreError::Damaged);
@@ -166,6 +176,7 @@ impl Topology {
         let mut topology = Topology::bare(content.data_shards, defaults);
         topology.next_id = content.next_id;
         topology.next_producer = content.next_producer;
+        topology.named = named;
         for vhost in content.vhosts {
             let spec = VhostSpec { name: vhost.clone(), ..VhostSpec::default() };
             topology.vhosts.insert(vhost.into(), Vhost { spec, ..Vhost::default() });

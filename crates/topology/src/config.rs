@@ -4,6 +4,8 @@
 //! that Bowline does not have: tools and stream libraries set these on every topic. Anything else is refused, so that
 //! nobody counts on what does not happen (`cleanup.policy=compact`).
 
+pub mod group;
+
 use crate::Topic;
 use crate::refusal::refuse;
 use bowline_model::meta::{Reason, Rejection};

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 const HASHES_PER_KEY_MAX: usize = 2;
 
 /// `Some` when there is nothing to change.
-type Decision = Result<Option<Applied>, Rejection>;
+pub(crate) type Decision = Result<Option<Applied>, Rejection>;
 
 impl Topology {
     /// What `apply` would do with it; also refuses what `by` must not touch (other connections' exclusive queues),
@@ -89,6 +89,7 @@ impl Topology {
             Command::ParameterPut { vhost, component, name, value } => {
                 self.decide_parameter(vhost.as_deref(), component, name, value)
             }
+            Command::ConfigPut { kind, name, configs } => self.decide_config(*kind, name, configs),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::targets::Special;
 use crate::vhosts::{DEFAULT_VHOST, Parameters};
 use crate::{Defaults, Exchange, Queue, Topic, refusal};
 use bowline_model::meta::{ExchangeKind, Rejection, VhostSpec};
-use bowline_model::request::{PartitionSpec, QueueSpec};
+use bowline_model::request::{PartitionSpec, QueueSpec, TopicMeta};
 use bowline_model::{PartitionId, QueueId, SessionId, ShardId, TopicId};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,8 @@ pub struct Topology {
     /// Of this node's configuration; not part of the replicated state.
     pub(crate) configured: Configured,
     pub(crate) parameters: Parameters,
+    /// Settings of groups and of other things that are no topics.
+    pub(crate) named: crate::configured::Named,
     /// See [`Topology::take_histories_gone`]; not part of the state.
     pub(crate) histories_gone: Vec<QueueId>,
 }
@@ -106,6 +108,7 @@ impl Topology {
             users: BTreeMap::new(),
             configured: Configured::default(),
             parameters: Parameters::new(),
+            named: crate::configured::Named::new(),
             histories_gone: Vec::new(),
         }
     }
@@ -190,6 +193,11 @@ impl Topology {
         partitions.retain(|spec| self.shard_of(spec.partition) == shard);
         partitions.sort_unstable_by_key(|spec| spec.partition);
         (queues, partitions)
+    }
+
+    /// What groups' coordinators have to know of the topics that Kafka can name, by name.
+    pub fn topic_metas(&self) -> Vec<TopicMeta> {
+        self.topics(DEFAULT_VHOST).map(Topic::meta).collect()
     }
 
     /// Where a partition lives.

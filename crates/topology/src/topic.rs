@@ -9,7 +9,7 @@ use crate::state::Vhost;
 use crate::value::integer;
 use crate::{equivalence, refusal};
 use bowline_model::meta::{Rejection, Table, Value};
-use bowline_model::request::PartitionSpec;
+use bowline_model::request::{PartitionSpec, TopicMeta};
 use bowline_model::{Millis, PartitionId, TopicId};
 use std::sync::Arc;
 
@@ -32,6 +32,10 @@ pub struct Topic {
 }
 
 impl Topic {
+    pub fn meta(&self) -> TopicMeta {
+        TopicMeta { name: self.name.as_str().into(), id: self.id, partitions: self.partitions.len() as u32 }
+    }
+
     /// The settings that hold for it, explicit or inherited.
     pub fn config(&self, defaults: &Defaults) -> TopicConfig {
         if self.policy_configs.is_empty() {

@@ -368,3 +368,29 @@ def test_a_producer_rides_through_a_kill(own_broker, name):
     assert [int(m.value()) for m in take(c, 1200)] == list(range(1200))
     assert c.get_watermark_offsets(TopicPartition(name, 0), timeout=10) == (0, 1200)
     c.close()
+
+
+def test_group_settings_are_kept(own_broker, name):
+    """Settings of a group hold for its name, before there is one, and over a kill -9."""
+    admin = AdminClient({"bootstrap.servers": own_broker.kafka})
+
+    def described():
+        resource = ConfigResource(ResourceType.GROUP, name)
+        return {key: (entry.value, entry.source) for key, entry in admin.describe_configs([resource])[resource].result(20).items()}
+
+    def alter(key, value, operation=AlterConfigOpType.SET):
+        entry = ConfigEntry(key, value, incremental_operation=operation)
+        resource = ConfigResource(ResourceType.GROUP, name, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+
+    assert described()["consumer.session.timeout.ms"][0] == "45000"
+    assert described()["consumer.heartbeat.interval.ms"][0] == "5000"
+    alter("consumer.session.timeout.ms", "50000")
+    for key, value in [("consumer.session.timeout.ms", "1"), ("consumer.heartbeat.interval.ms", "soon"), ("no.such", "1")]:
+        with pytest.raises(KafkaException) as refused:
+            alter(key, value)
+        assert refused.value.args[0].code() == KafkaError.INVALID_CONFIG
+    own_broker.restart(kill=True)
+    eventually(lambda: described()["consumer.session.timeout.ms"][0] == "50000")
+    alter("consumer.session.timeout.ms", None, AlterConfigOpType.DELETE)
+    assert described()["consumer.session.timeout.ms"][0] == "45000"

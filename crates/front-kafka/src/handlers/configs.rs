@@ -1,5 +1,7 @@
-//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, read and written, and
-//! of the broker, read only. Only settings that are enforced exist.
+//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics and groups, read and
+//! written, and of the broker, read only. Only settings that are enforced exist.
+
+mod group;
 
 use super::create_topics::Refusal;
 use crate::catalog::{Topic, VHOST};
@@ -23,6 +25,7 @@ use std::sync::Arc;
 // Resource types.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 // Where a value comes from.
 const SOURCE_TOPIC: i8 = 1;
@@ -38,7 +41,8 @@ pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
         let described = match resource.resource_type {
             TOPIC => existing(&resource.resource_name, cx).map(|topic| describe_topic(&topic, cx)),
             BROKER => check_broker(&resource.resource_name, cx).map(|()| describe_broker(cx)),
-            _ => Err((ErrorCode::InvalidRequest, "only topics and brokers have settings".into())),
+            GROUP => group::describe(&resource.resource_name, cx),
+            _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
         };
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
@@ -191,9 +195,7 @@ where
             message: None,
         };
         match settings {
-            Ok(configs) if !validate_only => {
-                let name = done.resource_name.clone();
-                let configure = Command::TopicConfigure { vhost: VHOST.into(), name, configs };
+            Ok(configure) if !validate_only => {
                 cx.ask_meta(asked.len() as u32, MetaRequest::Propose(configure));
                 asked.push(results.len());
             }
@@ -219,21 +221,36 @@ where
     })
 }
 
-/// The explicit settings after the change.
-fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Settings, Refusal> {
+/// The command that makes the change, of which the settings are known to be valid.
+fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
+    let name = change.resource_name.clone();
     match change.resource_type {
-        TOPIC => {}
-        BROKER => {
-            return Err((
-                ErrorCode::InvalidRequest,
-                "broker settings come from its options and cannot change".into(),
-            ));
+        TOPIC => {
+            let topic = existing(&name, cx)?;
+            let now = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
+            let list = |name: &str| {
+                let entry = config::entry(name).filter(|entry| entry.kind == Type::List)?;
+                now.iter().find(|setting| setting.name == entry.name).map(|setting| setting.value.clone())
+            };
+            let configs = operated(change, &topic.explicit, list)?;
+            validate(&configs)?;
+            Ok(Command::TopicConfigure { vhost: VHOST.into(), name, configs })
         }
-        _ => return Err((ErrorCode::InvalidRequest, "only topics have settings that can change".into())),
+        GROUP => group::changed(change, cx),
+        BROKER => {
+            Err((ErrorCode::InvalidRequest, "broker settings come from its options and cannot change".into()))
+        }
+        _ => Err((ErrorCode::InvalidRequest, "only topics and groups have settings that can change".into())),
     }
-    let topic = existing(&change.resource_name, cx)?;
-    let mut settings = if change.keep { topic.explicit.clone() } else { Settings::new() };
-    let inherited = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
+}
+
+/// The explicit settings after the change. `list` gives the value in force of a setting that is a list.
+fn operated(
+    change: &Change,
+    explicit: &[(String, String)],
+    list: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, Refusal> {
+    let mut settings = if change.keep { explicit.to_vec() } else { Settings::new() };
     for (position, (name, operation, value)) in change.operations.iter().enumerate() {
         if change.operations[..position].iter().any(|(earlier, ..)| earlier == name) {
             return Err((ErrorCode::InvalidRequest, format!("{name} is named more than once")));
@@ -249,25 +266,28 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Settings, Refusal> {
             return Err((ErrorCode::InvalidRequest, format!("{name} must have a value")));
         };
         let value = match operation {
-            Operation::Append | Operation::Subtract => edited_list(name, operation, value, &inherited)?,
+            Operation::Append | Operation::Subtract => edited_list(name, operation, value, list(name))?,
             Operation::Set | Operation::Delete => value.clone(),
         };
         set(&mut settings, name.clone(), value);
     }
-    validate(&settings)?;
     Ok(settings)
 }
 
-/// The list setting `name` with the elements of `value` added or removed.
-fn edited_list(name: &str, operation: Operation, value: &str, now: &[Effective]) -> Result<String, Refusal> {
-    if !config::entry(name).is_some_and(|entry| entry.kind == Type::List) {
+/// The list setting `name`, which is `now`, with the elements of `value` added or removed.
+fn edited_list(
+    name: &str,
+    operation: Operation,
+    value: &str,
+    now: Option<String>,
+) -> Result<String, Refusal> {
+    let Some(now) = now else {
         return Err((ErrorCode::InvalidConfig, format!("{name} is not a list")));
-    }
-    let now = now.iter().find(|setting| setting.name == name).map_or("", |setting| &setting.value);
+    };
     let elements = |text: &str| -> Vec<String> {
         text.split(',').map(|element| element.trim().to_owned()).filter(|e| !e.is_empty()).collect()
     };
-    let (mut list, named) = (elements(now), elements(value));
+    let (mut list, named) = (elements(&now), elements(value));
     list.retain(|element| !named.contains(element));
     if let Operation::Append = operation {
         list.extend(named);

@@ -8,7 +8,7 @@ use bowline_codec_kafka::messages::{self, catalog};
 use bowline_codec_kafka::records::BatchBuilder;
 use bowline_codec_kafka::{ErrorCode, Request as WireRequest, Response as WireResponse, Uuid};
 use bowline_model::event::{AppendResult, Appended, BatchSlice, Failure, Fetched, FetchedPartition};
-use bowline_model::meta::{Command, Outcome};
+use bowline_model::meta::{Command, ConfigKind, Outcome};
 use bowline_model::{Block, Lsn, PartitionId, TopicId};
 use bowline_topology::config::Defaults;
 use messages::fetch_request::{FetchPartition, FetchTopic};
@@ -60,6 +60,9 @@ impl Catalog for FakeCatalog {
     }
     fn defaults(&self) -> Defaults {
         Defaults::default()
+    }
+    fn configs(&self, _: ConfigKind, _: &str) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 

@@ -25,11 +25,13 @@ mod tests;
 pub use expiry::OFFSET_EXPIRY_MS;
 
 use crate::out::{Out, Proposal, Waiter};
+use crate::topics::Topics;
 use bowline_model::event::Event;
 use bowline_model::group::{
     self as api, Commit, Error, Join, JoinRefused, Leaving, OffsetCommitRecord, OffsetDeleteRecord, Reply,
     Request,
 };
+use bowline_model::group_config::GroupConfig;
 use bowline_model::record::{self, Kind, Record};
 use bowline_model::{Block, Millis, SessionId, Token};
 use member::Wait;
@@ -77,6 +79,10 @@ type TopicPartitions = Vec<(String, Vec<i32>)>;
 #[derive(Debug)]
 pub struct Groups {
     options: Options,
+    /// What can be subscribed to.
+    pub topics: Topics,
+    /// Of groups that do not have the defaults.
+    configs: BTreeMap<Arc<str>, GroupConfig>,
     by_name: BTreeMap<Arc<str>, Group>,
     /// When each group wants to be looked at (`Group::registered`).
     wakes: BTreeSet<(Millis, Arc<str>)>,
@@ -102,6 +108,8 @@ impl Groups {
     pub fn new(options: Options) -> Groups {
         Groups {
             options,
+            topics: Topics::default(),
+            configs: BTreeMap::new(),
             by_name: BTreeMap::new(),
             wakes: BTreeSet::new(),
             sessions: BTreeMap::new(),
@@ -160,6 +168,20 @@ impl Groups {
                 propose_delete(name, Some(vec![(topic.to_owned(), partitions)]), None, out);
             }
         }
+    }
+
+    /// Explicit settings of a group; none: the defaults hold.
+    pub fn configure(&mut self, group: &str, configs: &[(String, String)]) {
+        if configs.is_empty() {
+            self.configs.remove(group);
+        } else {
+            self.configs.insert(group.into(), GroupConfig::parsed(configs));
+        }
+    }
+
+    /// What holds for the group.
+    pub fn config(&self, group: &str) -> GroupConfig {
+        self.configs.get(group).copied().unwrap_or_default()
     }
 
     /// Gives up members that are overdue, ends rebalances whose time is up, proposes to forget expired offsets.

@@ -1,0 +1,104 @@
+//! Settings of what is no topic: groups, clients' metrics, brokers. They hold for a kind and a name, whether or not
+//! something of that name exists yet, as in Kafka.
+
+use crate::decide::Decision;
+use crate::refusal::refuse;
+use crate::state::Topology;
+use crate::{Applied, config};
+use bowline_model::meta::{ConfigKind, Reason};
+use std::collections::BTreeMap;
+
+/// Explicit settings by kind and name; never empty ones.
+pub(crate) type Named = BTreeMap<(ConfigKind, String), Vec<(String, String)>>;
+
+/// Things with settings of their own; each takes some hundred bytes.
+pub const CONFIGURED_MAX: usize = 100_000;
+/// Longest name of such a thing, bytes.
+pub const CONFIGURED_NAME_BYTES_MAX: usize = 4096;
+
+impl Topology {
+    /// The explicit settings, sorted by name; empty if there are none.
+    pub fn configs(&self, kind: ConfigKind, name: &str) -> &[(String, String)] {
+        self.named.get(&(kind, name.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// All things of this kind that have settings, by name.
+    pub fn configured(&self, kind: ConfigKind) -> impl Iterator<Item = (&str, &[(String, String)])> {
+        let all = self.named.iter().filter(move |((k, _), _)| *k == kind);
+        all.map(|((_, name), configs)| (name.as_str(), configs.as_slice()))
+    }
+
+    pub(crate) fn decide_config(
+        &self,
+        kind: ConfigKind,
+        name: &str,
+        configs: &[(String, String)],
+    ) -> Decision {
+        match kind {
+            ConfigKind::Group => {
+                if name.is_empty() {
+                    let text = "Default group resources are not allowed.";
+                    return Err(refuse(Reason::InvalidArgument, text));
+                }
+                config::group::validate(configs)?;
+            }
+            ConfigKind::ClientMetrics | ConfigKind::Broker => {
+                return Err(refuse(Reason::NotImplemented, "resources of this type have no settings"));
+            }
+        }
+        if name.len() > CONFIGURED_NAME_BYTES_MAX {
+            return Err(refuse(Reason::InvalidArgument, "the resource's name is too long"));
+        }
+        let known = self.configs(kind, name);
+        if known.is_empty() && !configs.is_empty() && self.named.len() >= CONFIGURED_MAX {
+            return Err(refuse(Reason::Limit, "too many resources have settings"));
+        }
+        Ok((known == config::normalised(configs)).then_some(Applied::Unchanged))
+    }
+
+    pub(crate) fn put_config(
+        &mut self,
+        kind: ConfigKind,
+        name: &str,
+        configs: &[(String, String)],
+    ) -> Applied {
+        let configs = config::normalised(configs);
+        let key = (kind, name.to_owned());
+        match configs.is_empty() {
+            true => self.named.remove(&key),
+            false => self.named.insert(key, configs.clone()),
+        };
+        Applied::Configured { kind, name: name.to_owned(), configs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Check, Command, Defaults};
+    use bowline_model::SessionId;
+
+    fn put(value: Option<&str>) -> Command {
+        let configs = value.map(|v| ("consumer.session.timeout.ms".to_owned(), v.to_owned()));
+        Command::ConfigPut {
+            kind: ConfigKind::Group,
+            name: "g".into(),
+            configs: configs.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn settings_of_a_group_are_kept_and_forgotten() {
+        let mut topology = Topology::new(1, Defaults::default());
+        assert!(matches!(topology.check(&put(Some("1")), SessionId(1)), Check::Refuse(_)));
+        assert_eq!(topology.check(&put(None), SessionId(1)), Check::Done(Applied::Unchanged));
+        topology.apply(0, &put(Some("50000"))).unwrap();
+        assert_eq!(topology.check(&put(Some("50000")), SessionId(1)), Check::Done(Applied::Unchanged));
+        let restored = Topology::restore(&topology.checkpoint(), Defaults::default()).unwrap();
+        let found: Vec<_> = restored.configured(ConfigKind::Group).collect();
+        assert_eq!(found, [("g", &[("consumer.session.timeout.ms".to_owned(), "50000".to_owned())][..])]);
+        topology.apply(0, &put(None)).unwrap();
+        assert_eq!(topology.configs(ConfigKind::Group, "g"), []);
+        assert_eq!(topology.checkpoint(), Topology::new(1, Defaults::default()).checkpoint());
+    }
+}
