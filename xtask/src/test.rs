@@ -35,11 +35,15 @@ const PARTS: &[Part] = &[
     Part { name: "ruby", run: ruby },
     Part { name: "php", run: php },
     Part { name: "tools", run: tools },
+    Part { name: "kafka-tools", run: kafka_tools },
     Part { name: "verify", run: verify },
 ];
 
-/// Runs only when it is asked for by name: it starts a real RabbitMQ and waits a lot.
-const ON_DEMAND: &[Part] = &[Part { name: "differential", run: differential }];
+/// Run only when they are asked for by name: they start a real RabbitMQ or Kafka, and wait a lot.
+const ON_DEMAND: &[Part] = &[
+    Part { name: "differential", run: differential },
+    Part { name: "kafka-ecosystem", run: kafka_ecosystem },
+];
 
 /// The exit status with which a suite says that what it needs is not on this machine.
 const SKIPPED_STATUS: i32 = 77;
@@ -184,6 +188,31 @@ fn tools(root: &Path) -> anyhow::Result<Outcome> {
     run.args(["-q", "--timeout", "120", "-p", "conftest"]);
     run.env("PYTHONPATH", "../python").current_dir(root.join("tests/clients/tools"));
     passed(clients(&mut run, root))
+}
+
+/// Kafka's own command line tools, out of its published jars.
+fn kafka_tools(root: &Path) -> anyhow::Result<Outcome> {
+    kafka_jars(root, "test_kafka_tools.py")
+}
+
+/// What is built upon Kafka: Streams, Connect, MirrorMaker, kcat.
+fn kafka_ecosystem(root: &Path) -> anyhow::Result<Outcome> {
+    debian("kcat", "/", &["kcat"])?;
+    kafka_jars(root, "test_ecosystem.py")
+}
+
+fn kafka_jars(root: &Path, tests: &str) -> anyhow::Result<Outcome> {
+    if !available("python3") || !available("mvn") || !available("java") {
+        return Ok(Outcome::Skipped("no python3, mvn or java".into()));
+    }
+    let dir = copy_for_install(root, "kafka-tools")?;
+    let fetch =
+        ["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=libs"];
+    sh(Command::new("mvn").args(fetch).current_dir(&dir))?;
+    let mut run = Command::new(pytest(root)?);
+    run.args(["-q", "--timeout", "240", "-p", "conftest", tests]);
+    run.env("PYTHONPATH", "../python").env("KAFKA_LIBS", dir.join("libs"));
+    passed(clients(run.current_dir(root.join("tests/clients/kafka-tools")), root))
 }
 
 fn verify(root: &Path) -> anyhow::Result<Outcome> {

@@ -83,7 +83,7 @@ impl Topic {
     }
 }
 
-/// Read access to the topics of the node. Crossed by tests, which have no node.
+/// Read access to the node: its topics above all. Crossed by tests, which have no node.
 pub trait Catalog: Send + Sync {
     /// Moves whenever anything below may answer differently.
     fn version(&self) -> u64;
@@ -95,6 +95,12 @@ pub trait Catalog: Send + Sync {
     fn defaults(&self) -> Defaults;
     /// Explicit settings of what is no topic, sorted by name.
     fn configs(&self, kind: ConfigKind, name: &str) -> Vec<(String, String)>;
+    /// Names of what has such settings.
+    fn configured(&self, kind: ConfigKind) -> Vec<String>;
+    /// See [`Node::meta_index`].
+    fn meta_index(&self) -> u64;
+    /// See [`Node::volume`].
+    fn volume(&self) -> Option<(u64, u64)>;
 }
 
 impl Catalog for Node {
@@ -131,6 +137,18 @@ impl Catalog for Node {
 
     fn configs(&self, kind: ConfigKind, name: &str) -> Vec<(String, String)> {
         self.topology().configs(kind, name).to_vec()
+    }
+
+    fn configured(&self, kind: ConfigKind) -> Vec<String> {
+        self.topology().configured(kind).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn meta_index(&self) -> u64 {
+        Node::meta_index(self)
+    }
+
+    fn volume(&self) -> Option<(u64, u64)> {
+        Node::volume(self)
     }
 }
 

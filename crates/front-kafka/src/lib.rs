@@ -9,6 +9,7 @@
 //! * [`server`]: listener to connections. [`connection`]: the thin shell around a socket.
 //! * [`session`]: frames and events in, requests and response segments out; no socket, no clock.
 //! * [`handlers`]: one file for each API; [`versions`] says what is served.
+//! * [`features`]: levels that ApiVersions tells. [`fetch_sessions`]: what consumers read, remembered over their requests.
 //! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
@@ -19,6 +20,8 @@ pub mod batch_rules;
 pub mod catalog;
 pub mod connection;
 pub mod errors;
+pub mod features;
+pub mod fetch_sessions;
 pub mod handlers;
 pub mod options;
 pub mod pending;

@@ -1,6 +1,7 @@
 //! From a listener to connections.
 
 use crate::connection;
+use crate::fetch_sessions::FetchSessions;
 use crate::options::Options;
 use crate::session::{Broker, Peer, Session};
 use bowline_net::{Limit, Listener, Shutdown, Stream};
@@ -19,6 +20,7 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
         data_shards: node.data_shards(),
         catalog: Box::new(node.clone()),
         options,
+        fetch_sessions: FetchSessions::default(),
     });
     let stop = shutdown.clone();
     let handler = move |stream: Stream, address: SocketAddr| {

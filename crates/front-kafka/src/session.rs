@@ -10,6 +10,7 @@
 //! The session does no I/O and reads no clock. It may draw random ids (members, topics) in handlers.
 
 use crate::catalog::{Catalog, TopicCache};
+use crate::fetch_sessions::FetchSessions;
 use crate::handlers;
 use crate::options::Options;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
@@ -32,6 +33,7 @@ pub struct Broker {
     /// ≥ 1.
     pub data_shards: u16,
     pub catalog: Box<dyn Catalog>,
+    pub fetch_sessions: FetchSessions,
 }
 
 /// The other end of the connection.

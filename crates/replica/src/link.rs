@@ -37,6 +37,11 @@ pub(crate) struct Shared {
     pub replies: Replies,
     pub usage: Arc<Usage>,
     pub cluster_id: String,
+    /// Index of the last entry of the meta shard's log that was applied.
+    pub meta_index: AtomicU64,
+    /// Room on the disk as it was seen last (every second): free, and in all; 0 before that.
+    pub free_bytes: AtomicU64,
+    pub volume_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -50,6 +55,9 @@ impl Shared {
             replies: Replies::default(),
             usage: Arc::default(),
             cluster_id: String::new(),
+            meta_index: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+            volume_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -225,6 +233,18 @@ impl Node {
     /// How many data shards there are (≥ 1). See [`ShardId::of`].
     pub fn data_shards(&self) -> u16 {
         (self.shared.inboxes.len() - 1) as u16
+    }
+
+    /// How far the meta shard's log is applied: grows with every command, over restarts too.
+    pub fn meta_index(&self) -> u64 {
+        self.shared.meta_index.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the volume with the data directory, and how many of them are free, as seen a second ago.
+    /// `None` if the system does not tell.
+    pub fn volume(&self) -> Option<(u64, u64)> {
+        let total = self.shared.volume_bytes.load(Ordering::Relaxed);
+        (total > 0).then(|| (total, self.shared.free_bytes.load(Ordering::Relaxed)))
     }
 
     /// Stable for the life of the data directory: Kafka's cluster id.

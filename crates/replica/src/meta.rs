@@ -216,6 +216,7 @@ impl<R: Replication> MetaShard<R> {
             self.in_flight.pop_front().expect("commits come in the order of proposals").into_iter();
         self.replay_floor = block.lsn;
         self.applied = (block.term, block.index);
+        self.shared.meta_index.store(block.index, Ordering::Release);
         for logged in commands(block) {
             match logged {
                 Logged::NodeStarted => {

@@ -119,6 +119,9 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         replies: crate::replies::Replies::default(),
         usage: Arc::default(),
         cluster_id: cluster_id(&log.format().identity.node),
+        meta_index: AtomicU64::new(meta_applied.1),
+        free_bytes: AtomicU64::new(0),
+        volume_bytes: AtomicU64::new(0),
     });
     let commits = shared.clone();
     let on_complete = move |shard: ShardId, result: Result<_, Fatal>| match result {

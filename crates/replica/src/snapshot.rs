@@ -6,6 +6,7 @@ use bowline_storage::{Checkpoint, CheckpointError, Log, ShardCheckpoint};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A checkpoint is due after this much log, or sixteen times its own size if that is more (so that writing
@@ -67,7 +68,10 @@ pub(crate) fn watch(shared: Arc<Shared>, log: Log, stop: Receiver<()>) {
             // It failed with nothing under way, so nobody was told.
             crate::node::die(&fatal);
         }
-        let full = log.space().alarm;
+        let space = log.space();
+        shared.free_bytes.store(space.free_bytes, Ordering::Relaxed);
+        shared.volume_bytes.store(space.total_bytes, Ordering::Relaxed);
+        let full = space.alarm;
         if full != was_full {
             tracing::warn!(full, "disk space alarm");
             for inbox in &shared.inboxes {

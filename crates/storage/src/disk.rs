@@ -37,6 +37,10 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &str) -> DiskResult<()>;
     /// Bytes that files may still grow by.
     fn free_bytes(&self) -> DiskResult<u64>;
+    /// Size of the volume, bytes; 0 if that is not known.
+    fn total_bytes(&self) -> DiskResult<u64> {
+        Ok(0)
+    }
 }
 
 /// One open file. Writes need sector-aligned positions and lengths and 4096-aligned memory; reads need neither.

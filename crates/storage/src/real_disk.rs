@@ -179,6 +179,12 @@ impl Disk for RealDisk {
             rustix::fs::statvfs(&self.root).map_err(|e| DiskError::new("statvfs", "", None, e.into()))?;
         Ok(stat.f_bavail * stat.f_frsize)
     }
+
+    fn total_bytes(&self) -> DiskResult<u64> {
+        let stat =
+            rustix::fs::statvfs(&self.root).map_err(|e| DiskError::new("statvfs", "", None, e.into()))?;
+        Ok(stat.f_blocks * stat.f_frsize)
+    }
 }
 
 struct RealFile {

@@ -53,6 +53,8 @@ pub struct ShardCheckpoint {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
     pub free_bytes: u64,
+    /// Of the whole volume; 0 if that is not known.
+    pub total_bytes: u64,
     /// Only essential appends are accepted.
     pub alarm: bool,
 }

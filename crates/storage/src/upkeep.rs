@@ -202,7 +202,8 @@ pub(crate) fn space(shared: &Shared) -> Space {
     if alarm {
         shared.wakers.wake_upkeep();
     }
-    Space { free_bytes: free.unwrap_or(0), alarm }
+    let total = shared.disk.total_bytes();
+    Space { free_bytes: free.unwrap_or(0), total_bytes: total.unwrap_or(0), alarm }
 }
 
 /// See [`crate::Log::write_checkpoint`].

@@ -3,15 +3,21 @@
 //! A version from the future is answered in the format of version 0 with error 35 and the row of ApiVersions, without
 //! a look at the body, so that the client can come back with the right one (KIP-511).
 
+use crate::features::{FEATURES, Feature};
 use crate::pending::{Context, Step};
 use crate::versions::{self, SERVED};
 use bowline_codec_kafka::frame::encode_response;
-use bowline_codec_kafka::messages::api_versions_response::ApiVersion;
+use bowline_codec_kafka::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use bowline_codec_kafka::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use bowline_codec_kafka::{ApiKey, ErrorCode, Reader};
 
 /// From this version on the client names its software.
 const NAMED_FROM: i16 = 3;
+
+/// From this version on there is room for features.
+const FEATURES_FROM: i16 = 3;
 
 pub fn start(body: &mut Reader, cx: &mut Context<'_>) -> Step {
     let version = cx.head.version;
@@ -36,7 +42,32 @@ fn answer(request: ApiVersionsRequest, cx: &mut Context<'_>) -> Step {
             "Kafka client"
         );
     }
-    cx.reply(&ApiVersionsResponse { api_keys: SERVED.iter().map(row).collect(), ..Default::default() })
+    let mut response =
+        ApiVersionsResponse { api_keys: SERVED.iter().map(row).collect(), ..Default::default() };
+    if cx.head.version >= FEATURES_FROM {
+        tell_features(&mut response, cx.head.version);
+    }
+    cx.reply(&response)
+}
+
+/// Levels never change while the broker runs, so their epoch stands still. A level of 0 is not in force.
+fn tell_features(response: &mut ApiVersionsResponse, version: i16) {
+    let supported = |feature: &Feature| SupportedFeatureKey {
+        name: feature.name.into(),
+        min_version: feature.supported.0,
+        max_version: feature.supported.1,
+    };
+    let finalized = |feature: &Feature| FinalizedFeatureKey {
+        name: feature.name.into(),
+        max_version_level: feature.level,
+        min_version_level: feature.level,
+    };
+    // Clients that ask with version 3 cannot read a lowest level of 0; Kafka leaves those features out for them.
+    let shown = FEATURES.iter().filter(|feature| version > FEATURES_FROM || feature.supported.0 > 0);
+    response.supported_features = shown.map(supported).collect();
+    response.finalized_features_epoch = 0;
+    response.finalized_features =
+        FEATURES.iter().filter(|feature| feature.level > 0).map(finalized).collect();
 }
 
 fn unsupported(cx: &Context<'_>) -> Step {

@@ -23,9 +23,9 @@ use bowline_topology::config::{self, Effective, Type, effective_of};
 use std::sync::Arc;
 
 // Resource types.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const GROUP: i8 = 32;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
+pub const GROUP: i8 = 32;
 
 // Where a value comes from.
 const SOURCE_TOPIC: i8 = 1;
@@ -363,6 +363,11 @@ fn describe_broker(cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
         ("connections.max.idle.ms", Type::Long, limits.idle.as_millis().to_string()),
         ("default.replication.factor", Type::Int, "1".to_owned()),
         ("fetch.max.bytes", Type::Int, limits.fetch_bytes_max.to_string()),
+        (
+            "max.incremental.fetch.session.cache.slots",
+            Type::Int,
+            cx.broker.fetch_sessions.bounds().sessions_max.to_string(),
+        ),
         ("min.insync.replicas", Type::Int, "1".to_owned()),
         ("node.id", Type::Int, node_id.to_string()),
         ("num.partitions", Type::Int, num_partitions.to_string()),

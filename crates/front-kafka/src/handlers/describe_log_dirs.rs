@@ -12,10 +12,13 @@ use bowline_model::request::Request;
 use std::sync::Arc;
 
 /// The data directory is nobody's business on the wire; the name only has to be stable.
-const LOG_DIR: &str = "/bowline";
+pub const LOG_DIR: &str = "/bowline";
 
-/// The size of the volume is not told.
+/// When the system does not tell about the volume.
 const UNKNOWN_BYTES: i64 = -1;
+
+/// First version that tells the size of the volume (KIP-827).
+const VOLUME_FROM: i16 = 4;
 
 pub fn start(request: DescribeLogDirsRequest, cx: &mut Context<'_>) -> Step {
     let wanted: Vec<(Arc<Topic>, Vec<i32>)> = match request.topics {
@@ -52,11 +55,15 @@ pub fn start(request: DescribeLogDirsRequest, cx: &mut Context<'_>) -> Step {
                 _ => false,
             });
         }
+        let volume = cx.broker.catalog.volume().filter(|_| cx.head.version >= VOLUME_FROM);
+        let (total_bytes, usable_bytes) =
+            volume.map_or((UNKNOWN_BYTES, UNKNOWN_BYTES), |(total, free)| (total as i64, free as i64));
         let result = DescribeLogDirsResult {
             log_dir: LOG_DIR.into(),
             topics,
-            total_bytes: UNKNOWN_BYTES,
-            usable_bytes: UNKNOWN_BYTES,
+            // From version 4 on; earlier ones cannot carry it.
+            total_bytes,
+            usable_bytes,
             ..Default::default()
         };
         cx.reply(&DescribeLogDirsResponse { results: vec![result], ..Default::default() })

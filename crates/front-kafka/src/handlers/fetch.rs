@@ -5,11 +5,13 @@
 //!          ▲                                  │ no
 //!          └── Moved ◄── Watch at the ends ◄──┘          (deadline: answer with what there is)
 //! ```
-//! Fetch sessions (KIP-227) are declined by answering with session id 0, which is legal and keeps no state here.
+//! Fetch sessions (KIP-227) stand before and behind it: [`crate::fetch_sessions`] makes of a request all that it asks for, and
+//! leaves of the answer what is news.
 //! Batches leave as they lie in the log, but for the first 16 bytes, which carry offset and leader epoch.
 
 use super::LEADER_EPOCH;
 use crate::errors;
+use crate::fetch_sessions::Mode;
 use crate::pending::{Context, Pending, Step};
 use bowline_codec_kafka::messages::fetch_request::{FetchRequest, FetchTopic};
 use bowline_codec_kafka::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
@@ -29,6 +31,8 @@ const PATCHED_BYTES: usize = 16;
 const READ_COMMITTED: i8 = 1;
 
 struct Fetching {
+    /// What becomes of the answer.
+    mode: Mode,
     min_bytes: u64,
     max_bytes: u64,
     deadline: Instant,
@@ -69,16 +73,19 @@ enum Asked {
     Watch(u32),
 }
 
-pub fn start(request: FetchRequest, cx: &mut Context<'_>) -> Step {
-    if request.session_id != 0 {
-        // We never gave out a session; the client falls back to a full fetch.
-        let error_code = ErrorCode::FetchSessionIdNotFound.code();
-        return cx.reply(&FetchResponse { error_code, ..Default::default() });
-    }
+pub fn start(mut request: FetchRequest, cx: &mut Context<'_>) -> Step {
+    let by_id = cx.head.version >= TOPIC_IDS_FROM;
+    let (mode, topics) = match cx.broker.fetch_sessions.enter(&mut request, by_id, cx.now.instant) {
+        Ok(entered) => entered,
+        Err(error) => {
+            return cx.reply(&FetchResponse { error_code: error.code(), ..Default::default() });
+        }
+    };
     let max_bytes = (request.max_bytes.max(0) as u32).min(cx.broker.options.limits.fetch_bytes_max);
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let topics = request.topics.into_iter().map(|topic| resolve(topic, cx)).collect();
+    let topics = topics.into_iter().map(|topic| resolve(topic, cx)).collect();
     let mut fetching = Fetching {
+        mode,
         // More than may be answered need not be waited for.
         min_bytes: (request.min_bytes.max(0) as u64).min(max_bytes.into()),
         max_bytes: max_bytes.into(),
@@ -239,8 +246,17 @@ impl Fetching {
                 .map(|p| answer(p, self.read_committed, &mut budget))
                 .collect(),
         });
-        cx.reply(&FetchResponse { responses: responses.collect(), ..Default::default() })
+        let mut response = FetchResponse { responses: responses.collect(), ..Default::default() };
+        let mode = std::mem::replace(&mut self.mode, Mode::Plain);
+        let by_id = cx.head.version >= TOPIC_IDS_FROM;
+        cx.broker.fetch_sessions.leave(mode, by_id, &mut response, cx.now.instant, random_id);
+        cx.reply(&response)
     }
+}
+
+/// A candidate for a session's id. Not to be guessed, so that nobody disturbs the sessions of others by accident.
+fn random_id() -> i32 {
+    (uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32
 }
 
 /// The bytes of records that the response may still carry. Shards are asked side by side, each for as much as the whole

@@ -2,23 +2,28 @@
 //!
 //! A handler answers at once, or asks shards and says what to do with their answers. It never waits itself.
 
+mod alter_replica_log_dirs;
 mod api_versions;
 mod configs;
 mod create_partitions;
 mod create_topics;
+mod delegation_tokens;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
@@ -26,8 +31,10 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod partition_reassignments;
 mod produce;
 mod sync_group;
+mod update_features;
 
 use crate::pending::{Closed, Context, Step};
 use bowline_codec_kafka::frame::RequestHead;
@@ -72,11 +79,22 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::DescribeConfigs => run(body, cx, configs::describe),
         ApiKey::AlterConfigs => run(body, cx, configs::alter),
         ApiKey::IncrementalAlterConfigs => run(body, cx, configs::alter_incrementally),
+        ApiKey::AlterReplicaLogDirs => run(body, cx, alter_replica_log_dirs::start),
         ApiKey::DescribeLogDirs => run(body, cx, describe_log_dirs::start),
         ApiKey::CreatePartitions => run(body, cx, create_partitions::start),
+        ApiKey::CreateDelegationToken => run(body, cx, delegation_tokens::create),
+        ApiKey::RenewDelegationToken => run(body, cx, delegation_tokens::renew),
+        ApiKey::ExpireDelegationToken => run(body, cx, delegation_tokens::expire),
+        ApiKey::DescribeDelegationToken => run(body, cx, delegation_tokens::describe),
         ApiKey::DeleteGroups => run(body, cx, delete_groups::start),
+        ApiKey::ElectLeaders => run(body, cx, elect_leaders::start),
+        ApiKey::AlterPartitionReassignments => run(body, cx, partition_reassignments::alter),
+        ApiKey::ListPartitionReassignments => run(body, cx, partition_reassignments::list),
         ApiKey::OffsetDelete => run(body, cx, offset_delete::start),
+        ApiKey::DescribeQuorum => run(body, cx, describe_quorum::start),
+        ApiKey::UpdateFeatures => run(body, cx, update_features::start),
         ApiKey::DescribeCluster => run(body, cx, describe_cluster::start),
+        ApiKey::ListConfigResources => run(body, cx, list_config_resources::start),
         ApiKey::DescribeTopicPartitions => run(body, cx, describe_topic_partitions::start),
         _ => Step::Close(Closed::NotServed { key: head.api as i16, version: head.version }),
     }

@@ -17,6 +17,7 @@ use messages::produce_request::{PartitionProduceData, TopicProduceData};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod administration;
 mod every_version;
 
 const DATA_SHARDS: u16 = 2;
@@ -64,6 +65,15 @@ impl Catalog for FakeCatalog {
     fn configs(&self, _: ConfigKind, _: &str) -> Vec<(String, String)> {
         Vec::new()
     }
+    fn configured(&self, kind: ConfigKind) -> Vec<String> {
+        if kind == ConfigKind::Group { vec!["g".into()] } else { vec![] }
+    }
+    fn meta_index(&self) -> u64 {
+        41
+    }
+    fn volume(&self) -> Option<(u64, u64)> {
+        Some((1000, 300))
+    }
 }
 
 struct Bench {
@@ -92,6 +102,7 @@ impl Bench {
             cluster_id: "cluster".into(),
             data_shards: DATA_SHARDS,
             catalog: Box::new(catalog.clone()),
+            fetch_sessions: FetchSessions::default(),
         };
         let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
         let session = Session::new(Arc::new(broker), peer);
@@ -420,6 +431,45 @@ fn a_fetch_is_woken_and_stamps_offsets() {
         assert_eq!(got.bytes[16..], sent[16..]);
         bowline_codec_kafka::records::verify_batch(&got.bytes).unwrap();
     }
+}
+
+#[test]
+fn a_fetch_session_is_told_news_only() {
+    let mut bench = Bench::new();
+    let ask = |bench: &mut Bench, request: messages::FetchRequest, batches: &[(u64, Bytes)]| {
+        bench.send(12, &request);
+        for (shard, request) in bench.sent() {
+            bench.event(fetched(&request, if shard == ShardId(2) { batches } else { &[] }));
+        }
+        let (_, response) = bench.receive::<messages::FetchResponse>(12).unwrap();
+        let told = response.responses.iter().flat_map(|t| t.partitions.iter().map(|p| p.partition_index));
+        (response.session_id, response.error_code, told.collect::<Vec<_>>())
+    };
+    let (id, error, told) = ask(&mut bench, messages::FetchRequest { session_epoch: 0, ..fetch(0, 1) }, &[]);
+    assert!(id > 0 && error == 0);
+    assert_eq!(told, [0, 1]);
+    let within = |session_epoch| messages::FetchRequest {
+        session_id: id,
+        session_epoch,
+        topics: Vec::new(),
+        ..fetch(0, 1)
+    };
+    assert_eq!(ask(&mut bench, within(1), &[]), (id, 0, vec![]));
+    assert_eq!(ask(&mut bench, within(2), &[(7, batch(b"x", 1))]), (id, 0, vec![1]));
+    assert_eq!(ask(&mut bench, within(2), &[]).1, ErrorCode::InvalidFetchSessionEpoch.code());
+    // Another connection to the node goes on with it.
+    let (broker, peer) = (bench.session.broker.clone(), bench.session.peer.clone());
+    bench.session = Session::new(broker, peer);
+    assert_eq!(ask(&mut bench, within(3), &[(7, batch(b"x", 1))]), (id, 0, vec![1]));
+    let forgotten = messages::fetch_request::ForgottenTopic {
+        topic: "t".into(),
+        partitions: vec![1],
+        ..Default::default()
+    };
+    let forget = messages::FetchRequest { forgotten_topics_data: vec![forgotten], ..within(4) };
+    bench.send(12, &forget);
+    let asked = bench.sent();
+    assert!(matches!(&asked[..], [(ShardId(1), Request::Fetch(_))]), "partition 1 is not read any more");
 }
 
 #[test]

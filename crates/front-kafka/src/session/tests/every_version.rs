@@ -261,6 +261,59 @@ fn every_version_carries_a_full_answer() {
                     let topics = vec![describe_topic_partitions_request::TopicRequest { name: "t".into() }];
                     bench.send(version, &DescribeTopicPartitionsRequest { topics, ..Default::default() })
                 }
+                ApiKey::AlterReplicaLogDirs => {
+                    let topic = alter_replica_log_dirs_request::AlterReplicaLogDirTopic {
+                        name: "t".into(),
+                        partitions: vec![0, 9],
+                    };
+                    let dir = alter_replica_log_dirs_request::AlterReplicaLogDir {
+                        path: "/bowline".into(),
+                        topics: vec![topic],
+                    };
+                    bench.send(version, &AlterReplicaLogDirsRequest { dirs: vec![dir] })
+                }
+                ApiKey::ElectLeaders => {
+                    let topic =
+                        elect_leaders_request::TopicPartitions { topic: "t".into(), partitions: vec![0, 9] };
+                    let topic_partitions = Some(vec![topic]);
+                    bench.send(version, &ElectLeadersRequest { topic_partitions, ..Default::default() })
+                }
+                ApiKey::AlterPartitionReassignments => {
+                    use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+                    let to = |partition_index, replicas| ReassignablePartition { partition_index, replicas };
+                    let partitions = vec![to(0, Some(vec![1])), to(1, None), to(9, None)];
+                    let topics = vec![ReassignableTopic { name: "t".into(), partitions }];
+                    bench.send(version, &AlterPartitionReassignmentsRequest { topics, ..Default::default() })
+                }
+                ApiKey::ListPartitionReassignments => {
+                    bench.send(version, &ListPartitionReassignmentsRequest::default())
+                }
+                ApiKey::DescribeQuorum => {
+                    let partitions = vec![Default::default()];
+                    let topic_name = "__cluster_metadata".into();
+                    let topics = vec![describe_quorum_request::TopicData { topic_name, partitions }];
+                    bench.send(version, &DescribeQuorumRequest { topics })
+                }
+                ApiKey::UpdateFeatures => {
+                    let update = update_features_request::FeatureUpdateKey {
+                        feature: "none.version".into(),
+                        max_version_level: 1,
+                        ..Default::default()
+                    };
+                    let feature_updates = vec![update];
+                    bench.send(version, &UpdateFeaturesRequest { feature_updates, ..Default::default() })
+                }
+                ApiKey::ListConfigResources => bench.send(version, &ListConfigResourcesRequest::default()),
+                ApiKey::CreateDelegationToken => {
+                    bench.send(version, &CreateDelegationTokenRequest::default())
+                }
+                ApiKey::RenewDelegationToken => bench.send(version, &RenewDelegationTokenRequest::default()),
+                ApiKey::ExpireDelegationToken => {
+                    bench.send(version, &ExpireDelegationTokenRequest::default())
+                }
+                ApiKey::DescribeDelegationToken => {
+                    bench.send(version, &DescribeDelegationTokenRequest::default())
+                }
                 ApiKey::JoinGroup => bench.send(version, &JoinGroupRequest::default()),
                 ApiKey::Heartbeat => bench.send(version, &HeartbeatRequest::default()),
                 ApiKey::ListGroups => bench.send(version, &ListGroupsRequest::default()),

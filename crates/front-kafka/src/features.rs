@@ -1,0 +1,33 @@
+//! Features whose level clients read from ApiVersions (KIP-584), and act upon.
+//!
+//! A level is told only when all of it works. Levels are fixed: what is built is on.
+
+/// One feature, by Kafka's name.
+#[derive(Debug)]
+pub struct Feature {
+    pub name: &'static str,
+    /// Lowest and highest level that this broker can do.
+    pub supported: (i16, i16),
+    /// The level that is in force; 0 is none.
+    pub level: i16,
+}
+
+/// All features, sorted by name.
+pub const FEATURES: &[Feature] = &[];
+
+pub fn feature(name: &str) -> Option<&'static Feature> {
+    FEATURES.iter().find(|feature| feature.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_is_supported() {
+        assert!(FEATURES.is_sorted_by_key(|feature| feature.name));
+        for Feature { name, supported: (low, high), level } in FEATURES {
+            assert!((*low..=*high).contains(level) && *low >= 0, "{name}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! ListConfigResources (74): what DescribeConfigs can be asked for. Version 0 asks for client metrics, of which there
+//! are none.
+
+use super::configs::{BROKER, GROUP, TOPIC};
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::list_config_resources_response::ConfigResource;
+use bowline_codec_kafka::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use bowline_model::meta::ConfigKind;
+
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+
+pub fn start(request: ListConfigResourcesRequest, cx: &mut Context<'_>) -> Step {
+    let mut types = request.resource_types;
+    if cx.head.version == 0 {
+        types = vec![CLIENT_METRICS];
+    } else if types.is_empty() {
+        types = ALL.to_vec();
+    }
+    if types.iter().any(|kind| !ALL.contains(kind)) {
+        let error_code = ErrorCode::UnsupportedVersion.code();
+        return cx.reply(&ListConfigResourcesResponse { error_code, ..Default::default() });
+    }
+    types.sort_unstable();
+    types.dedup();
+    let mut config_resources = Vec::new();
+    for resource_type in types {
+        let names = match resource_type {
+            TOPIC => cx.broker.catalog.topics().iter().map(|topic| topic.name.clone()).collect(),
+            BROKER => vec![cx.broker.options.node_id.to_string()],
+            GROUP => cx.broker.catalog.configured(ConfigKind::Group),
+            _ => vec![],
+        };
+        let named = |resource_name| ConfigResource { resource_name, resource_type };
+        config_resources.extend(names.into_iter().map(named));
+    }
+    cx.reply(&ListConfigResourcesResponse { config_resources, ..Default::default() })
+}

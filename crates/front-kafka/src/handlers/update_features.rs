@@ -1,0 +1,52 @@
+//! UpdateFeatures (57): levels are what is built ([`crate::features`]). Asking for the level that is in force is done;
+//! another one is refused.
+
+use super::create_topics::Refusal;
+use crate::features::feature;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::update_features_response::UpdatableFeatureResult;
+use bowline_codec_kafka::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+
+/// The last version that has a result for each feature; later ones fail as a whole.
+const RESULTS_UP_TO: i16 = 1;
+
+pub fn start(request: UpdateFeaturesRequest, cx: &mut Context<'_>) -> Step {
+    let mut response = UpdateFeaturesResponse::default();
+    for update in request.feature_updates {
+        let (error, message) = match check(&update.feature, update.max_version_level) {
+            Ok(()) => (ErrorCode::None, None),
+            Err((error, message)) => (error, Some(message)),
+        };
+        if cx.head.version <= RESULTS_UP_TO {
+            response.results.push(UpdatableFeatureResult {
+                feature: update.feature,
+                error_code: error.code(),
+                error_message: message,
+            });
+        } else if error != ErrorCode::None && response.error_code == ErrorCode::None.code() {
+            response.error_code = error.code();
+            response.error_message = message;
+        }
+    }
+    cx.reply(&response)
+}
+
+fn check(name: &str, level: i16) -> Result<(), Refusal> {
+    let invalid = |text: String| Err((ErrorCode::InvalidUpdateVersion, text));
+    match feature(name) {
+        None if level == 0 => Ok(()),
+        None => invalid(format!(
+            "Invalid update version {level} for feature {name}. The broker does not support this feature."
+        )),
+        Some(feature) if feature.level == level => Ok(()),
+        Some(feature) if !(feature.supported.0..=feature.supported.1).contains(&level) => invalid(format!(
+            "Invalid update version {level} for feature {name}. The broker only supports versions {}-{}",
+            feature.supported.0, feature.supported.1
+        )),
+        Some(feature) => invalid(format!(
+            "Invalid update version {level} for feature {name}. This broker keeps it at {}.",
+            feature.level
+        )),
+    }
+}

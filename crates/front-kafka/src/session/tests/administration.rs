@@ -1,0 +1,134 @@
+//! What tools ask of a cluster, answered by its one node.
+
+use super::*;
+use messages::*;
+
+fn answer<Q: WireRequest>(version: i16, request: &Q) -> Q::Response {
+    let mut bench = Bench::new();
+    bench.send(version, request);
+    for (_, request) in bench.sent() {
+        let Request::PartitionInfo { token, .. } = request else { panic!("{request:?}") };
+        let info = bowline_model::event::PartitionInfo { log_start: 0, high_watermark: 5, bytes: 100 };
+        bench.event(Event::PartitionInfo { token, result: Ok(info) });
+    }
+    bench.receive(version).unwrap().1
+}
+
+#[test]
+fn nothing_is_to_be_elected() {
+    let topic = |topic: &str, partitions: &[i32]| elect_leaders_request::TopicPartitions {
+        topic: topic.into(),
+        partitions: partitions.to_vec(),
+    };
+    let request = |topics| ElectLeadersRequest { topic_partitions: topics, ..Default::default() };
+    let response = answer(2, &request(Some(vec![topic("t", &[0, 2]), topic("u", &[0])])));
+    let codes: Vec<_> = response
+        .replica_election_results
+        .iter()
+        .flat_map(|topic| topic.partition_result.iter().map(|partition| partition.error_code))
+        .collect();
+    assert_eq!(codes, [84, 3, 3]);
+    let all = answer(2, &request(None));
+    assert!(all.error_code == 0 && all.replica_election_results.is_empty());
+    let odd = ElectLeadersRequest { election_type: 7, ..request(None) };
+    assert_eq!(answer(2, &odd).error_code, ErrorCode::InvalidRequest.code());
+}
+
+#[test]
+fn partitions_stay_where_they_are() {
+    use alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+    let code = |index, replicas: Option<&[i32]>| {
+        let replicas = replicas.map(<[i32]>::to_vec);
+        let partitions = vec![ReassignablePartition { partition_index: index, replicas }];
+        let topics = vec![ReassignableTopic { name: "t".into(), partitions }];
+        let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
+        answer(1, &request).responses[0].partitions[0].error_code
+    };
+    assert_eq!(code(0, Some(&[1])), 0);
+    assert_eq!(code(0, None), ErrorCode::NoReassignmentInProgress.code());
+    assert_eq!(code(2, Some(&[1])), ErrorCode::UnknownTopicOrPartition.code());
+    for bad in [&[][..], &[2], &[1, 2], &[1, 1]] {
+        assert_eq!(code(0, Some(bad)), ErrorCode::InvalidReplicaAssignment.code(), "{bad:?}");
+    }
+    let listed = answer(0, &ListPartitionReassignmentsRequest::default());
+    assert!(listed.error_code == 0 && listed.topics.is_empty());
+}
+
+#[test]
+fn directories_are_one() {
+    let request = |path: &str| {
+        let topic = alter_replica_log_dirs_request::AlterReplicaLogDirTopic {
+            name: "t".into(),
+            partitions: vec![0, 2],
+        };
+        let dir =
+            alter_replica_log_dirs_request::AlterReplicaLogDir { path: path.into(), topics: vec![topic] };
+        let response = answer(2, &AlterReplicaLogDirsRequest { dirs: vec![dir] });
+        response.results[0].partitions.iter().map(|partition| partition.error_code).collect::<Vec<_>>()
+    };
+    assert_eq!(request("/bowline"), [0, 3]);
+    assert_eq!(request("/elsewhere"), [ErrorCode::LogDirNotFound.code(); 2]);
+    let described = answer(4, &DescribeLogDirsRequest { topics: None });
+    let dir = &described.results[0];
+    assert_eq!((dir.total_bytes, dir.usable_bytes), (1000, 300));
+    assert_eq!(dir.topics[0].partitions.iter().map(|p| p.partition_size).sum::<i64>(), 200);
+}
+
+#[test]
+fn the_quorum_is_this_node() {
+    let asked = |topic_name: &str| DescribeQuorumRequest {
+        topics: vec![describe_quorum_request::TopicData {
+            topic_name: topic_name.into(),
+            partitions: vec![Default::default()],
+        }],
+    };
+    let response = answer(2, &asked("__cluster_metadata"));
+    let partition = &response.topics[0].partitions[0];
+    assert_eq!((partition.leader_id, partition.high_watermark), (1, 42));
+    assert_eq!(partition.current_voters.len(), 1);
+    assert_eq!(response.nodes[0].listeners[0].port, 9092);
+    assert_eq!(answer(2, &asked("t")).topics[0].partitions[0].error_code, 3);
+}
+
+#[test]
+fn levels_of_features_stay() {
+    let codes = |version, name: &str, level| {
+        let update = update_features_request::FeatureUpdateKey {
+            feature: name.into(),
+            max_version_level: level,
+            ..Default::default()
+        };
+        let request = UpdateFeaturesRequest { feature_updates: vec![update], ..Default::default() };
+        let response = answer(version, &request);
+        (response.error_code, response.results.iter().map(|result| result.error_code).collect::<Vec<_>>())
+    };
+    let refused = ErrorCode::InvalidUpdateVersion.code();
+    assert_eq!(codes(1, "none.version", 1), (0, vec![refused]));
+    assert_eq!(codes(2, "none.version", 1), (refused, vec![]));
+    for feature in crate::features::FEATURES {
+        assert_eq!(codes(2, feature.name, feature.level), (0, vec![]));
+        assert_eq!(codes(2, feature.name, feature.supported.1 + 1), (refused, vec![]));
+    }
+}
+
+#[test]
+fn what_has_settings_is_listed() {
+    let listed = |version, types: &[i8]| {
+        let request = ListConfigResourcesRequest { resource_types: types.to_vec() };
+        let response = answer(version, &request);
+        let named =
+            |r: &list_config_resources_response::ConfigResource| (r.resource_type, r.resource_name.clone());
+        (response.error_code, response.config_resources.iter().map(named).collect::<Vec<_>>())
+    };
+    assert_eq!(listed(1, &[]), (0, vec![(2, "t".into()), (4, "1".into()), (32, "g".into())]));
+    assert_eq!(listed(1, &[2]), (0, vec![(2, "t".into())]));
+    assert_eq!(listed(0, &[]), (0, vec![]));
+    assert_eq!(listed(1, &[5]), (ErrorCode::UnsupportedVersion.code(), vec![]));
+}
+
+#[test]
+fn tokens_are_disabled() {
+    let disabled = ErrorCode::DelegationTokenAuthDisabled.code();
+    assert_eq!(answer(3, &CreateDelegationTokenRequest::default()).error_code, disabled);
+    assert_eq!(answer(3, &DescribeDelegationTokenRequest::default()).error_code, disabled);
+}

@@ -1,0 +1,201 @@
+"""Kafka's own command line tools, out of its published jars (`pom.xml`), each doing what operators do with it. The fixtures
+are those of `../python/conftest.py`: `PYTHONPATH=../python pytest -p conftest`.
+
+KAFKA_LIBS names the directory with the jars. BOWLINE_KAFKA=host:port points the tests at another broker, such as Kafka.
+"""
+
+import json
+import re
+
+import pytest
+from kafka_jvm import shell, tool  # noqa: F401 (fixtures)
+
+TOPICS = "org.apache.kafka.tools.TopicCommand"
+CONFIGS = "kafka.admin.ConfigCommand"
+GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
+CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+OFFSETS = "org.apache.kafka.tools.GetOffsetShell"
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def produce(tool, topic, text, *options):
+    tool(PRODUCER, "--topic", topic, *options, text=text)
+
+
+def consume(tool, topic, count, *options):
+    out = tool(CONSUMER, "--topic", topic, "--from-beginning", "--max-messages", count, "--timeout-ms", 20000, *options)
+    return lines(out)
+
+
+@pytest.fixture
+def topic(tool, name):
+    tool(TOPICS, "--create", "--topic", name, "--partitions", 2)
+    yield name
+    tool(TOPICS, "--delete", "--topic", name)
+
+
+def test_topics(tool, name):
+    out = tool(TOPICS, "--create", "--topic", name, "--partitions", 2, "--replication-factor", 1,
+               "--config", "retention.ms=86400000")
+    assert f"Created topic {name}." in out
+    assert name in lines(tool(TOPICS, "--list"))
+    described = tool(TOPICS, "--describe", "--topic", name)
+    assert "PartitionCount: 2" in described and "ReplicationFactor: 1" in described
+    assert "retention.ms=86400000" in described
+    assert len(re.findall(r"Partition: \d+\s+Leader: 1\s+Replicas: 1\s+Isr: 1", described)) == 2
+    tool(TOPICS, "--alter", "--topic", name, "--partitions", 3)
+    assert "PartitionCount: 3" in tool(TOPICS, "--describe", "--topic", name)
+    assert tool(TOPICS, "--describe", "--unavailable-partitions").strip() == ""
+    again = tool(TOPICS, "--create", "--topic", name, status=1)
+    assert "already exists" in again
+    tool(TOPICS, "--create", "--if-not-exists", "--topic", name)
+    tool(TOPICS, "--delete", "--topic", name)
+    assert name not in lines(tool(TOPICS, "--list"))
+
+
+def test_console_producer_and_consumer(tool, topic):
+    produce(tool, topic, "k1:one\nk2:two\n", "--reader-property", "parse.key=true", "--reader-property", "key.separator=:")
+    out = consume(tool, topic, 2, "--formatter-property", "print.key=true")
+    assert sorted(out) == ["k1\tone", "k2\ttwo"]
+
+
+def test_configs_of_topics(tool, topic):
+    entity = ["--entity-type", "topics", "--entity-name", topic]
+    tool(CONFIGS, "--alter", *entity, "--add-config", "retention.ms=60000,max.message.bytes=2000")
+    out = tool(CONFIGS, "--describe", *entity)
+    assert "retention.ms=60000" in out and "max.message.bytes=2000" in out
+    tool(CONFIGS, "--alter", *entity, "--delete-config", "max.message.bytes")
+    out = tool(CONFIGS, "--describe", *entity)
+    assert "retention.ms=60000" in out and "max.message.bytes" not in out
+    out = tool(CONFIGS, "--describe", "--all", *entity)
+    assert "max.message.bytes=1048588" in out
+    out = tool(CONFIGS, "--alter", *entity, "--add-config", "retention.ms=soon", status=1)
+    assert "retention.ms" in out
+
+
+def test_configs_of_brokers(tool):
+    out = tool(CONFIGS, "--describe", "--all", "--entity-type", "brokers", "--entity-name", "1")
+    assert "num.partitions=" in out and "log.retention.ms=604800000" in out
+
+
+def test_offsets_and_deleted_records(tool, topic, tmp_path):
+    produce(tool, topic, "".join(f"{n}\n" for n in range(10)))
+    out = tool(OFFSETS, "--topic", topic)
+    assert sum(int(line.rsplit(":", 1)[1]) for line in lines(out)) == 10
+    ends = {line.rsplit(":", 1)[0]: int(line.rsplit(":", 1)[1]) for line in lines(out)}
+    partition = int(max(ends, key=ends.get).rsplit(":", 1)[1])
+    end = max(ends.values())
+    out = tool(OFFSETS, "--topic", topic, "--time", "max-timestamp")
+    # The first of those that came in the last millisecond.
+    assert any(0 <= int(line.rsplit(":", 1)[1]) < end for line in lines(out))
+    spec = {"partitions": [{"topic": topic, "partition": partition, "offset": end - 1}], "version": 1}
+    (tmp_path / "delete.json").write_text(json.dumps(spec))
+    out = tool("org.apache.kafka.tools.DeleteRecordsCommand", "--offset-json-file", tmp_path / "delete.json")
+    assert f"partition: {topic}-{partition}\tlow_watermark: {end - 1}" in out
+    out = tool(OFFSETS, "--topic", topic, "--time", "earliest", "--partitions", partition)
+    assert lines(out) == [f"{topic}:{partition}:{end - 1}"]
+
+
+def test_consumer_groups(tool, topic, name):
+    group = f"g-{name}"
+    produce(tool, topic, "one\ntwo\nthree\n")
+    assert len(consume(tool, topic, 3, "--group", group)) == 3
+    assert group in lines(tool(GROUPS, "--list"))
+    out = tool(GROUPS, "--describe", "--group", group)
+    rows = [line.split() for line in lines(out) if line.startswith(group)]
+    assert sum(int(row[3]) for row in rows) == 3 and all(row[5] == "0" for row in rows)
+    out = tool(GROUPS, "--describe", "--group", group, "--state")
+    assert "Empty" in out
+    out = tool(GROUPS, "--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute")
+    assert all(line.split()[3] == "0" for line in lines(out) if line.startswith(group))
+    assert len(consume(tool, topic, 3, "--group", group)) == 3
+    out = tool(GROUPS, "--delete-offsets", "--group", group, "--topic", topic)
+    assert "Successful" in out
+    tool(GROUPS, "--delete", "--group", group)
+    assert group not in lines(tool(GROUPS, "--list"))
+    assert group not in tool("org.apache.kafka.tools.GroupsCommand", "--list")
+
+
+def test_performance_tools(tool, topic, broker):
+    out = tool("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", 5000,
+               "--record-size", 100, "--throughput", -1, "--bootstrap-server", broker.kafka, server=None)
+    assert "5000 records sent" in out
+    out = tool("org.apache.kafka.tools.ConsumerPerformance", "--topic", topic, "--num-records", 5000,
+               "--timeout", 20000)
+    assert int(lines(out)[-1].split(",")[4]) >= 5000
+
+
+def test_verifiable_producer_and_consumer(tool, topic, name):
+    out = tool("org.apache.kafka.tools.VerifiableProducer", "--topic", topic, "--max-messages", 20, "--acks", -1,
+               alone=True)
+    events = [json.loads(line) for line in lines(out)]
+    assert sum(event["name"] == "producer_send_success" for event in events) == 20
+    assert events[-1]["name"] == "tool_data" and events[-1]["acked"] == 20
+    out = tool("org.apache.kafka.tools.VerifiableConsumer", "--topic", topic, "--group-id", f"v-{name}",
+               "--max-messages", 20, "--reset-policy", "earliest")
+    events = [json.loads(line) for line in lines(out)]
+    assert sum(event["count"] for event in events if event["name"] == "records_consumed") == 20
+    commits = [event for event in events if event["name"] == "offsets_committed"]
+    assert commits and all(event["success"] for event in commits)
+
+
+def test_log_dirs(tool, topic):
+    produce(tool, topic, "something\n")
+    out = tool("org.apache.kafka.tools.LogDirsCommand", "--describe", "--topic-list", topic)
+    described = json.loads(out[out.index("{"):])
+    (directory,) = described["brokers"][0]["logDirs"]
+    assert directory["error"] is None
+    assert sum(partition["size"] for partition in directory["partitions"]) > 0
+
+
+def test_leader_election(tool, topic):
+    out = tool("org.apache.kafka.tools.LeaderElectionCommand", "--election-type", "preferred", "--topic", topic,
+               "--partition", 0)
+    assert "Valid replica already elected" in out
+    tool("org.apache.kafka.tools.LeaderElectionCommand", "--election-type", "preferred", "--all-topic-partitions")
+
+
+def test_reassignment(tool, topic, tmp_path):
+    command = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
+    (tmp_path / "topics.json").write_text(json.dumps({"topics": [{"topic": topic}], "version": 1}))
+    out = tool(command, "--generate", "--topics-to-move-json-file", tmp_path / "topics.json", "--broker-list", "1")
+    proposal = out.split("Proposed partition reassignment configuration\n")[1]
+    (tmp_path / "plan.json").write_text(proposal)
+    out = tool(command, "--execute", "--reassignment-json-file", tmp_path / "plan.json")
+    assert "Successfully started partition reassignment" in out
+    out = tool(command, "--verify", "--reassignment-json-file", tmp_path / "plan.json")
+    assert f"Reassignment of partition {topic}-0 is completed." in out
+    assert "No partition reassignments found" in tool(command, "--list")
+
+
+def test_features_quorum_cluster_and_versions(tool, broker):
+    out = tool("org.apache.kafka.tools.MetadataQuorumCommand", "describe", "--status")
+    assert re.search(r"LeaderId:\s+1\n", out) and re.search(r"HighWatermark:\s+[1-9]\d*", out)
+    out = tool("org.apache.kafka.tools.MetadataQuorumCommand", "describe", "--replication")
+    assert "Leader" in out
+    tool("org.apache.kafka.tools.FeatureCommand", "describe")
+    out = tool("org.apache.kafka.tools.ClusterTool", "cluster-id", "--bootstrap-server", broker.kafka, server=None)
+    assert re.search(r"Cluster ID: \S{22}", out)
+    out = tool("org.apache.kafka.tools.ClusterTool", "list-endpoints", "--bootstrap-server", broker.kafka, server=None)
+    assert str(broker.kafka.rsplit(":", 1)[1]) in out
+    out = tool("org.apache.kafka.tools.BrokerApiVersionsCommand")
+    assert "(id: 1 " in out and "Fetch(1): 4 to 18 [usable: 18]" in out
+
+
+def test_client_metrics_are_not_there(tool):
+    assert lines(tool("org.apache.kafka.tools.ClientMetricsCommand", "--list")) == []
+
+
+def test_a_fetch_session_over_many_partitions(tool, name):
+    """The Java consumer uses sessions by default; here with more partitions than have news in any one answer."""
+    tool(TOPICS, "--create", "--topic", name, "--partitions", 50)
+    produce(tool, name, "".join(f"{n}:{n}\n" for n in range(500)), "--reader-property", "parse.key=true",
+            "--reader-property", "key.separator=:")
+    got = consume(tool, name, 500, "--command-property", "max.partition.fetch.bytes=500",
+                  "--command-property", "fetch.max.bytes=2000")
+    assert sorted(map(int, got)) == list(range(500))
+    tool(TOPICS, "--delete", "--topic", name)
