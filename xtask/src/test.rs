@@ -45,6 +45,9 @@ const ON_DEMAND: &[Part] = &[
     Part { name: "kafka-ecosystem", run: kafka_ecosystem },
 ];
 
+/// For `kafka-ecosystem`.
+const STREAM_LIBRARIES: [&str; 2] = ["quixstreams==3.28.1", "faust-streaming==0.15.3"];
+
 /// The exit status with which a suite says that what it needs is not on this machine.
 const SKIPPED_STATUS: i32 = 77;
 
@@ -195,9 +198,15 @@ fn kafka_tools(root: &Path) -> anyhow::Result<Outcome> {
     kafka_jars(root, "test_kafka_tools.py")
 }
 
-/// What is built upon Kafka: Streams, Connect, MirrorMaker, kcat.
+/// What is built upon Kafka: Streams, Connect, MirrorMaker, kcat, Quix Streams, Faust.
 fn kafka_ecosystem(root: &Path) -> anyhow::Result<Outcome> {
     debian("kcat", "/", &["kcat"])?;
+    // Apart from the other Python tests: both pin versions of the clients that those use.
+    let env = root.join("target/clients/streams");
+    if !env.exists() && available("python3") {
+        sh(Command::new("python3").args(["-m", "venv"]).arg(&env))?;
+        sh(Command::new(env.join("bin/pip")).args(["install", "--quiet"]).args(STREAM_LIBRARIES))?;
+    }
     kafka_jars(root, "test_ecosystem.py")
 }
 
@@ -212,6 +221,7 @@ fn kafka_jars(root: &Path, tests: &str) -> anyhow::Result<Outcome> {
     let mut run = Command::new(pytest(root)?);
     run.args(["-q", "--timeout", "240", "-p", "conftest", tests]);
     run.env("PYTHONPATH", "../python").env("KAFKA_LIBS", dir.join("libs"));
+    run.env("STREAMS_PYTHON", root.join("target/clients/streams/bin/python"));
     passed(clients(run.current_dir(root.join("tests/clients/kafka-tools")), root))
 }
 
