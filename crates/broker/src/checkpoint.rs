@@ -7,9 +7,8 @@
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
-//!               len | what it keeps beyond a plain queue (`Kept`, postcard; from version 4 on; empty if that is nothing; with the hashes of
-//!               keys and tenants from version 6 on, handles, templates and exchanges' windows from version 7 on: what an older
-//!                   one has not got reads as nothing)
+//!               len | what it keeps beyond a plain queue (`Kept`, postcard; empty if that is nothing; from version 4 on, and
+//!                   where it is not empty, of this version only)
 //! extent     := lsn, difference from the previous extent's (zigzag) | first number, gap from the previous end
 //!               count
 //!               n | n × settled run (gap from the end of the previous run | length)
@@ -23,9 +22,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 7;
-/// What fields that were appended to [`Kept`] read in an older checkpoint: nothing, of each.
-const APPENDED: [u8; 64] = [0; 64];
+const VERSION: u16 = 8;
 
 pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -87,7 +84,7 @@ pub(crate) fn read(
         }
         let bytes = if version >= 2 { take(input)? } else { 0 };
         let index = read_extents(input, next_seq, &mut queues.segments)?;
-        let kept = if version >= 4 { take_kept(input)? } else { None };
+        let kept = if version >= 4 { take_kept(input, version)? } else { None };
         let special = kept.map(|kept| Box::new(Special::restored(kept, &index)));
         if queues.queue(spec.queue).is_some() {
             return Err(RestoreError::Malformed);
@@ -148,14 +145,13 @@ fn read_extents(input: &mut &[u8], next_seq: u64, segments: &mut Segments) -> Re
     Ok(index)
 }
 
-fn take_kept(input: &mut &[u8]) -> Result<Option<Kept>, RestoreError> {
+fn take_kept(input: &mut &[u8], version: u16) -> Result<Option<Kept>, RestoreError> {
     let len = usize::try_from(take(input)?).map_err(|_| RestoreError::Malformed)?;
-    let bytes = input.split_off(..len).ok_or(RestoreError::Malformed)?;
-    if bytes.is_empty() {
-        return Ok(None);
+    match input.split_off(..len).ok_or(RestoreError::Malformed)? {
+        [] => Ok(None),
+        _ if version < VERSION => Err(RestoreError::Version(version)),
+        bytes => postcard::from_bytes(bytes).map(Some).map_err(|_| RestoreError::Malformed),
     }
-    let bytes = [bytes, &APPENDED].concat();
-    postcard::from_bytes(&bytes).map(Some).map_err(|_| RestoreError::Malformed)
 }
 
 fn take(input: &mut &[u8]) -> Result<u64, RestoreError> {

@@ -1,9 +1,7 @@
 //! Arguments of declarations: what they mean, which are refused, and RabbitMQ's words for it.
 //!
-//! Three kinds of refusal, in this order as in RabbitMQ: a value that is no good (`invalid arg …`), an argument that
-//! belongs to another queue type (`… of queue type …`), and one that Bowline does not act on yet (NotImplemented):
-//! silently ignoring a bound or a dead-letter exchange would break what the client counts on. Arguments nobody
-//! knows are kept and mean nothing.
+//! Two kinds of refusal, in this order as in RabbitMQ: a value that is no good (`invalid arg …`) and an argument that
+//! belongs to another queue type (`… of queue type …`). Arguments nobody knows are kept and mean nothing.
 
 use crate::refusal::{Resource, refuse, unknown_exchange_type};
 use crate::settings::{SOURCES, Source};
@@ -40,8 +38,6 @@ struct Argument {
     name: &'static str,
     types: &'static [DeclaredType],
     check: fn(&Value, &Table) -> Result<(), String>,
-    /// Whether the broker does with this value what was asked for.
-    honoured: fn(&Value) -> bool,
 }
 
 const CLASSIC: &[DeclaredType] = &[DeclaredType::Classic];
@@ -54,52 +50,52 @@ const SIZED: &[DeclaredType] = ALL;
 /// In the order in which RabbitMQ checks them.
 #[rustfmt::skip]
 static ARGUMENTS: &[Argument] = &[
-    Argument { name: "x-expires", types: QUEUES, check: check_expires, honoured: always },
-    Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl, honoured: always },
-    Argument { name: DEAD_LETTER_EXCHANGE, types: QUEUES, check: check_string, honoured: always },
-    Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key, honoured: always },
-    Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy, honoured: always },
-    Argument { name: "x-max-length", types: QUEUES, check: check_size, honoured: always },
+    Argument { name: "x-expires", types: QUEUES, check: check_expires },
+    Argument { name: "x-message-ttl", types: QUEUES, check: check_ttl },
+    Argument { name: DEAD_LETTER_EXCHANGE, types: QUEUES, check: check_string },
+    Argument { name: "x-dead-letter-routing-key", types: QUEUES, check: check_dead_letter_key },
+    Argument { name: "x-dead-letter-strategy", types: QUORUM, check: check_strategy },
+    Argument { name: "x-max-length", types: QUEUES, check: check_size },
     // A stream's retention; see `validate_stream`.
-    Argument { name: "x-max-length-bytes", types: SIZED, check: check_size, honoured: always },
+    Argument { name: "x-max-length-bytes", types: SIZED, check: check_size },
     // Messages of quorum queues are on disk here as there: nothing to do.
-    Argument { name: "x-max-in-memory-length", types: QUORUM, check: check_size, honoured: always },
-    Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size, honoured: always },
+    Argument { name: "x-max-in-memory-length", types: QUORUM, check: check_size },
+    Argument { name: "x-max-in-memory-bytes", types: QUORUM, check: check_size },
     // RabbitMQ refuses it for quorum queues, which always have 32; here it says how many, as on classic ones.
-    Argument { name: "x-max-priority", types: QUEUES, check: check_priority, honoured: always },
-    Argument { name: "x-overflow", types: QUEUES, check: check_overflow, honoured: always },
-    Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing, honoured: always },
-    Argument { name: "x-queue-version", types: CLASSIC, check: check_version, honoured: always },
-    Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool, honoured: always },
+    Argument { name: "x-max-priority", types: QUEUES, check: check_priority },
+    Argument { name: "x-overflow", types: QUEUES, check: check_overflow },
+    Argument { name: "x-queue-mode", types: CLASSIC, check: check_nothing },
+    Argument { name: "x-queue-version", types: CLASSIC, check: check_version },
+    Argument { name: "x-single-active-consumer", types: QUEUES, check: check_bool },
     // RabbitMQ refuses it for classic queues since 4.3.2.
-    Argument { name: "x-consumer-timeout", types: QUEUES, check: check_size, honoured: always },
+    Argument { name: "x-consumer-timeout", types: QUEUES, check: check_size },
     // About consumers on other nodes; a consumer of ours is lost at once, and its messages return.
-    Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size, honoured: always },
-    Argument { name: QUEUE_TYPE, types: ALL, check: check_nothing, honoured: always },
-    Argument { name: "x-quorum-initial-group-size", types: QUORUM, check: check_positive, honoured: always },
-    Argument { name: "x-max-age", types: STREAM, check: check_age, honoured: always },
-    Argument { name: "x-stream-max-segment-size-bytes", types: STREAM, check: check_size, honoured: always },
-    Argument { name: "x-stream-filter-size-bytes", types: STREAM, check: check_size, honoured: always },
-    Argument { name: "x-initial-cluster-size", types: STREAM, check: check_positive, honoured: always },
-    Argument { name: "x-queue-leader-locator", types: ALL, check: check_locator, honoured: always },
-    Argument { name: "x-member-placement-tag", types: QUORUM, check: check_tag, honoured: always },
-    Argument { name: "x-delivery-limit", types: QUORUM, check: check_integer, honoured: always },
-    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type, honoured: always },
-    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive, honoured: always },
-    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max, honoured: always },
-    Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing, honoured: always },
+    Argument { name: "x-consumer-disconnected-timeout", types: QUORUM, check: check_size },
+    Argument { name: QUEUE_TYPE, types: ALL, check: check_nothing },
+    Argument { name: "x-quorum-initial-group-size", types: QUORUM, check: check_positive },
+    Argument { name: "x-max-age", types: STREAM, check: check_age },
+    Argument { name: "x-stream-max-segment-size-bytes", types: STREAM, check: check_size },
+    Argument { name: "x-stream-filter-size-bytes", types: STREAM, check: check_size },
+    Argument { name: "x-initial-cluster-size", types: STREAM, check: check_positive },
+    Argument { name: "x-queue-leader-locator", types: ALL, check: check_locator },
+    Argument { name: "x-member-placement-tag", types: QUORUM, check: check_tag },
+    Argument { name: "x-delivery-limit", types: QUORUM, check: check_integer },
+    Argument { name: "x-delayed-retry-type", types: QUORUM, check: check_retry_type },
+    Argument { name: "x-delayed-retry-min", types: QUORUM, check: check_positive },
+    Argument { name: "x-delayed-retry-max", types: QUORUM, check: check_retry_max },
+    Argument { name: "x-queue-master-locator", types: CLASSIC, check: check_nothing },
     // Bowline's own.
-    Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive, honoured: always },
-    Argument { name: "x-retry-delays", types: QUEUES, check: check_delays, honoured: always },
-    Argument { name: "x-retry-min", types: QUEUES, check: check_ttl, honoured: always },
-    Argument { name: "x-retry-max", types: QUEUES, check: check_ttl, honoured: always },
-    Argument { name: "x-retry-factor", types: QUEUES, check: check_factor, honoured: always },
-    Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent, honoured: always },
-    Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on, honoured: always },
-    Argument { name: TRACE_EXCHANGE, types: QUEUES, check: check_string, honoured: always },
-    Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication, honoured: always },
-    Argument { name: ORDER_KEY, types: QUEUES, check: check_source, honoured: always },
-    Argument { name: FAIR_KEY, types: QUEUES, check: check_source, honoured: always },
+    Argument { name: "x-retry-attempts", types: QUEUES, check: check_positive },
+    Argument { name: "x-retry-delays", types: QUEUES, check: check_delays },
+    Argument { name: "x-retry-min", types: QUEUES, check: check_ttl },
+    Argument { name: "x-retry-max", types: QUEUES, check: check_ttl },
+    Argument { name: "x-retry-factor", types: QUEUES, check: check_factor },
+    Argument { name: "x-retry-jitter", types: QUEUES, check: check_percent },
+    Argument { name: "x-retry-on", types: QUEUES, check: check_retry_on },
+    Argument { name: TRACE_EXCHANGE, types: QUEUES, check: check_string },
+    Argument { name: DEDUPLICATION, types: QUEUES, check: check_deduplication },
+    Argument { name: ORDER_KEY, types: QUEUES, check: check_source },
+    Argument { name: FAIR_KEY, types: QUEUES, check: check_source },
 ];
 
 impl DeclaredType {
@@ -152,15 +148,6 @@ pub fn validate_queue(declaration: &QueueDeclaration) -> Result<(), Rejection> {
         }
         DeclaredType::Stream => {
             return Err(refuse(Reason::InvalidArgument, format!("{resource} of type stream is a topic")));
-        }
-    }
-    for (argument, value) in known(arguments) {
-        if !(argument.honoured)(value) {
-            let name = argument.name;
-            return Err(refuse(
-                Reason::NotImplemented,
-                format!("argument '{name}' of {resource} is not implemented yet"),
-            ));
         }
     }
     Ok(())
@@ -279,9 +266,6 @@ pub(crate) fn validate_policy_key(key: &str, value: &Value, definition: &Table) 
     checked.map_err(|problem| {
         refuse(Reason::InvalidArgument, format!("invalid value for '{key}': {problem}"))
     })?;
-    if !(argument.honoured)(value) {
-        return Err(refuse(Reason::NotImplemented, format!("policy key '{key}' is not implemented yet")));
-    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::Queue;
 use bowline_model::settings::Dedup;
 use bowline_model::{Millis, extras};
 use hashbrown::HashTable;
+use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -153,6 +154,7 @@ impl Seen {
     }
 
     /// Remembered ids with their times, oldest first.
+    #[cfg(test)]
     fn iter(&self) -> impl Iterator<Item = (u128, Millis)> + '_ {
         let mut mark = 0;
         let ids = self.chunks.iter().flatten().skip(self.gone);
@@ -175,44 +177,82 @@ fn hash(id: u128) -> u64 {
     ((id >> 64) as u64 ^ id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// What is stored of [`Seen`]: the ids in order of arrival, and from which of them on which time counts.
+#[derive(Serialize, Deserialize)]
+struct Stored<Ids> {
+    marks: Vec<(u64, Millis)>,
+    ids: Ids,
+}
+
+/// A run of ids as bytes: a window of millions is stored while its shard waits, and number by number that takes long.
+struct Run(Vec<u8>);
+
+const ID_BYTES: usize = size_of::<u128>();
+
+impl Serialize for Run {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Run {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Run, D::Error> {
+        struct Bytes;
+        impl serde::de::Visitor<'_> for Bytes {
+            type Value = Run;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("ids of 16 bytes each")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Run, E> {
+                match bytes.len() % ID_BYTES {
+                    0 => Ok(Run(bytes.to_vec())),
+                    _ => Err(E::invalid_length(bytes.len(), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// The runs of a window, one in memory at a time.
+struct Runs<'a>(&'a Seen);
+
+impl Serialize for Runs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Seen { chunks, gone, .. } = self.0;
+        let mut sequence = serializer.serialize_seq(Some(chunks.len()))?;
+        for (i, chunk) in chunks.iter().enumerate() {
+            let kept = if i == 0 { &chunk[*gone..] } else { &chunk[..] };
+            sequence.serialize_element(&Run(kept.iter().flat_map(|id| id.to_le_bytes()).collect()))?;
+        }
+        sequence.end()
+    }
+}
+
 impl Serialize for Seen {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Times go with the first id that has them.
-        let mut last = None;
-        let entries = self.iter().map(|(id, stamp)| {
-            let changed = (last != Some(stamp)).then_some(stamp);
-            last = Some(stamp);
-            (id, changed)
-        });
-        let mut sequence = serde::Serializer::serialize_seq(serializer, Some(self.len() as usize))?;
-        for entry in entries {
-            serde::ser::SerializeSeq::serialize_element(&mut sequence, &entry)?;
-        }
-        serde::ser::SerializeSeq::end(sequence)
+        let marks = self.marks.iter().map(|(from, stamp)| (from.saturating_sub(self.left), *stamp)).collect();
+        Stored { marks, ids: Runs(self) }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Seen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seen, D::Error> {
-        struct Entries;
-        impl<'de> serde::de::Visitor<'de> for Entries {
-            type Value = Seen;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("ids with their times")
+        let Stored { marks, ids } = Stored::<Vec<Run>>::deserialize(deserializer)?;
+        let mut seen = Seen::default();
+        let mut marks = marks.into_iter().peekable();
+        let mut stamp = 0;
+        let count = ids.iter().map(|Run(bytes)| bytes.len() / ID_BYTES).sum();
+        seen.table.reserve(count, |_| 0);
+        for id in ids.iter().flat_map(|Run(bytes)| bytes.as_chunks().0) {
+            while let Some((_, next)) = marks.next_if(|(from, _)| *from <= seen.came) {
+                stamp = next;
             }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
-                let mut seen = Seen::default();
-                let mut last = 0;
-                while let Some((id, stamp)) = entries.next_element::<(u128, Option<Millis>)>()? {
-                    last = stamp.unwrap_or(last);
-                    seen.insert(id, last);
-                }
-                Ok(seen)
-            }
+            seen.insert(u128::from_le_bytes(*id), stamp);
         }
-        deserializer.deserialize_seq(Entries)
+        Ok(seen)
     }
 }
 
