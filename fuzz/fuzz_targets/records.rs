@@ -4,7 +4,7 @@
 
 use bowline_fuzz as _;
 use bowline_model::record::{self, Append, Kind, Publish};
-use bowline_model::{PartitionId, QueueId, group, meta, request, settings, share};
+use bowline_model::{outbox, PartitionId, QueueId, group, meta, request, settings, share};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -58,6 +58,12 @@ fn body(kind: Kind, bytes: &[u8]) {
         Kind::ShareSettle => value::<share::SettleRecord>(bytes),
         Kind::ShareHorizon => value::<share::HorizonRecord>(bytes),
         Kind::ShareCounts => value::<share::CountsRecord>(bytes),
+        Kind::Outbox => {
+            let mut out = Vec::new();
+            outbox::parts(bytes).for_each(|part| part.put(&mut out));
+            assert!(bytes.starts_with(&out));
+        }
+        Kind::OutboxDone => value::<u64>(bytes),
         Kind::NodeStarted | Kind::Truncate | Kind::Noop => {}
     }
 }

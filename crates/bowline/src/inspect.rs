@@ -254,5 +254,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::ShareHorizon => "share-horizon",
         Kind::ShareCounts => "share-counts",
         Kind::Cancel => "cancel",
+        Kind::Outbox => "outbox",
+        Kind::OutboxDone => "outbox-done",
     }
 }

@@ -2,8 +2,8 @@
 //! same state gives the same bytes.
 //!
 //! ```text
-//! checkpoint := version u16 LE | term | index | n | n × queue | stream (rest: its own format; with share groups from
-//!               version 5 on)
+//! checkpoint := version u16 LE | term | index | n | n × queue
+//!               len | outbox (postcard, from version 8 on) | stream (rest: its own format; with share groups from version 5 on)
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
@@ -14,6 +14,7 @@
 //!               n | n × settled run (gap from the end of the previous run | length)
 //! ```
 
+use crate::outbox;
 use crate::queue::{Extent, Horizon, Index, Kept, Queues, Special};
 use crate::segments::Segments;
 use crate::shard::RestoreError;
@@ -24,7 +25,13 @@ use bowline_stream::Stream;
 
 const VERSION: u16 = 8;
 
-pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, stream: &Stream) {
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    applied: (u64, u64),
+    queues: &Queues,
+    outbox: &outbox::Kept,
+    stream: &Stream,
+) {
     out.extend_from_slice(&VERSION.to_le_bytes());
     varint::put(out, applied.0);
     varint::put(out, applied.1);
@@ -51,6 +58,9 @@ pub(crate) fn write(out: &mut Vec<u8>, applied: (u64, u64), queues: &Queues, str
         varint::put(out, kept.len() as u64);
         out.extend_from_slice(&kept);
     }
+    let outbox = postcard::to_stdvec(outbox).expect("our plain data always serialises");
+    varint::put(out, outbox.len() as u64);
+    out.extend_from_slice(&outbox);
     stream.checkpoint(out);
 }
 
@@ -58,7 +68,7 @@ pub(crate) fn read(
     mut input: &[u8],
     queues: &mut Queues,
     stream: &mut Stream,
-) -> Result<(u64, u64), RestoreError> {
+) -> Result<((u64, u64), outbox::Kept), RestoreError> {
     let version = input.split_off(..2).ok_or(RestoreError::Malformed)?;
     let version = u16::from_le_bytes([version[0], version[1]]);
     if version == 0 || version > VERSION {
@@ -93,8 +103,16 @@ pub(crate) fn read(
         (queue.settled, queue.bytes) = (settled, bytes);
         queue.special = special.or(queue.special.take());
     }
+    let outbox = match version {
+        8.. => {
+            let len = usize::try_from(take(input)?).map_err(|_| RestoreError::Malformed)?;
+            let bytes = input.split_off(..len).ok_or(RestoreError::Malformed)?;
+            postcard::from_bytes(bytes).map_err(|_| RestoreError::Malformed)?
+        }
+        _ => outbox::Kept::default(),
+    };
     stream.restore(input, version >= 5).map_err(|_| RestoreError::Malformed)?;
-    Ok(applied)
+    Ok((applied, outbox))
 }
 
 fn write_extents(out: &mut Vec<u8>, index: &Index) {

@@ -27,6 +27,10 @@ pub struct Effects {
     pub told: Vec<Told>,
     /// What came by [`crate::Shard::receive`] is safe.
     pub received: Vec<Receipt>,
+    /// For other shards' [`crate::Shard::receive`]: their parts of transactions that this one has committed.
+    pub transfers: Vec<(ShardId, Transfer)>,
+    /// For other shards' [`crate::Shard::transferred`].
+    pub over: Vec<(ShardId, QueueId, u64)>,
 }
 
 impl Effects {
@@ -38,6 +42,8 @@ impl Effects {
             && self.copies.is_empty()
             && self.told.is_empty()
             && self.received.is_empty()
+            && self.transfers.is_empty()
+            && self.over.is_empty()
     }
 
     pub(crate) fn event(&mut self, session: SessionId, event: Event) {

@@ -23,6 +23,7 @@ mod cache;
 mod checkpoint;
 mod directory;
 mod effects;
+mod outbox;
 mod proposal;
 mod queue;
 mod relocation;

@@ -54,6 +54,8 @@ pub(crate) enum Waits {
         token: Token,
         /// Which of the session's logged batches it is.
         batch: u64,
+        /// It is over when this entry of the outbox has arrived. Filled while the block is applied.
+        outbox: Option<u64>,
     },
     Appended {
         session: SessionId,

@@ -3,7 +3,8 @@
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
 use crate::effects::{DeadLetter, Effects, Reborn, Transfer};
-use crate::proposal::{Proposal, Proposals, Provisioned, Urgency, Waiter, Waits};
+use crate::outbox::{Arrived, Outbox};
+use crate::proposal::{Proposal, Proposals, Provisioned, Provisioning, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues, transferred};
 use crate::relocation::{Moved, Relocation, Run, Survey};
 use crate::streams::Streams;
@@ -109,6 +110,7 @@ pub struct Shard {
     applied: (u64, u64),
     queues: Queues,
     streams: Streams,
+    outbox: Outbox,
     cache: Cache,
     proposals: Proposals,
     scratch: Vec<u8>,
@@ -120,6 +122,7 @@ impl Shard {
             applied: (0, 0),
             queues: Queues::new(options.shard, options.volatile_bytes, options.horizon_margin.max(1)),
             streams: Streams::new(options.stream.clone()),
+            outbox: Outbox::new(options.shard, Default::default()),
             cache: Cache::new(options.cache_bytes, options.readahead_bytes),
             proposals: Proposals::new(),
             scratch: Vec::new(),
@@ -287,6 +290,19 @@ impl Shard {
         self.queues.receive(now, transfer, &mut self.proposals);
     }
 
+    /// Another shard has what was to be given back with `ticket`. False if that was not of [`Effects::transfers`].
+    pub fn arrived(&mut self, ticket: u64, fx: &mut Effects) -> bool {
+        let Some(arrived) = self.outbox.arrived(ticket) else { return false };
+        if let Some(Arrived { record, waits }) = arrived {
+            let answer = Provisioned::Reconciled;
+            self.proposals.provision_again(Box::new(Provisioning { records: record, count: 1, answer }));
+            if let Some((session, token)) = waits {
+                fx.event(session, Event::Done { token });
+            }
+        }
+        true
+    }
+
     /// All messages of `queue` below are settled for good; `None`: there is no such queue.
     pub fn settled_below(&self, queue: QueueId) -> Option<u64> {
         self.queues.settled_below(queue)
@@ -322,14 +338,16 @@ impl Shard {
     /// The durable state as of [`Shard::applied`]: same state, same bytes. See [`crate::checkpoint`].
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        checkpoint::write(&mut out, self.applied, &self.queues, &self.streams.stream);
+        checkpoint::write(&mut out, self.applied, &self.queues, self.outbox.kept(), &self.streams.stream);
         out
     }
 
     /// The shard as of a checkpoint. Nothing volatile is in it: no sessions, consumers or messages in memory.
     pub fn restore(options: Options, checkpoint: &[u8]) -> Result<Shard, RestoreError> {
         let mut shard = Shard::new(options);
-        shard.applied = checkpoint::read(checkpoint, &mut shard.queues, &mut shard.streams.stream)?;
+        let (applied, kept) = checkpoint::read(checkpoint, &mut shard.queues, &mut shard.streams.stream)?;
+        shard.applied = applied;
+        shard.outbox = Outbox::new(shard.options.shard, kept);
         Ok(shard)
     }
 
@@ -488,6 +506,18 @@ impl Shard {
             Kind::NodeStarted => {
                 queues.apply_node_started(block.stamp, fx);
                 self.streams.stream.apply(block, record, &mut self.streams.out);
+                self.outbox.begin(fx);
+            }
+            Kind::Outbox => {
+                let number = self.outbox.apply(record.body, fx);
+                if let Some(Waits::Done { outbox, .. }) = waits {
+                    *outbox = Some(number);
+                }
+            }
+            Kind::OutboxDone => {
+                if let Ok(number) = postcard::from_bytes(record.body) {
+                    self.outbox.apply_done(number, fx);
+                }
             }
             Kind::PartitionCreate
             | Kind::PartitionDelete
@@ -524,8 +554,11 @@ impl Shard {
     /// What somebody waited for has been applied.
     fn complete(&mut self, waits: Waits, fx: &mut Effects) {
         match waits {
-            Waits::Done { session, token, batch } => {
-                fx.event(session, Event::Done { token });
+            Waits::Done { session, token, batch, outbox } => {
+                match outbox {
+                    None => fx.event(session, Event::Done { token }),
+                    Some(number) => self.outbox.wait(number, session, token),
+                }
                 self.queues.landed(session, batch, fx);
             }
             Waits::Appended { session, token, batch, results } => {
@@ -575,7 +608,7 @@ impl Shard {
     /// A log that stops takes no further block, so what the shard wanted to tell it is not kept.
     fn refuse(&mut self, waits: Waits, reason: Failure, fx: &mut Effects) {
         match waits {
-            Waits::Done { session, token, batch }
+            Waits::Done { session, token, batch, .. }
             | Waits::Appended { session, token, batch, .. }
             | Waits::Cancelled { session, token, batch, .. } => {
                 fx.event(session, Event::Failed { token, reason });

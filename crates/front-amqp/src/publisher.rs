@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 
 use bowline_model::extras::Extras;
-use bowline_model::record::{Publish, put_cancel};
+use bowline_model::outbox::Part;
+use bowline_model::record::{self, Kind, Publish, put_cancel};
 use bowline_model::request::{Propose, Request, Volatile, Want};
 use bowline_model::{PartitionId, ShardId};
 use bytes::Bytes;
@@ -190,9 +191,36 @@ impl Publisher {
         self.is_atomic
     }
 
-    /// Octets of the largest run being gathered.
+    /// Octets of the largest run that the transaction being gathered will have.
     pub fn largest_run(&self) -> usize {
-        self.lanes.iter().filter_map(|lane| Some(lane.run.as_ref()?.records.len())).max().unwrap_or(0)
+        let runs = || self.lanes.iter().filter_map(|lane| lane.run.as_ref());
+        let sizes = runs().map(|run| run.records.len());
+        match self.is_one() {
+            true => sizes.sum(),
+            false => sizes.max().unwrap_or(0),
+        }
+    }
+
+    /// The transaction being gathered goes to one shard, with an outbox for the others. Not so one of which a queue may
+    /// refuse a part: each shard judges its own.
+    fn is_one(&self) -> bool {
+        self.is_atomic && self.lanes.iter().filter_map(|lane| lane.run.as_ref()).all(|run| !run.checked)
+    }
+
+    /// Leaves all to the first shard that gets a part.
+    fn make_one(&mut self) {
+        let mut runs = self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.run.is_some());
+        let Some((_, Lane { run: Some(home), .. })) = runs.next() else { return };
+        let mut outbox = Vec::new();
+        for (lane, Lane { run, .. }) in runs {
+            let Some(run) = run.take() else { continue };
+            let part = Part { shard: ShardId(lane as u16 + 1), count: run.count, records: &run.records };
+            part.put(&mut outbox);
+        }
+        if !outbox.is_empty() {
+            record::put(&mut home.records, Kind::Outbox, &outbox);
+            home.count += 1;
+        }
     }
 
     pub fn end_atomic(&mut self) {
@@ -345,6 +373,9 @@ impl Publisher {
 
     /// Ends the open batch: hands its runs over. `upto` tells the last sequence number of a mark's channel.
     pub fn close_batch(&mut self, broker: &mut dyn Broker, upto: impl Fn(&Mark) -> u64) {
+        if self.is_one() {
+            self.make_one();
+        }
         for lane in 0..self.lanes.len() {
             self.hand_over(broker, ShardId(lane as u16 + 1));
         }

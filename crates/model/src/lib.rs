@@ -18,6 +18,7 @@ pub mod group_config;
 pub mod id;
 pub mod lsn;
 pub mod meta;
+pub mod outbox;
 pub mod pool;
 pub mod principal;
 pub mod record;

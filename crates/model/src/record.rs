@@ -14,6 +14,7 @@
 //! | 3 Settle | queue id varint, reason u8, n varint, n × (gap from the end of the previous run varint, length varint) |
 //! | 4 Horizon | queue id varint, up to (exclusive) varint |
 //! | 27 Cancel | n varint, n × queue id varint, handle (16 bytes little-endian) |
+//! | 28 Outbox | n × part, see [`crate::outbox`] |
 //! | others | a postcard value, see the constants |
 
 pub use crate::extras::Extras;
@@ -77,6 +78,10 @@ pub enum Kind {
     ShareCounts = 24,
     /// Messages of queues that wait under a handle are withdrawn, unless their time has come.
     Cancel = 27,
+    /// What this shard has committed for others: see [`crate::outbox`].
+    Outbox = 28,
+    /// `u64`: the outbox entry of that number is with whom it was for.
+    OutboxDone = 29,
 }
 
 impl Kind {
@@ -108,6 +113,8 @@ impl Kind {
             23 => Kind::ShareHorizon,
             24 => Kind::ShareCounts,
             27 => Kind::Cancel,
+            28 => Kind::Outbox,
+            29 => Kind::OutboxDone,
             _ => return None,
         })
     }

@@ -183,6 +183,7 @@ impl DataThread {
             }
             Internal::Transfer(transfer) => self.shard.shard.receive(now, transfer),
             Internal::Transferred(queue, upto) => self.shard.shard.transferred(queue, upto),
+            Internal::Received(ticket) if self.shard.shard.arrived(ticket, fx) => {}
             Internal::Received(ticket) => self.router.received(ticket, now, &mut self.shard.shard),
             Internal::Checkpoint(reply) => {
                 let _ = reply.send(self.snapshot());
@@ -269,6 +270,10 @@ impl DataThread {
         for Receipt { shard, ticket } in fx.received.drain(..) {
             self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::Received(ticket)));
         }
+        let transfers = fx.transfers.drain(..).map(|(to, transfer)| (to, Passage::Transfer(transfer)));
+        self.pass(transfers.collect());
+        let over = fx.over.drain(..).map(|(to, source, upto)| (to, Passage::Over(source, upto)));
+        self.pass(over.collect());
         for read in fx.reads.drain(..) {
             // The readers outlive the shards.
             let _ = self.reads.send(ReadJob { shard: self.id, read });

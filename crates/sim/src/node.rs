@@ -173,6 +173,7 @@ impl Node {
                 }
                 Input::Transfer(transfer) => data.shard.shard.receive(now, transfer),
                 Input::Over(queue, upto) => data.shard.shard.transferred(queue, upto),
+                Input::Received(ticket) if data.shard.shard.arrived(ticket, &mut fx) => {}
                 Input::Received(ticket) => data.router.received(ticket, now, &mut data.shard.shard),
                 Input::Snapshot => {
                     let part = data.shard.snapshot(id);
@@ -245,6 +246,10 @@ impl Node {
             let inbox = &mut self.data[usize::from(receipt.shard.0) - 1].inbox;
             inbox.push_back(Input::Received(receipt.ticket));
         }
+        let transfers = fx.transfers.drain(..).map(|(to, transfer)| (to, Passage::Transfer(transfer)));
+        let over = fx.over.drain(..).map(|(to, source, upto)| (to, Passage::Over(source, upto)));
+        let passages = transfers.collect::<Vec<_>>().into_iter().chain(over).collect();
+        self.pass(shard, passages);
         self.reads.extend(fx.reads.drain(..).map(|read| (shard, read)));
     }
 

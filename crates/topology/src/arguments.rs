@@ -597,7 +597,3 @@ pub fn age_ms(text: &[u8]) -> Option<i64> {
     // Only a number too long for 64 bits fails to parse here.
     Some(number.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(unit_ms))
 }
-
-fn always(_: &Value) -> bool {
-    true
-}

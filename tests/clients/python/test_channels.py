@@ -1,10 +1,13 @@
 """Transactions, direct reply-to, copies, alternate exchanges, exchange types and consumer priorities."""
 
+import os
+import threading
+
 import pika
 import pika.exceptions
 import pytest
 
-from conftest import eventually
+from conftest import Broker, eventually
 from test_lifetimes import bodies, ready, take, take_unacked
 from test_pika import channel, connect, connection, drain, persistent  # noqa: F401 (fixtures)
 from test_queue_kinds import ours
@@ -70,6 +73,67 @@ def test_what_was_committed_survives_kill_9(own_broker, name):
     channel = connect(own_broker).channel()
     for queue in queues:
         assert bodies(channel, queue) == [str(i).encode() for i in range(10)]
+
+
+@pytest.fixture
+def broker_of_four(tmp_path):
+    """One with four data shards, that the test may kill."""
+    if os.environ.get("BOWLINE_AMQP") or os.environ.get("BOWLINE_KAFKA"):
+        pytest.skip("needs a broker of its own")
+    broker = Broker(tmp_path / "data", "--shards", "4").start()
+    yield broker
+    if broker.process.poll() is None:
+        broker.kill()
+
+
+def test_a_transaction_is_whole_wherever_its_queues_lie(broker_of_four, name):
+    """Queues of all data shards, and a topic: killed at any point, all of them have a transaction or none has."""
+    queues = [f"{name}-{i}" for i in range(6)]
+    channel = connect(broker_of_four).channel()
+    for queue in queues:
+        channel.queue_declare(queue, durable=True)
+    stream = f"{name}-stream"
+    channel.queue_declare(stream, durable=True, arguments={"x-queue-type": "stream"})
+    committed, begun = set(), 0
+    for life in range(6):
+        channel = connect(broker_of_four).channel()
+        channel.tx_select()
+        killer = threading.Timer(0.05 + 0.03 * life, broker_of_four.kill)
+        killer.start()
+        try:
+            while True:
+                begun += 1
+                for queue in [*queues, stream]:
+                    channel.basic_publish("", queue, str(begun), persistent())
+                channel.tx_commit()
+                committed.add(begun)
+        except pika.exceptions.AMQPError:
+            killer.join()
+        broker_of_four.start()
+    channel = connect(broker_of_four).channel()
+    # What was not answered may be still on its way to the last queue.
+    first = bodies(channel, queues[0])
+    assert len(first) == len(set(first)) and committed <= {int(body) for body in first}
+    assert len(committed) > 6, "too few to say anything"
+    for queue in queues[1:]:
+        eventually(lambda queue=queue: ready(channel, queue) == len(first))
+        assert bodies(channel, queue) == first
+    assert read_stream(broker_of_four, stream, len(first)) == first
+
+
+def read_stream(broker, stream, count):
+    channel = connect(broker).channel()
+    channel.basic_qos(prefetch_count=100)
+    found = []
+    for method, _, body in channel.consume(stream, arguments={"x-stream-offset": "first"}, inactivity_timeout=10):
+        if method is None:
+            break
+        found.append(body)
+        channel.basic_ack(method.delivery_tag)
+        if len(found) == count:
+            break
+    channel.cancel()
+    return found
 
 
 def test_confirms_and_transactions_do_not_mix(connection):

@@ -85,7 +85,7 @@ impl Queues {
         let slot = self.sessions.open(session);
         let batch = self.sessions.proposed(slot);
         let waits = match want {
-            Want::Done => Waits::Done { session, token, batch },
+            Want::Done => Waits::Done { session, token, batch, outbox: None },
             Want::Appended => Waits::Appended { session, token, batch, results: Vec::new() },
             Want::Cancelled => Waits::Cancelled { session, token, batch, all: true },
         };
