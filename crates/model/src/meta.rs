@@ -142,6 +142,38 @@ impl std::fmt::Debug for PasswordHash {
     }
 }
 
+/// The hash function of a SCRAM mechanism (RFC 5802).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum ScramMechanism {
+    Sha256,
+    Sha512,
+}
+
+impl ScramMechanism {
+    /// Octets of a hash, and so of every key and proof.
+    pub fn hash_bytes(self) -> usize {
+        match self {
+            ScramMechanism::Sha256 => 32,
+            ScramMechanism::Sha512 => 64,
+        }
+    }
+}
+
+/// What the broker keeps of a password for SCRAM (RFC 5802, section 3): enough to check a proof, not enough to make one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramCredential {
+    pub salt: Vec<u8>,
+    pub iterations: u32,
+    pub stored_key: Vec<u8>,
+    pub server_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ScramCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ScramCredential")
+    }
+}
+
 /// What a user may do in a vhost: three regular expressions over names of exchanges and queues; the empty one matches
 /// the empty name alone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -279,6 +311,14 @@ pub enum Command {
         name: String,
         configs: Vec<(String, String)>,
     },
+    /// Change what SCRAM knows of a user, all of it or nothing. Removing what is not there is refused.
+    ScramAlter {
+        user: String,
+        put: Vec<(ScramMechanism, ScramCredential)>,
+        remove: Vec<ScramMechanism>,
+    },
+    /// Random octets that nobody outside shall know, proposed by the first start; later ones are ignored.
+    SecretSet([u8; 32]),
 }
 
 /// What else than a topic has settings: Kafka's config resource types.
