@@ -125,7 +125,11 @@ pub async fn load(node: &Node, path: &Path) -> anyhow::Result<Report> {
     anyhow::ensure!(bytes <= FILE_BYTES_MAX, "{} is larger than {FILE_BYTES_MAX} bytes", path.display());
     let text = std::fs::read_to_string(path).with_context(name)?;
     let json = serde_json::from_str(&text).with_context(name)?;
-    let current = |user: &str| node.topology().user(user).and_then(|user| user.spec.password.clone());
+    let current = |user: &str| {
+        let topology = node.topology();
+        let password = topology.user(user)?.spec.password.clone()?;
+        Some(read::Known { password, has_scram: topology.scram_users().contains_key(user) })
+    };
     let steps = read::commands(&json, &current, &mut random).with_context(name)?;
     let mut report = Report::default();
     for step in steps {
@@ -140,7 +144,7 @@ pub async fn load(node: &Node, path: &Path) -> anyhow::Result<Report> {
 }
 
 /// Proposes commands that do not depend on one another, and waits for all answers.
-async fn propose(node: &Node, commands: &[Command], report: &mut Report) -> anyhow::Result<()> {
+pub async fn propose(node: &Node, commands: &[Command], report: &mut Report) -> anyhow::Result<()> {
     let mut link = node.connect();
     for (number, command) in commands.iter().enumerate() {
         link.ask_meta(Token(number as u64), MetaRequest::Propose(command.clone()));
@@ -175,6 +179,7 @@ fn named(command: &Command) -> String {
         Command::TopicPermissionPut(spec) => {
             format!("topic permissions of '{}' in vhost '{}'", spec.user, spec.vhost)
         }
+        Command::ScramAlter { user, .. } => format!("SCRAM credentials of user '{user}'"),
         Command::PolicyPut(spec) => format!("policy '{}' in vhost '{}'", spec.name, spec.vhost),
         Command::LimitsPut { scope, .. } => format!("limits of {scope:?}"),
         Command::ParameterPut { component, name, .. } => format!("parameter '{component}/{name}'"),

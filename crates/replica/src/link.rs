@@ -12,6 +12,7 @@ use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
 use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId, Token};
+use bowline_topology::scram::ScramUsers;
 use bowline_topology::{Topology, password};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -218,6 +219,16 @@ impl Node {
             users.into_iter().map(|(name, text)| (name, password::sha256(salt, text.as_bytes()))).collect();
         self.shared.topology.write().set_configured_users(hashed);
         self.shared.topology_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The same users' credentials for SCRAM.
+    pub fn configure_scram(&self, users: ScramUsers) {
+        self.shared.topology.write().set_configured_scram(users);
+    }
+
+    /// Nobody may log in as guest, whose password everybody knows.
+    pub fn keep_guest_out(&self) {
+        self.shared.topology.write().keep_guest_out();
     }
 
     /// Who uses this node, for limits.

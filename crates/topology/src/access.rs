@@ -95,7 +95,7 @@ impl Topology {
     /// The hash that the password has to fit, if `user` may log in from there at all. Check it with
     /// [`password::accepts`], after giving back the topology's lock.
     pub fn login(&self, user: &str, from_loopback: bool) -> Option<PasswordHash> {
-        if user == GUEST && !from_loopback {
+        if user == GUEST && !self.lets_guest_in(from_loopback) {
             return None;
         }
         match self.configured.get(user) {
@@ -106,7 +106,17 @@ impl Topology {
 
     /// Whether somebody who has proved to be `user` without a password (by a certificate) may log in from there.
     pub fn may_log_in(&self, user: &str, from_loopback: bool) -> bool {
-        self.has_user(user) && (user != GUEST || from_loopback)
+        self.has_user(user) && (user != GUEST || self.lets_guest_in(from_loopback))
+    }
+
+    /// Everybody knows guest's password: to let it in is to let anybody in.
+    pub(crate) fn lets_guest_in(&self, from_loopback: bool) -> bool {
+        from_loopback && !self.guest_is_out
+    }
+
+    /// Nobody may come without a name of their own: guest is refused from loopback, too. Not part of the replicated state.
+    pub fn keep_guest_out(&mut self) {
+        self.guest_is_out = true;
     }
 
     /// Whether somebody of that name may be logged in (any more).
@@ -235,7 +245,12 @@ impl Topology {
 
     pub(crate) fn put_user(&mut self, spec: UserSpec) {
         match self.users.get_mut(&*spec.name) {
-            Some(user) => user.spec = spec,
+            Some(user) => {
+                if user.spec.password != spec.password {
+                    self.scram.remove(&*spec.name);
+                }
+                user.spec = spec;
+            }
             None => {
                 self.users.insert(spec.name.as_str().into(), User::new(spec));
             }

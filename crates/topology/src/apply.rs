@@ -57,6 +57,7 @@ impl Topology {
             }
             Command::UserDelete { name } => {
                 self.users.remove(&**name);
+                self.scram.remove(&**name);
                 Applied::UserRemoved { name: name.as_str().into() }
             }
             Command::PermissionPut(spec) => {
@@ -78,6 +79,14 @@ impl Topology {
                     let goes = |v: &str, x: &str| v == vhost && exchange.as_deref().is_none_or(|e| e == x);
                     user.topics.retain(|(v, x), _| !goes(v, x));
                 }
+                Applied::Changed
+            }
+            Command::ScramAlter { user, put, remove } => {
+                self.alter_scram(user, put, remove);
+                Applied::Changed
+            }
+            Command::SecretSet(secret) => {
+                self.secret = Some(*secret);
                 Applied::Changed
             }
             Command::PolicyPut(spec) => self.put_policy(spec),

@@ -3,6 +3,7 @@
 //! ```text
 //! checkpoint := version u32 LE | postcard of `Content` | postcard of `Security` (from version 2 on)
 //!             | postcard of n × (kind, name, settings) of groups and the like (from version 3 on)
+//!             | postcard of `Authentication` (from version 4 on)
 //! ```
 //! Version 1 knew the vhost `/` alone, and neither users nor policies: it is read as if guest were there.
 //! Canonical: every list is sorted by what names its elements, so equal states give equal bytes on every replica.
@@ -11,6 +12,7 @@
 use crate::Topic;
 use crate::config::Defaults;
 use crate::listing::in_order;
+use crate::scram::ScramUsers;
 use crate::state::{Topology, Vhost};
 use bowline_model::meta::{
     Binding, ExchangeSpec, LimitScope, PermissionSpec, PolicySpec, QueueDeclaration, Table,
@@ -20,7 +22,8 @@ use bowline_model::{Millis, PartitionId, QueueId, TopicId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+const VERSION_WITHOUT_SCRAM: u32 = 3;
 const VERSION_WITHOUT_NAMED: u32 = 2;
 const VERSION_WITHOUT_SECURITY: u32 = 1;
 
@@ -64,6 +67,12 @@ struct Security {
     policies: Vec<PolicySpec>,
     limits: Vec<(LimitScope, Vec<(String, i64)>)>,
     parameters: Vec<(Option<String>, String, String, String)>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct Authentication {
+    secret: Option<[u8; 32]>,
+    scram: ScramUsers,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +120,9 @@ impl Topology {
         let out = VERSION.to_le_bytes().to_vec();
         let out = postcard::to_extend(&content, out).expect("our plain data always serialises");
         let out = postcard::to_extend(&self.security(), out).expect("our plain data always serialises");
-        postcard::to_extend(&self.named, out).expect("our plain data always serialises")
+        let out = postcard::to_extend(&self.named, out).expect("our plain data always serialises");
+        let authentication = Authentication { secret: self.secret, scram: self.scram.clone() };
+        postcard::to_extend(&authentication, out).expect("our plain data always serialises")
     }
 
     fn security(&self) -> Security {
@@ -151,7 +162,7 @@ impl Topology {
         let (version, content) = checkpoint.split_first_chunk::<4>().ok_or(RestoreError::Damaged)?;
         let version = u32::from_le_bytes(*version);
         match version {
-            VERSION | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SECURITY => {}
+            VERSION | VERSION_WITHOUT_SCRAM | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SECURITY => {}
             0 => return Err(RestoreError::Damaged),
             other => return Err(RestoreError::Version(other)),
         }
@@ -164,8 +175,12 @@ impl Topology {
                 (Some(security), rest)
             }
         };
-        let named = match version {
-            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED => Default::default(),
+        let (named, rest) = match version {
+            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED => (Default::default(), rest),
+            _ => postcard::take_from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
+        };
+        let authentication: Authentication = match version {
+            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SCRAM => Authentication::default(),
             _ => postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
         if content.data_shards == 0 {
@@ -185,6 +200,8 @@ impl Topology {
             Some(security) => topology.secure(security),
             None => topology.add_guest(),
         }
+        topology.secret = authentication.secret;
+        topology.scram = authentication.scram;
         for spec in content.exchanges {
             topology.add_exchange(spec);
         }

@@ -86,6 +86,8 @@ impl Topology {
                 Ok((!policies.contains_key(&**name)).then_some(Applied::Unchanged))
             }
             Command::LimitsPut { scope, limits } => self.decide_limits(scope, limits),
+            Command::ScramAlter { user, put, remove } => self.decide_scram(user, put, remove),
+            Command::SecretSet(_) => Ok(self.secret.is_some().then_some(Applied::Unchanged)),
             Command::ParameterPut { vhost, component, name, value } => {
                 self.decide_parameter(vhost.as_deref(), component, name, value)
             }

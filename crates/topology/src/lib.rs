@@ -32,6 +32,7 @@ pub mod policy;
 mod queue;
 pub mod refusal;
 mod route;
+pub mod scram;
 pub mod settings;
 mod slab;
 mod spread;

@@ -6,6 +6,7 @@
 use crate::access::{Configured, User};
 use crate::bindings::{Bindings, Slot};
 use crate::policy::Policies;
+use crate::scram::ScramUsers;
 use crate::slab::Slab;
 use crate::targets::Special;
 use crate::vhosts::{DEFAULT_VHOST, Parameters};
@@ -44,6 +45,10 @@ pub struct Topology {
     pub(crate) users: BTreeMap<Box<str>, User>,
     /// Of this node's configuration; not part of the replicated state.
     pub(crate) configured: Configured,
+    pub(crate) configured_scram: ScramUsers,
+    pub(crate) guest_is_out: bool,
+    pub(crate) scram: ScramUsers,
+    pub(crate) secret: Option<[u8; 32]>,
     pub(crate) parameters: Parameters,
     /// Settings of groups and of other things that are no topics.
     pub(crate) named: crate::configured::Named,
@@ -107,6 +112,10 @@ impl Topology {
             special: Special::default(),
             users: BTreeMap::new(),
             configured: Configured::default(),
+            configured_scram: ScramUsers::new(),
+            guest_is_out: false,
+            scram: ScramUsers::new(),
+            secret: None,
             parameters: Parameters::new(),
             named: crate::configured::Named::new(),
             histories_gone: Vec::new(),

@@ -2,7 +2,8 @@
 
 use bowline_model::meta::{
     ApplyTo, Binding, Command, Destination, ExchangeKind, ExchangeSpec, LimitScope, PermissionSpec,
-    PolicySpec, QueueDeclaration, Reason, Table, TopicPermissionSpec, UserSpec, Value, VhostSpec,
+    PolicySpec, QueueDeclaration, Reason, ScramCredential, ScramMechanism, Table, TopicPermissionSpec,
+    UserSpec, Value, VhostSpec,
 };
 use bowline_model::settings::Overflow;
 use bowline_model::{QueueId, SessionId};
@@ -469,4 +470,79 @@ fn checkpoints_of_before_there_were_users_are_read() {
     assert!(restored.may("guest", "/", Access::Write, "q"));
     assert_eq!(restored.queue("/", "q").unwrap().settings.delivery_limit, Some(20));
     assert_eq!(restored.queue("/", "q").unwrap().settings.overflow, Overflow::DropHead);
+}
+
+fn scram(fill: u8) -> (ScramMechanism, ScramCredential) {
+    let keys = vec![fill; 32];
+    let credential =
+        ScramCredential { salt: vec![1], iterations: 4096, stored_key: keys.clone(), server_key: keys };
+    (ScramMechanism::Sha256, credential)
+}
+
+fn alter(user: &str, put: &[u8], remove: bool) -> Command {
+    Command::ScramAlter {
+        user: user.to_owned(),
+        put: put.iter().map(|fill| scram(*fill)).collect(),
+        remove: remove.then_some(ScramMechanism::Sha256).into_iter().collect(),
+    }
+}
+
+#[test]
+fn scram_credentials_are_kept_until_the_password_changes() {
+    let mut t = new();
+    let found = |t: &Topology, user: &str| {
+        t.scram_login(user, ScramMechanism::Sha256, true).map(|credential| credential.stored_key[0])
+    };
+    // Of a name that is no user of AMQP's, too.
+    done(&mut t, alter("kim", &[1], false));
+    assert_eq!(t.apply(0, &alter("kim", &[1], false)), Ok(Applied::Unchanged));
+    assert_eq!((found(&t, "kim"), found(&t, "ann")), (Some(1), None));
+    assert_eq!(t.scram_login("kim", ScramMechanism::Sha512, true), None);
+    let gone = |t: &mut Topology, user: &str| t.apply(0, &alter(user, &[], true)).unwrap_err().reason;
+    assert_eq!(gone(&mut t, "ann"), Reason::NotFound);
+    let mut short = scram(1);
+    short.1.server_key.pop();
+    let short = Command::ScramAlter { user: "kim".to_owned(), put: vec![short], remove: vec![] };
+    assert_eq!(t.apply(0, &short).unwrap_err().reason, Reason::InvalidArgument);
+
+    let ann = |password: &[u8], tag: &str| {
+        let password = Some(password::sha256([9; 4], password));
+        Command::UserPut(UserSpec { name: "ann".to_owned(), password, tags: vec![tag.to_owned()] })
+    };
+    done(&mut t, ann(b"old", "a"));
+    done(&mut t, alter("ann", &[2], false));
+    done(&mut t, ann(b"old", "b"));
+    assert_eq!(found(&t, "ann"), Some(2), "other tags, the same password");
+    let restored = Topology::restore(&t.checkpoint(), Defaults::default()).unwrap();
+    assert_eq!((found(&restored, "ann"), found(&restored, "kim")), (Some(2), Some(1)));
+    assert_eq!(restored.checkpoint(), t.checkpoint());
+    done(&mut t, ann(b"new", "b"));
+    assert_eq!(found(&t, "ann"), None, "an old password opens nothing");
+    done(&mut t, alter("ann", &[3], false));
+    done(&mut t, Command::UserDelete { name: "ann".to_owned() });
+    assert_eq!(found(&t, "ann"), None);
+    done(&mut t, alter("kim", &[], true));
+    assert!(t.scram_users().is_empty());
+}
+
+#[test]
+fn the_secret_is_made_once() {
+    let mut t = new();
+    assert_eq!(t.secret(), None);
+    done(&mut t, Command::SecretSet([1; 32]));
+    assert_eq!(t.apply(0, &Command::SecretSet([2; 32])), Ok(Applied::Unchanged));
+    let restored = Topology::restore(&t.checkpoint(), Defaults::default()).unwrap();
+    assert_eq!(restored.secret(), Some(&[1; 32]));
+}
+
+#[test]
+fn guest_can_be_kept_out() {
+    let mut t = new();
+    assert!(t.login("guest", true).is_some() && t.may_log_in("guest", true));
+    assert!(t.login("guest", false).is_none() && !t.may_log_in("guest", false));
+    done(&mut t, alter("guest", &[1], false));
+    assert!(t.scram_login("guest", ScramMechanism::Sha256, false).is_none());
+    t.keep_guest_out();
+    assert!(t.login("guest", true).is_none() && !t.may_log_in("guest", true));
+    assert!(t.scram_login("guest", ScramMechanism::Sha256, true).is_none());
 }

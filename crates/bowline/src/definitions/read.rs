@@ -5,13 +5,15 @@ use base64ct::{Base64, Encoding};
 use bowline_model::TopicId;
 use bowline_model::meta::{
     Binding, Command, Destination, ExchangeSpec, LimitScope, PasswordHash, PermissionSpec, PolicySpec,
-    QueueDeclaration, Table, TopicPermissionSpec, TopicSpec, UserSpec, Value, VhostSpec,
+    QueueDeclaration, ScramMechanism, Table, TopicPermissionSpec, TopicSpec, UserSpec, Value, VhostSpec,
 };
+use bowline_sasl::scram;
 use bowline_topology::arguments::{self, DeclaredType};
 use bowline_topology::{password, policy};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 /// JSON nests arrays and tables no deeper than this in arguments.
 const DEPTH_MAX: usize = 16;
@@ -187,14 +189,14 @@ impl Tags {
     }
 }
 
-/// The commands, in steps of which each builds on those before. `current` is the present password hash of a user,
+/// The commands, in steps of which each builds on those before. `current` is what is known of a user that is there,
 /// `random` gives random octets.
 ///
 /// # Errors
 /// The JSON is not of the right form: nothing is taken over then.
 pub fn commands(
     json: &Json,
-    current: &dyn Fn(&str) -> Option<PasswordHash>,
+    current: &dyn Fn(&str) -> Option<Known>,
     random: &mut dyn FnMut() -> [u8; 16],
 ) -> anyhow::Result<Vec<Vec<Command>>> {
     let found = Definitions::deserialize(json)?;
@@ -224,6 +226,7 @@ pub fn commands(
         }
         let password =
             password_of(&user, current, random).with_context(|| format!("user '{}'", user.name))?;
+        rest.extend(scram_of(&user, current, random));
         let tags = user.tags.map(Tags::list).unwrap_or_default();
         users.push(Command::UserPut(UserSpec { name: user.name, password, tags }));
     }
@@ -319,16 +322,45 @@ fn queue_command(queue: Queue, random: &mut dyn FnMut() -> [u8; 16]) -> anyhow::
     Ok(Command::QueueDeclare(QueueDeclaration { vhost, name, durable, auto_delete, exclusive, arguments }))
 }
 
+/// A user as it is now.
+pub struct Known {
+    pub password: PasswordHash,
+    /// Kafka clients may log in as this user with SCRAM.
+    pub has_scram: bool,
+}
+
+impl Known {
+    fn accepts(&self, text: &str) -> bool {
+        password::accepts(&self.password, text.as_bytes())
+    }
+}
+
+/// With the password itself at hand, SCRAM gets what it needs; a hash alone is no use to it.
+fn scram_of(
+    user: &User,
+    current: &dyn Fn(&str) -> Option<Known>,
+    random: &mut dyn FnMut() -> [u8; 16],
+) -> Option<Command> {
+    let text = user.password.as_ref()?;
+    if current(&user.name).is_some_and(|known| known.has_scram && known.accepts(text)) {
+        return None;
+    }
+    let iterations = NonZeroU32::new(scram::ITERATIONS_MIN)?;
+    let put = [ScramMechanism::Sha256, ScramMechanism::Sha512]
+        .map(|mechanism| (mechanism, scram::derive(mechanism, text.as_bytes(), &random(), iterations)));
+    Some(Command::ScramAlter { user: user.name.clone(), put: put.into(), remove: Vec::new() })
+}
+
 fn password_of(
     user: &User,
-    current: &dyn Fn(&str) -> Option<PasswordHash>,
+    current: &dyn Fn(&str) -> Option<Known>,
     random: &mut dyn FnMut() -> [u8; 16],
 ) -> anyhow::Result<Option<PasswordHash>> {
     if let Some(text) = &user.password {
         // The hash that is there is kept if it fits: importing twice is importing once.
-        let present = current(&user.name).filter(|hash| password::accepts(hash, text.as_bytes()));
+        let present = current(&user.name).filter(|known| known.accepts(text));
         return Ok(match present {
-            Some(hash) => Some(hash),
+            Some(known) => Some(known.password),
             None => Some(password::argon2id(random(), text.as_bytes()).context("hashing the password")?),
         });
     }

@@ -104,9 +104,15 @@ fn a_password_in_the_clear_is_hashed_once() {
     imported(&mut topology, &json);
     let user = topology.user("ann").unwrap().spec.clone();
     assert_eq!(user.tags, ["a", "b"]);
-    let current = |name: &str| (name == "ann").then(|| user.password.clone().unwrap());
+    let known = |has_scram| read::Known { password: user.password.clone().unwrap(), has_scram };
+    let current = |name: &str| (name == "ann").then(|| known(true));
     let again = read::commands(&json, &current, &mut random).unwrap().concat();
     assert_eq!(again, [Command::UserPut(user.clone())]);
+    // For SCRAM, too; a user that has been there for longer gets it later.
+    assert_eq!(topology.scram_users()["ann"].len(), 2);
+    let older = |_: &str| Some(known(false));
+    let later = read::commands(&json, &older, &mut random).unwrap().concat();
+    assert!(matches!(&later[..], [Command::UserPut(_), Command::ScramAlter { user, .. }] if user == "ann"));
 }
 
 #[test]
