@@ -64,13 +64,29 @@ pub struct ServeArgs {
     /// What of a client's certificate is its user's name. [default: common-name]
     #[arg(long, env = "BOWLINE_TLS_USER", value_enum)]
     tls_user: Option<TlsUser>,
-    /// An AMQP user, `name:password`; may be given several times. `guest:guest` exists for loopback connections.
+    /// A user, `name:password`, for both protocols; may be given several times. `guest:guest` exists for loopback connections.
     #[arg(long = "user", env = "BOWLINE_USERS", value_name = "NAME:PASSWORD", value_delimiter = ',')]
     #[serde(default)]
     users: Vec<String>,
-    /// A file of AMQP users, one `name:password` a line.
+    /// A file of users, one `name:password` a line.
     #[arg(long, env = "BOWLINE_USERS_FILE", value_name = "FILE")]
     users_file: Option<PathBuf>,
+    /// Whether clients are served that do not log in (Kafka), and guest, whose password everybody knows (AMQP).
+    /// `loopback`: from this machine only. [default: loopback]
+    #[arg(long, env = "BOWLINE_ANONYMOUS", value_enum)]
+    anonymous: Option<Anonymity>,
+    /// Kafka clients have to log in again after so many milliseconds, on the same connection; 0: never. [default: 0]
+    #[arg(long, env = "BOWLINE_KAFKA_REAUTH", value_name = "MS")]
+    kafka_reauth: Option<u64>,
+    /// Keys of whoever issues tokens (JSON Web Key Set), for Kafka's SASL OAUTHBEARER. Read again when it changes.
+    #[arg(long, env = "BOWLINE_OAUTH_JWKS", value_name = "FILE")]
+    oauth_jwks: Option<PathBuf>,
+    /// Tokens must be issued by (claim `iss`); `any`: by anybody who has one of the keys.
+    #[arg(long, env = "BOWLINE_OAUTH_ISSUER", value_name = "TEXT")]
+    oauth_issuer: Option<String>,
+    /// Tokens must be for (claim `aud`); `any`: for anything, so that tokens for other services open this one.
+    #[arg(long, env = "BOWLINE_OAUTH_AUDIENCE", value_name = "TEXT")]
+    oauth_audience: Option<String>,
     /// RabbitMQ's definitions (JSON): vhosts, users, permissions, policies, queues, exchanges, bindings. What is missing
     /// is added at the start and on SIGHUP; nothing is removed.
     #[arg(long, env = "BOWLINE_DEFINITIONS", value_name = "FILE")]
@@ -139,6 +155,23 @@ pub enum TlsUser {
     DistinguishedName,
 }
 
+/// From where clients may come without a login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymity {
+    Loopback,
+    Off,
+    Everywhere,
+}
+
+/// Tokens that are accepted. `None`: whatever they say of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tokens {
+    pub keys: PathBuf,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -192,6 +225,10 @@ pub struct Config {
     pub tls: Option<bowline_net::tls::Files>,
     pub tls_user: TlsUser,
     pub users: Vec<(String, String)>,
+    pub anonymous: Anonymity,
+    /// 0: never.
+    pub kafka_reauth_ms: u64,
+    pub tokens: Option<Tokens>,
     pub definitions: Option<PathBuf>,
     pub flush: Flush,
     pub cache_bytes: usize,
@@ -241,6 +278,11 @@ impl ServeArgs {
             (None, None) => None,
             _ => anyhow::bail!("tls-cert and tls-key go together"),
         };
+        let tokens = tokens(
+            self.oauth_jwks.or(file.oauth_jwks),
+            self.oauth_issuer.or(file.oauth_issuer),
+            self.oauth_audience.or(file.oauth_audience),
+        )?;
         let segment_bytes = self.segment.or(file.segment).map_or(64 << 20, |s| s.0);
         // A message has to fit a segment, with what belongs to it.
         let message_room = segment_bytes.saturating_sub(BESIDE_A_MESSAGE).min(MESSAGE_BYTES_MAX);
@@ -255,6 +297,9 @@ impl ServeArgs {
             tls,
             tls_user: self.tls_user.or(file.tls_user).unwrap_or(TlsUser::CommonName),
             users,
+            anonymous: self.anonymous.or(file.anonymous).unwrap_or(Anonymity::Loopback),
+            kafka_reauth_ms: self.kafka_reauth.or(file.kafka_reauth).unwrap_or(0),
+            tokens,
             definitions: self.definitions.or(file.definitions),
             flush: self.flush.or(file.flush).unwrap_or(Flush::Durable),
             cache_bytes: self.cache.or(file.cache).map_or(32 << 20, |s| s.0 as usize),
@@ -328,6 +373,23 @@ fn user(entry: &str) -> anyhow::Result<(String, String)> {
     }
 }
 
+/// Issuer and audience are not forgotten by mistake: whoever wants to do without says so.
+fn tokens(
+    keys: Option<PathBuf>,
+    issuer: Option<String>,
+    audience: Option<String>,
+) -> anyhow::Result<Option<Tokens>> {
+    let (keys, issuer, audience) = match (keys, issuer, audience) {
+        (None, None, None) => return Ok(None),
+        (Some(keys), Some(issuer), Some(audience)) => (keys, issuer, audience),
+        _ => anyhow::bail!(
+            "oauth-jwks, oauth-issuer and oauth-audience go together (the last two may be `any`)"
+        ),
+    };
+    let unless_any = |text: String| (text != "any").then_some(text);
+    Ok(Some(Tokens { keys, issuer: unless_any(issuer), audience: unless_any(audience) }))
+}
+
 fn host_port(text: &str) -> anyhow::Result<(String, u16)> {
     let (host, port) = text.rsplit_once(':').with_context(|| format!("`{text}` is not HOST:PORT"))?;
     Ok((host.trim_matches(['[', ']']).to_owned(), port.parse().with_context(|| format!("port of `{text}`"))?))
@@ -358,6 +420,18 @@ mod tests {
         std::fs::write(&path, "cahce = '8MiB'\n").unwrap();
         let error = ServeArgs { config: Some(path), ..Default::default() }.resolve().unwrap_err();
         assert!(format!("{error:#}").contains("cahce"));
+    }
+
+    #[test]
+    fn tokens_need_their_rules() {
+        let text = |text: &str| Some(text.to_owned());
+        let keys = || Some(PathBuf::from("keys.json"));
+        assert_eq!(tokens(None, None, None).unwrap(), None);
+        let found = tokens(keys(), text("us"), text("any")).unwrap().unwrap();
+        assert_eq!((found.issuer.as_deref(), found.audience), (Some("us"), None));
+        for bad in [(keys(), None, None), (keys(), text("us"), None), (None, text("us"), text("kafka"))] {
+            assert!(tokens(bad.0, bad.1, bad.2).is_err());
+        }
     }
 
     #[test]

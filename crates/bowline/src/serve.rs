@@ -2,7 +2,9 @@
 
 use crate::config::{Config, Flush, LogFormat, ServeArgs, TlsUser};
 use crate::definitions;
+use crate::login::{self, Issuer};
 use anyhow::Context;
+use bowline_front_kafka::Authentication;
 use bowline_net::tls::CertificateUser;
 use bowline_net::{Limit, Listener, Shutdown, Threads, Tls};
 use bowline_replica::Node;
@@ -16,8 +18,8 @@ use tokio::task::JoinSet;
 
 /// How long open connections get to end cleanly once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
-/// Certificates are looked at this often.
-const CERTIFICATES_LOOKED_AT: Duration = Duration::from_secs(5);
+/// Certificates and keys of tokens are looked at this often.
+const KEYS_LOOKED_AT: Duration = Duration::from_secs(5);
 /// Once nothing was appended for so long, memory that is not in use goes back to the system.
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(2);
 
@@ -63,6 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     // Bind first: an address in use should not cost a recovery.
     let tls = config.tls.clone().map(Tls::load).transpose().context("TLS")?;
+    let mut issuer = config.tokens.as_ref().map(Issuer::load).transpose()?;
     let mut amqp = bind("AMQP", config.amqp_addr.as_deref(), None).await?;
     amqp.extend(bind("AMQP with TLS", config.amqp_tls_addr.as_deref(), tls.as_ref()).await?);
     let mut kafka = bind("Kafka", config.kafka_addr.as_deref(), None).await?;
@@ -70,7 +73,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let options = replica_options(&config);
     let (node, engine) = tokio::task::spawn_blocking(move || bowline_replica::start(options)).await??;
 
-    node.configure_users(config.users.iter().cloned(), rand::random());
+    login::configure_users(&config, &node).await?;
     if let Some(path) = &config.definitions {
         let report = definitions::load(&node, path).await?;
         tracing::info!(file = %path.display(), "definitions: {report}");
@@ -82,7 +85,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     for server in amqp_servers(&config, &node, amqp, &shutdown, &threads)? {
         servers.spawn(server);
     }
-    for server in kafka_servers(&config, &node, kafka, &shutdown, &threads)? {
+    for server in
+        kafka_servers(&config, login::of_kafka(&config, issuer.as_ref()), &node, kafka, &shutdown, &threads)?
+    {
         servers.spawn(server);
     }
     banner(&config, &engine, began.elapsed());
@@ -94,16 +99,20 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
     {
         let mut giving_back = std::pin::pin!(give_back(engine.log()));
-        let mut look_at_certificates = tokio::time::interval(CERTIFICATES_LOOKED_AT);
+        let mut look_at_keys = tokio::time::interval(KEYS_LOOKED_AT);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     reload_certificates(tls.as_ref());
+                    issuer.iter_mut().for_each(Issuer::reload);
                     reload(&config, &node).await;
                 }
-                _ = look_at_certificates.tick(), if tls.is_some() => reload_certificates(tls.as_ref()),
+                _ = look_at_keys.tick(), if tls.is_some() || issuer.is_some() => {
+                    reload_certificates(tls.as_ref());
+                    issuer.iter_mut().for_each(Issuer::reload);
+                }
                 () = &mut giving_back => {}
             }
         }
@@ -200,6 +209,7 @@ fn certificate_user(config: &Config) -> CertificateUser {
 
 fn kafka_servers(
     config: &Config,
+    authentication: Authentication,
     node: &Node,
     listeners: Vec<Listener>,
     shutdown: &Shutdown,
@@ -207,6 +217,7 @@ fn kafka_servers(
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_kafka::Options {
         node_id: config.node_id,
+        authentication,
         auto_create: config.auto_create_topics,
         num_partitions: config.num_partitions,
         certificate_user: certificate_user(config),

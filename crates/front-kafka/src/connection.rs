@@ -4,10 +4,12 @@
 //! grows only as bytes arrive, large requests draw on a budget of the whole listener, reading stops while the session
 //! has enough to do or the peer does not take its answers, and a peer that stops in the middle is let go.
 
-use crate::options::{LARGE_REQUEST_BYTES, Limits};
+use crate::options::{LARGE_REQUEST_BYTES, Limits, Options};
+use crate::passwords::Passwords;
 use crate::pending::Closed;
 use crate::session::{Now, Session};
 use bowline_codec_kafka::frame::FrameSplitter;
+use bowline_model::Token;
 use bowline_model::event::Event;
 use bowline_net::{Shutdown, Stream};
 use bowline_replica::Link;
@@ -18,6 +20,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 /// Room that is offered to a read when nothing is known about what comes.
 const READ_BYTES: usize = 16 * 1024;
@@ -47,6 +50,8 @@ pub enum Ended {
     Idle,
     /// The peer stopped in the middle of a request, or does not take its answers.
     Stalled,
+    /// Has to log in and has not, in time.
+    NotLoggedIn,
 }
 
 /// Runs the connection until it ends; never fails, only tells how it went.
@@ -54,16 +59,25 @@ pub async fn run(
     stream: Stream,
     session: Session,
     link: Link,
-    limits: Limits,
+    options: Options,
     large_requests: Arc<Semaphore>,
     shutdown: Shutdown,
 ) -> Ended {
     let now = Instant::now();
+    let limits = options.limits;
+    let is_stranger = session.must_log_in();
     let mut connection = Connection {
         stream,
         session,
         link,
-        splitter: FrameSplitter::new(limits.request_bytes_max),
+        splitter: FrameSplitter::new(match is_stranger {
+            true => limits.login_request_bytes_max,
+            false => limits.request_bytes_max,
+        }),
+        is_stranger,
+        began: now,
+        passwords: options.authentication.passwords,
+        check: None,
         limits,
         large_requests,
         permit: None,
@@ -96,6 +110,12 @@ struct Connection {
     output: VecDeque<Bytes>,
     output_bytes: usize,
     events: Vec<Event>,
+    /// Has to log in and has not.
+    is_stranger: bool,
+    began: Instant,
+    passwords: Arc<Passwords>,
+    /// The password that is being checked.
+    check: Option<(Token, JoinHandle<bool>)>,
     /// When a byte was last read or written.
     moved: Instant,
     /// The first bytes were looked at and may be Kafka.
@@ -109,6 +129,8 @@ enum Woken {
     Events,
     Timer,
     Budget(OwnedSemaphorePermit),
+    /// A password is right or not.
+    Checked(bool),
     Stop,
 }
 
@@ -130,6 +152,7 @@ impl Connection {
                 timer.as_mut().reset(deadline.into());
             }
             let (reads, writes, wants_budget) = (self.may_read(), self.has_output(), self.wanted_budget());
+            let check = &mut self.check;
             let woken = tokio::select! {
                 () = self.link.wait() => Woken::Events,
                 ready = self.stream.readable(), if reads => match ready {
@@ -143,6 +166,7 @@ impl Connection {
                 permit = self.large_requests.clone().acquire_many_owned(wants_budget), if wants_budget > 0 => {
                     Woken::Budget(permit.expect("the semaphore is never closed"))
                 }
+                Some(is_right) = checked(check), if check.is_some() => Woken::Checked(is_right),
                 () = &mut timer => Woken::Timer,
                 _ = shutdown.wait_for(|stop| *stop), if !stopping => Woken::Stop,
             };
@@ -159,6 +183,11 @@ impl Connection {
                     Some(held) => held.merge(more),
                     None => self.permit = Some(more),
                 },
+                Woken::Checked(is_right) => {
+                    if let Some((token, _)) = self.check.take() {
+                        self.session.checked(token, is_right, now());
+                    }
+                }
                 Woken::Timer => {
                     if let Some(ended) = self.out_of_time() {
                         return ended;
@@ -215,6 +244,10 @@ impl Connection {
         let now = now();
         let mut any = false;
         while self.has_room() {
+            if self.is_stranger && !self.session.must_log_in() {
+                self.is_stranger = false;
+                self.splitter = FrameSplitter::new(self.limits.request_bytes_max);
+            }
             match self.splitter.next_frame(&mut self.input) {
                 Ok(Some(frame)) => {
                     any = true;
@@ -232,6 +265,8 @@ impl Connection {
 
     fn has_room(&self) -> bool {
         self.session.closed().is_none()
+            // Whoever has to log in does one thing at a time.
+            && (!self.session.must_log_in() || self.session.unanswered_requests() == 0)
             && self.session.unanswered_bytes() < self.limits.unanswered_bytes_max
             && self.session.unanswered_requests() < self.limits.unanswered_requests_max
             && self.output_bytes < self.limits.unsent_bytes_max
@@ -294,6 +329,10 @@ impl Connection {
 
     fn send_requests(&mut self) {
         let out = self.session.outgoing();
+        if let Some((token, check)) = out.check.take() {
+            let passwords = self.passwords.clone();
+            self.check = Some((token, tokio::spawn(passwords.check(check))));
+        }
         if out.requests.is_empty() && out.meta.is_empty() {
             return;
         }
@@ -354,6 +393,10 @@ impl Connection {
         };
         let patience = if self.is_trimmable() { patience.min(BUFFER_KEPT) } else { patience };
         let mine = self.moved + patience;
+        let mine = match self.session.must_log_in() {
+            true => mine.min(self.began + self.limits.login),
+            false => mine,
+        };
         self.session.deadline().map_or(mine, |theirs| theirs.min(mine))
     }
 
@@ -364,6 +407,13 @@ impl Connection {
 
     fn out_of_time(&mut self) -> Option<Ended> {
         let still = self.moved.elapsed();
+        if self.session.must_log_in() && self.began.elapsed() >= self.limits.login {
+            if self.check.is_none() {
+                return Some(Ended::NotLoggedIn);
+            }
+            // Many passwords are to be checked: that is not its fault.
+            self.began = Instant::now();
+        }
         if self.is_midway() {
             return (still >= self.limits.stall).then_some(Ended::Stalled);
         }
@@ -393,6 +443,12 @@ impl Connection {
             None => Ended::ByPeer,
         }
     }
+}
+
+/// Waits for the check, if there is one. A check that fails opens nothing.
+async fn checked(check: &mut Option<(Token, JoinHandle<bool>)>) -> Option<bool> {
+    let (_, task) = check.as_mut()?;
+    Some(task.await.unwrap_or(false))
 }
 
 fn now() -> Now {
@@ -426,6 +482,7 @@ impl fmt::Display for Ended {
             Ended::Closed(reason) => write!(f, "{reason}"),
             Ended::Io(error) => write!(f, "{error}"),
             Ended::Idle => f.write_str("idle"),
+            Ended::NotLoggedIn => f.write_str("no login in time"),
             Ended::Stalled => f.write_str("stalled in the middle"),
         }
     }

@@ -1,5 +1,6 @@
 //! What the binary may set, and every bound of this front end.
 
+use crate::authentication::Authentication;
 pub use bowline_net::tls::CertificateUser;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub struct Options {
     pub num_partitions: u32,
     /// What of a client's certificate is its user's name.
     pub certificate_user: CertificateUser,
+    pub authentication: Authentication,
     pub limits: Limits,
 }
 
@@ -28,6 +30,7 @@ impl Default for Options {
             auto_create: true,
             num_partitions: 1,
             certificate_user: CertificateUser::default(),
+            authentication: Authentication::default(),
             limits: Limits::default(),
         }
     }
@@ -57,6 +60,10 @@ pub struct Limits {
     pub idle: Duration,
     /// A peer that has begun a request, or that has responses to take, must move at least one byte in this time.
     pub stall: Duration,
+    /// Whoever has to log in has done so after this time.
+    pub login: Duration,
+    /// Largest request of whoever has to log in and has not, bytes: a token and what goes with it. One at a time is taken.
+    pub login_request_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -72,6 +79,8 @@ impl Default for Limits {
             create_partitions_max: 100_000,
             idle: Duration::from_secs(600),
             stall: Duration::from_secs(60),
+            login: Duration::from_secs(10),
+            login_request_bytes_max: bowline_sasl::TOKEN_BYTES_MAX + 1024,
         }
     }
 }

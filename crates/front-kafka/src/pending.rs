@@ -1,6 +1,8 @@
 //! What a handler works with, and what it may answer: at once, later, never, or by closing the connection.
 
 use crate::catalog::{Topic, TopicCache};
+use crate::login::{Accepted, Login};
+use crate::passwords::Check;
 use crate::session::{Broker, Now, Outgoing, Peer};
 use bowline_codec_kafka::frame::encode_response;
 use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, Response, Uuid};
@@ -26,7 +28,21 @@ pub enum Step {
     Reply(Vec<Bytes>),
     /// Done, and the client expects no response (Produce with acks=0).
     Silent,
+    /// The response frame, after which the client is somebody.
+    LoggedIn(Vec<Bytes>, Accepted),
+    /// The response frame, and the end of the connection.
+    Last(Vec<Bytes>, Closed),
     Close(Closed),
+}
+
+impl Step {
+    /// The connection ends with this reply.
+    pub fn and_close(self, reason: Closed) -> Step {
+        match self {
+            Step::Reply(segments) => Step::Last(segments, reason),
+            other => other,
+        }
+    }
 }
 
 /// A request that waits for events.
@@ -41,6 +57,11 @@ pub trait Pending: Send {
 
     fn expired(&mut self, _cx: &mut Context<'_>) -> Step {
         Step::Stay
+    }
+
+    /// The password that was to be checked is right or not.
+    fn checked(&mut self, _is_right: bool, cx: &mut Context<'_>) -> Step {
+        cx.mismatch()
     }
 }
 
@@ -64,6 +85,14 @@ pub enum Closed {
     Response { api: ApiKey, version: i16, error: EncodeError },
     #[error("a shard answered {api} with something else")]
     Mismatch { api: ApiKey },
+    #[error("{api} before a login")]
+    NotLoggedIn { api: ApiKey },
+    #[error("{api} after the end of the login")]
+    LoginOver { api: ApiKey },
+    #[error("the login was refused")]
+    LoginRefused,
+    #[error("a step of a login that does not follow from the one before")]
+    LoginOutOfTurn,
     #[error("the node is stopping")]
     Stopping,
 }
@@ -83,6 +112,7 @@ pub struct Context<'a> {
     pub head: Head,
     pub now: Now,
     pub(crate) principal: &'a Arc<Principal>,
+    pub(crate) login: &'a mut Login,
     pub(crate) topics: &'a mut TopicCache,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
@@ -126,6 +156,11 @@ impl<'a> Context<'a> {
 
     pub fn ask_meta(&mut self, sub: u32, request: MetaRequest) {
         self.out.meta.push((self.token(sub), request));
+    }
+
+    /// Has a password checked; [`Pending::checked`] gets the result.
+    pub fn check_password(&mut self, check: Check) {
+        self.out.check = Some((self.token(0), check));
     }
 
     pub fn reply<R: Response>(&self, body: &R) -> Step {

@@ -19,6 +19,7 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
         cluster_id: node.cluster_id().to_owned(),
         data_shards: node.data_shards(),
         catalog: Box::new(node.clone()),
+        accounts: Box::new(node.clone()),
         options,
         fetch_sessions: FetchSessions::default(),
     });
@@ -31,9 +32,9 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
                 Ok(peer) => peer,
                 Err(error) => return tracing::debug!(%address, %error, "the connection was gone at once"),
             };
-            let limits = broker.options.limits.clone();
+            let options = broker.options.clone();
             let session = Session::new(broker, peer);
-            let ended = connection::run(stream, session, node.connect(), limits, large_requests, stop).await;
+            let ended = connection::run(stream, session, node.connect(), options, large_requests, stop).await;
             match ended.is_our_fault() {
                 true => tracing::error!(%address, %ended, "Kafka connection closed"),
                 false => tracing::debug!(%address, %ended, "Kafka connection closed"),
@@ -52,7 +53,8 @@ fn peer(stream: &Stream, address: SocketAddr, options: &Options) -> std::io::Res
         }
     };
     let certified = stream.identity().and_then(|identity| identity.user(options.certificate_user));
-    Ok(Peer { client_host: format!("/{}", plain(address.ip())), advertised, certified })
+    let ip = plain(address.ip());
+    Ok(Peer { client_host: format!("/{ip}"), is_loopback: ip.is_loopback(), advertised, certified })
 }
 
 /// An IPv4 address that came in over IPv6 is shown as what it is.

@@ -9,10 +9,13 @@
 //!
 //! The session does no I/O and reads no clock. It may draw random ids (members, topics) in handlers.
 
+use crate::accounts::Accounts;
 use crate::catalog::{Catalog, TopicCache};
 use crate::fetch_sessions::FetchSessions;
 use crate::handlers;
+use crate::login::{Accepted, Login};
 use crate::options::Options;
+use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
 use crate::versions;
 use bowline_codec_kafka::frame::{HeadError, RequestHead};
@@ -34,6 +37,7 @@ pub struct Broker {
     pub data_shards: u16,
     pub catalog: Box<dyn Catalog>,
     pub fetch_sessions: FetchSessions,
+    pub accounts: Box<dyn Accounts>,
 }
 
 /// The other end of the connection.
@@ -41,6 +45,7 @@ pub struct Broker {
 pub struct Peer {
     /// As group descriptions show it: `/` and the IP address.
     pub client_host: String,
+    pub is_loopback: bool,
     /// Where clients are told to find this node.
     pub advertised: (String, u16),
     /// The user's name that its TLS certificate gives.
@@ -60,12 +65,15 @@ pub struct Now {
 pub struct Outgoing {
     pub requests: Vec<(ShardId, Request)>,
     pub meta: Vec<(Token, MetaRequest)>,
+    /// A password that wants to be checked, for [`Session::checked`].
+    pub check: Option<(Token, Check)>,
 }
 
 pub struct Session {
     broker: Arc<Broker>,
     peer: Peer,
     principal: Arc<Principal>,
+    login: Login,
     topics: TopicCache,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
@@ -110,8 +118,11 @@ enum State {
 impl Session {
     pub fn new(broker: Arc<Broker>, peer: Peer) -> Session {
         let principal = peer.certified.as_ref().map_or_else(Principal::anonymous, Principal::user);
+        let anonymous = broker.options.authentication.anonymous;
+        let is_demanded = peer.certified.is_none() && !anonymous.lets_in(peer.is_loopback);
         Session {
             principal: Arc::new(principal),
+            login: Login { is_demanded, ..Login::default() },
             broker,
             peer,
             topics: TopicCache::default(),
@@ -132,6 +143,9 @@ impl Session {
         if self.closed.is_some() || self.stopping {
             return;
         }
+        if self.login.bare_tokens {
+            return self.bare_token(frame, now);
+        }
         let bytes = frame.len();
         let mut reader = Reader::with_memory_limit(frame, memory_limit(bytes));
         let head = match RequestHead::decode(&mut reader) {
@@ -146,6 +160,12 @@ impl Session {
         if head.api != ApiKey::ApiVersions && !versions::is_served(head.api, head.version) {
             return self.close(Closed::NotServed { key: head.api as i16, version: head.version });
         }
+        if self.login.is_wanted(now.instant) && !is_for_login(head.api) {
+            return self.close(match self.login.is_demanded {
+                true => Closed::NotLoggedIn { api: head.api },
+                false => Closed::LoginOver { api: head.api },
+            });
+        }
         let may_start = self.counts.may_start(head.api);
         *self.counts.of(head.api) += 1;
         self.counts.queued += 1;
@@ -155,6 +175,31 @@ impl Session {
             self.start(self.slots.len() - 1, now);
             self.advance(now);
         }
+    }
+
+    /// A token of a login that began with a handshake of version 0. Clients send it when they have the answer before.
+    fn bare_token(&mut self, token: Bytes, now: Now) {
+        if !self.slots.is_empty() {
+            return self.close(Closed::LoginOutOfTurn);
+        }
+        let head = Head { api: ApiKey::SaslAuthenticate, version: 0, correlation_id: 0 };
+        *self.counts.of(head.api) += 1;
+        self.unanswered_bytes += token.len();
+        self.slots.push_back(Slot { head, bytes: token.len(), state: State::Refused });
+        self.run(0, now, |cx| handlers::sasl_authenticate::token(&token, cx));
+        self.advance(now);
+    }
+
+    /// The password of [`Outgoing::check`] is right or not.
+    pub fn checked(&mut self, token: Token, is_right: bool, now: Now) {
+        let Some(index) = (token.0 >> SUB_BITS).checked_sub(self.first_seq) else { return };
+        self.step(index as usize, now, |pending, cx| pending.checked(is_right, cx));
+        self.advance(now);
+    }
+
+    /// Nothing but a login is served yet.
+    pub fn must_log_in(&self) -> bool {
+        self.login.is_demanded
     }
 
     /// Takes an answer from a shard.
@@ -190,8 +235,8 @@ impl Session {
 
     /// When [`Session::expire`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.counts.fetch == 0 {
-            // Only Fetch waits for time; a producer's many slots need not be looked at.
+        if self.counts.fetch + self.counts.other == 0 {
+            // Produce does not wait for time; a producer's many slots need not be looked at.
             return None;
         }
         let running = self.slots.iter().filter_map(|slot| match &slot.state {
@@ -245,17 +290,23 @@ impl Session {
             unreachable!("only queued requests are started");
         };
         self.counts.queued -= 1;
+        self.run(index, now, |cx| handlers::start(&head, &mut reader, cx));
+    }
+
+    /// Does a step of the request at `index` that has no state yet.
+    fn run(&mut self, index: usize, now: Now, act: impl FnOnce(&mut Context<'_>) -> Step) {
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
             principal: &self.principal,
-            head: slot.head,
+            login: &mut self.login,
+            head: self.slots[index].head,
             now,
             topics: &mut self.topics,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
-        let step = handlers::start(&head, &mut reader, &mut cx);
+        let step = act(&mut cx);
         self.apply(index, step);
     }
 
@@ -266,6 +317,7 @@ impl Session {
             broker: &self.broker,
             peer: &self.peer,
             principal: &self.principal,
+            login: &mut self.login,
             head: slot.head,
             now,
             topics: &mut self.topics,
@@ -288,6 +340,17 @@ impl Session {
             Step::Silent => {
                 slot.state = State::Done(Vec::new());
                 *self.counts.of(slot.head.api) -= 1;
+            }
+            Step::LoggedIn(segments, Accepted { principal, ends }) => {
+                self.principal = principal;
+                self.login.accept(ends);
+                slot.state = State::Done(segments);
+                *self.counts.of(slot.head.api) -= 1;
+            }
+            Step::Last(segments, reason) => {
+                slot.state = State::Done(segments);
+                *self.counts.of(slot.head.api) -= 1;
+                self.close(reason);
             }
             Step::Close(reason) => {
                 slot.state = State::Refused;
@@ -347,6 +410,11 @@ impl Counts {
             _ => &mut self.other,
         }
     }
+}
+
+/// What is served to those who have not logged in, and whose login is over.
+fn is_for_login(api: ApiKey) -> bool {
+    matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
 }
 
 /// What the arrays of a request may occupy in memory: generous for any real request, and in proportion to what the

@@ -23,6 +23,7 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::SyncGroup, 0..=5),
     (ApiKey::DescribeGroups, 0..=6),
     (ApiKey::ListGroups, 0..=5),
+    (ApiKey::SaslHandshake, 0..=1),
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 2..=7),
     (ApiKey::DeleteTopics, 1..=6),
@@ -33,6 +34,7 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::AlterConfigs, 0..=2),
     (ApiKey::AlterReplicaLogDirs, 1..=2),
     (ApiKey::DescribeLogDirs, 1..=5),
+    (ApiKey::SaslAuthenticate, 0..=2),
     (ApiKey::CreatePartitions, 0..=3),
     (ApiKey::CreateDelegationToken, 1..=3),
     (ApiKey::RenewDelegationToken, 1..=2),
@@ -44,6 +46,8 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::AlterPartitionReassignments, 0..=1),
     (ApiKey::ListPartitionReassignments, 0..=0),
     (ApiKey::OffsetDelete, 0..=0),
+    (ApiKey::DescribeUserScramCredentials, 0..=0),
+    (ApiKey::AlterUserScramCredentials, 0..=0),
     (ApiKey::DescribeQuorum, 0..=2),
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
@@ -80,7 +84,6 @@ mod tests {
         }
         assert!(SERVED.is_sorted_by_key(|(api, _)| *api as i16));
         for absent in [
-            ApiKey::SaslHandshake,
             ApiKey::AddPartitionsToTxn,
             ApiKey::EndTxn,
             ApiKey::DescribeAcls,

@@ -21,6 +21,7 @@ import (
 type Broker struct {
 	AMQP, Kafka string
 	dir         string
+	options     []string
 	process     *exec.Cmd
 }
 
@@ -58,12 +59,12 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), nil
 }
 
-func startBroker() (*Broker, error) {
+func startBroker(options ...string) (*Broker, error) {
 	dir, err := os.MkdirTemp("", "bowline-go-")
 	if err != nil {
 		return nil, err
 	}
-	broker := &Broker{dir: dir}
+	broker := &Broker{dir: dir, options: options}
 	if broker.AMQP, err = freeAddress(); err != nil {
 		return nil, err
 	}
@@ -74,8 +75,8 @@ func startBroker() (*Broker, error) {
 }
 
 func (b *Broker) start() error {
-	b.process = exec.Command(os.Getenv("BOWLINE_BIN"), "serve", "--no-probe", "--log-level", "warn",
-		"--data-dir", b.dir+"/data", "--amqp-addr", b.AMQP, "--kafka-addr", b.Kafka)
+	b.process = exec.Command(os.Getenv("BOWLINE_BIN"), append([]string{"serve", "--no-probe", "--log-level", "warn",
+		"--data-dir", b.dir + "/data", "--amqp-addr", b.AMQP, "--kafka-addr", b.Kafka}, b.options...)...)
 	b.process.Stderr = os.Stderr
 	out, err := b.process.StdoutPipe()
 	if err != nil {

@@ -33,6 +33,9 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
+pub(crate) mod sasl_authenticate;
+mod sasl_handshake;
+mod scram_credentials;
 mod sync_group;
 mod update_features;
 
@@ -58,6 +61,10 @@ pub const NO_TRANSACTIONS: &str = "transactions are not served by this broker ye
 pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Step {
     match head.api {
         ApiKey::ApiVersions => api_versions::start(body, cx),
+        ApiKey::SaslHandshake => run(body, cx, sasl_handshake::start),
+        ApiKey::SaslAuthenticate => run(body, cx, sasl_authenticate::start),
+        ApiKey::DescribeUserScramCredentials => run(body, cx, scram_credentials::describe),
+        ApiKey::AlterUserScramCredentials => run(body, cx, scram_credentials::alter),
         ApiKey::Produce => run(body, cx, produce::start),
         ApiKey::Fetch => run(body, cx, fetch::start),
         ApiKey::ListOffsets => run(body, cx, list_offsets::start),

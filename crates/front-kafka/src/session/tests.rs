@@ -19,6 +19,7 @@ use std::time::Duration;
 
 mod administration;
 mod every_version;
+mod login;
 
 const DATA_SHARDS: u16 = 2;
 
@@ -76,6 +77,16 @@ impl Catalog for FakeCatalog {
     }
 }
 
+/// A client on the same machine.
+fn near() -> Peer {
+    Peer {
+        client_host: "/127.0.0.1".into(),
+        is_loopback: true,
+        advertised: ("127.0.0.1".into(), 9092),
+        certified: None,
+    }
+}
+
 struct Bench {
     session: Session,
     catalog: FakeCatalog,
@@ -87,22 +98,19 @@ struct Bench {
 impl Bench {
     /// With topic `t` of two partitions, ids 4 (shard 1) and 5 (shard 2).
     fn new() -> Bench {
-        Bench::with_peer(Peer {
-            client_host: "/127.0.0.1".into(),
-            advertised: ("127.0.0.1".into(), 9092),
-            certified: None,
-        })
+        Bench::with(near(), Options::default())
     }
 
-    fn with_peer(peer: Peer) -> Bench {
+    fn with(peer: Peer, options: Options) -> Bench {
         let catalog = FakeCatalog::default();
         catalog.add("t", 2, 4, AppendRules::default());
         let broker = Broker {
-            options: Options::default(),
+            options,
             cluster_id: "cluster".into(),
             data_shards: DATA_SHARDS,
             catalog: Box::new(catalog.clone()),
             fetch_sessions: FetchSessions::default(),
+            accounts: Box::new(login::Ann),
         };
         let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
         let session = Session::new(Arc::new(broker), peer);
@@ -596,11 +604,11 @@ fn negotiation_as_clients_send_it() {
 #[test]
 fn what_is_not_served_closes() {
     for frame in [
-        // Produce v2, Fetch v3, an API that nobody knows, SaslHandshake v1, and no header at all.
+        // Produce v2, Fetch v3, an API that nobody knows, SaslHandshake v2, and no header at all.
         &b"\0\0\0\x02\0\0\0\x01\xff\xff"[..],
         b"\0\x01\0\x03\0\0\0\x01\xff\xff",
         b"\x01\xf4\0\0\0\0\0\x01\xff\xff",
-        b"\0\x11\0\x01\0\0\0\x01\xff\xff\0\x05PLAIN",
+        b"\0\x11\0\x02\0\0\0\x01\xff\xff\0\x05PLAIN",
         b"",
         b"\0\x03",
     ] {

@@ -313,6 +313,24 @@ fn every_version_carries_a_full_answer() {
                 }
                 ApiKey::DescribeDelegationToken => {
                     bench.send(version, &DescribeDelegationTokenRequest::default())
+                ApiKey::SaslHandshake => {
+                    bench.send(version, &SaslHandshakeRequest { mechanism: "PLAIN".into() })
+                }
+                ApiKey::SaslAuthenticate => {
+                    bench.send(1, &SaslHandshakeRequest { mechanism: "SCRAM-SHA-256".into() });
+                    bench.frame().unwrap();
+                    let auth_bytes = Bytes::from_static(b"n,,n=ann,r=x");
+                    bench.send(version, &SaslAuthenticateRequest { auth_bytes })
+                }
+                ApiKey::DescribeUserScramCredentials => {
+                    bench.send(version, &DescribeUserScramCredentialsRequest { users: None })
+                }
+                ApiKey::AlterUserScramCredentials => {
+                    use alter_user_scram_credentials_request::ScramCredentialDeletion;
+                    let deletion = ScramCredentialDeletion { name: "ann".into(), mechanism: 1 };
+                    let request =
+                        AlterUserScramCredentialsRequest { deletions: vec![deletion], ..Default::default() };
+                    bench.send(version, &request)
                 }
                 ApiKey::JoinGroup => bench.send(version, &JoinGroupRequest::default()),
                 ApiKey::Heartbeat => bench.send(version, &HeartbeatRequest::default()),

@@ -8,7 +8,9 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.List;
 import java.util.UUID;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.Assertions;
@@ -22,12 +24,14 @@ final class Broker implements AutoCloseable {
   final String amqp;
   final String kafka;
   private final Path dir;
+  private final List<String> options;
   private Process process;
 
-  private Broker(String amqp, String kafka, Path dir) {
+  private Broker(String amqp, String kafka, Path dir, String... options) {
     this.amqp = amqp;
     this.kafka = kafka;
     this.dir = dir;
+    this.options = List.of(options);
   }
 
   /** One for all tests; it ends with them. */
@@ -44,14 +48,14 @@ final class Broker implements AutoCloseable {
   }
 
   /** One that the test may kill. */
-  static Broker own() {
+  static Broker own(String... options) {
     Assumptions.assumeTrue(System.getenv("BOWLINE_AMQP") == null && System.getenv("BOWLINE_KAFKA") == null);
-    return started();
+    return started(options);
   }
 
-  private static Broker started() {
+  private static Broker started(String... options) {
     try {
-      Broker broker = new Broker(freeAddress(), freeAddress(), Files.createTempDirectory("bowline-java-"));
+      Broker broker = new Broker(freeAddress(), freeAddress(), Files.createTempDirectory("bowline-java-"), options);
       broker.start();
       return broker;
     } catch (IOException e) {
@@ -66,9 +70,11 @@ final class Broker implements AutoCloseable {
   }
 
   private void start() throws IOException {
-    process = new ProcessBuilder(
-            System.getenv("BOWLINE_BIN"), "serve", "--no-probe", "--log-level", "warn",
-            "--data-dir", dir.resolve("data").toString(), "--amqp-addr", amqp, "--kafka-addr", kafka)
+    List<String> command = new ArrayList<>(List.of(
+        System.getenv("BOWLINE_BIN"), "serve", "--no-probe", "--log-level", "warn",
+        "--data-dir", dir.resolve("data").toString(), "--amqp-addr", amqp, "--kafka-addr", kafka));
+    command.addAll(options);
+    process = new ProcessBuilder(command)
         .redirectError(ProcessBuilder.Redirect.INHERIT)
         .start();
     BufferedReader lines = new BufferedReader(new InputStreamReader(process.getInputStream()));
