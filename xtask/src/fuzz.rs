@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TARGETS: &[&str] = &["amqp", "kafka", "batches", "records", "blocks", "amqp_session", "dead_letters"];
+const TARGETS: &[&str] =
+    &["amqp", "kafka", "batches", "records", "blocks", "amqp_session", "dead_letters", "sasl"];
 
 /// Seconds a target runs if not told.
 const SECONDS: u64 = 60;

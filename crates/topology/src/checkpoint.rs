@@ -180,7 +180,9 @@ impl Topology {
             _ => postcard::take_from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
         let authentication: Authentication = match version {
-            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SCRAM => Authentication::default(),
+            VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SCRAM => {
+                Authentication::default()
+            }
             _ => postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
         if content.data_shards == 0 {
