@@ -126,13 +126,12 @@ def tour_confluent(config, topic, value=b"hello"):
     assert message.error() is None and message.value() == value
 
 
-def confluent_refusal(config):
-    """The error of a client that does not get in."""
+def is_refused(config):
+    """The client is told that its login was refused."""
     errors = []
-    client = admin.AdminClient({**config, "error_cb": errors.append})
-    with pytest.raises(confluent_kafka.KafkaException):
-        client.list_topics(timeout=3)
-    return [error.name() for error in errors]
+    client = confluent_kafka.Producer({**config, "error_cb": errors.append})
+    eventually(lambda: client.poll(0.1) >= 0 and errors)
+    return errors[0].code() == confluent_kafka.KafkaError._AUTHENTICATION
 
 
 def tour_kafka_python(broker, topic, **login):
@@ -182,7 +181,7 @@ def test_passwords_with_aiokafka(locked, name, mechanism):
 def test_a_wrong_password_opens_nothing(locked, mechanism):
     before = len(locked.errors)
     for user, password in [("ann", "wrong"), ("nobody", "secret")]:
-        assert "_AUTHENTICATION" in confluent_refusal(confluent_config(locked, mechanism, user, password))
+        assert is_refused(confluent_config(locked, mechanism, user, password))
     with pytest.raises(kafka.errors.KafkaError):
         kafka.KafkaProducer(bootstrap_servers=locked.kafka, security_protocol="SASL_PLAINTEXT",
                             bootstrap_timeout_ms=3000, **by_password(mechanism, "wrong"))
@@ -218,7 +217,7 @@ def test_tokens_that_are_not_good(locked, issuer):
     for token in [issuer.token(seconds=-60), issuer.token(iss="https://other"), issuer.token(aud="other"),
                   Issuer().token(), Issuer("ES256").token(), "a.b.c"]:
         config = confluent_config(locked, "OAUTHBEARER", token=lambda token=token: token)
-        assert "_AUTHENTICATION" in confluent_refusal(config), token
+        assert is_refused(config), token
 
 
 def test_keys_are_read_again(start, tmp_path, name):
@@ -232,7 +231,7 @@ def test_keys_are_read_again(start, tmp_path, name):
     (tmp_path / "jwks.json").write_text(json.dumps(new.jwks()))
     eventually(lambda: any("token keys read again" in line for line in broker.errors))
     tour_confluent(confluent_config(broker, "OAUTHBEARER", token=new.token), f"{name}-3")
-    assert "_AUTHENTICATION" in confluent_refusal(confluent_config(broker, "OAUTHBEARER", token=old.token))
+    assert is_refused(confluent_config(broker, "OAUTHBEARER", token=old.token))
 
 
 # --- who comes in without -------------------------------------------------------------------------------------------
@@ -284,14 +283,14 @@ def test_scram_credentials_are_set_and_outlive_a_kill(start, name):
     tour_confluent(confluent_config(broker, "SCRAM-SHA-512", "kim", "kims"), name)
     broker.restart()
     tour_confluent(confluent_config(broker, "SCRAM-SHA-512", "kim", "kims"), f"{name}-2")
-    assert "_AUTHENTICATION" in confluent_refusal(confluent_config(broker, "SCRAM-SHA-512", "kim", "root"))
-    assert "_AUTHENTICATION" in confluent_refusal(confluent_config(broker, "SCRAM-SHA-256", "kim", "kims"))
+    assert is_refused(confluent_config(broker, "SCRAM-SHA-512", "kim", "root"))
+    assert is_refused(confluent_config(broker, "SCRAM-SHA-256", "kim", "kims"))
     client = admin.AdminClient(confluent_config(broker, "SCRAM-SHA-256", "root"))
     described = client.describe_user_scram_credentials(["kim"])["kim"].result(15)
     assert [(i.mechanism, i.iterations) for i in described.scram_credential_infos] == [(mechanism, 8192)]
     client.alter_user_scram_credentials([admin.UserScramCredentialDeletion("kim", mechanism)])["kim"].result(15)
     broker.restart()
-    assert "_AUTHENTICATION" in confluent_refusal(confluent_config(broker, "SCRAM-SHA-512", "kim", "kims"))
+    assert is_refused(confluent_config(broker, "SCRAM-SHA-512", "kim", "kims"))
 
 
 def test_a_password_in_the_definitions_is_good_for_every_mechanism(start, tmp_path, name):
@@ -305,7 +304,7 @@ def test_a_password_in_the_definitions_is_good_for_every_mechanism(start, tmp_pa
     broker.restart()
     for number, mechanism in enumerate(PASSWORD_MECHANISMS):
         tour_confluent(confluent_config(broker, mechanism, "eve", "pear"), f"{name}-new-{number}")
-        assert "_AUTHENTICATION" in confluent_refusal(confluent_config(broker, mechanism, "eve", "apple"))
+        assert is_refused(confluent_config(broker, mechanism, "eve", "apple"))
 
 
 # --- how long a login lasts -----------------------------------------------------------------------------------------

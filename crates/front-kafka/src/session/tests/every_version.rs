@@ -313,6 +313,7 @@ fn every_version_carries_a_full_answer() {
                 }
                 ApiKey::DescribeDelegationToken => {
                     bench.send(version, &DescribeDelegationTokenRequest::default())
+                }
                 ApiKey::SaslHandshake => {
                     bench.send(version, &SaslHandshakeRequest { mechanism: "PLAIN".into() })
                 }
