@@ -4,17 +4,20 @@ use crate::config::{Config, Flush, LogFormat, ServeArgs, TlsUser};
 use crate::definitions;
 use crate::login::{self, Issuer};
 use anyhow::Context;
-use bowline_front_kafka::Authentication;
+use bowline_front_kafka::loggers::ROOT;
+use bowline_front_kafka::{Authentication, Loggers};
 use bowline_net::tls::CertificateUser;
 use bowline_net::{Limit, Listener, Shutdown, Threads, Tls};
 use bowline_replica::Node;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
 
 /// How long open connections get to end cleanly once a signal came.
 const GRACE: Duration = Duration::from_secs(5);
@@ -25,11 +28,11 @@ const GIVE_BACK_AFTER: Duration = Duration::from_secs(2);
 
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.resolve()?;
-    init_tracing(&config)?;
+    let loggers = init_tracing(&config)?;
     raise_open_files();
     // Listens and waits; connections run on threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, loggers))
 }
 
 /// A connection is a file, and the soft limit that shells give is for programs that use select(2).
@@ -57,7 +60,7 @@ fn connections_max(config: &Config) -> u32 {
     config.max_connections.min(u32::try_from(each).unwrap_or(u32::MAX)).max(1)
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, loggers: Arc<Loggers>) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     // Before anything else: a signal that comes during the start is an orderly shutdown, too.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -85,9 +88,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     for server in amqp_servers(&config, &node, amqp, &shutdown, &threads)? {
         servers.spawn(server);
     }
-    for server in
-        kafka_servers(&config, login::of_kafka(&config, issuer.as_ref()), &node, kafka, &shutdown, &threads)?
-    {
+    let authentication = login::of_kafka(&config, issuer.as_ref());
+    for server in kafka_servers(&config, authentication, &node, kafka, &shutdown, &threads, loggers)? {
         servers.spawn(server);
     }
     banner(&config, &engine, began.elapsed());
@@ -214,12 +216,14 @@ fn kafka_servers(
     listeners: Vec<Listener>,
     shutdown: &Shutdown,
     threads: &Threads,
+    loggers: Arc<Loggers>,
 ) -> anyhow::Result<Vec<impl Future<Output = ()> + Send + 'static>> {
     let options = bowline_front_kafka::Options {
         node_id: config.node_id,
         authentication,
         auto_create: config.auto_create_topics,
         num_partitions: config.num_partitions,
+        loggers: Some(loggers),
         certificate_user: certificate_user(config),
         ..Default::default()
     };
@@ -285,15 +289,56 @@ fn report_flush_time(dir: &std::path::Path, flush: Flush) {
     }
 }
 
-fn init_tracing(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level).context("log-level")?;
+/// The parts whose messages can be levelled one by one, by their crates.
+const LOGGERS: &[&str] = &[
+    "bowline",
+    "bowline_dead_letter",
+    "bowline_front_amqp",
+    "bowline_front_kafka",
+    "bowline_net",
+    "bowline_raft",
+    "bowline_replica",
+    "bowline_storage",
+];
+
+fn init_tracing(config: &Config) -> anyhow::Result<Arc<Loggers>> {
+    let filter = EnvFilter::try_new(&config.log_level).context("log-level")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
+    let started_with = config.log_level.clone();
+    let root = started_with.split(',').find(|part| !part.contains('=')).unwrap_or("info").to_owned();
+    let apply = |reload: Box<dyn Fn(EnvFilter) + Send + Sync>| -> bowline_front_kafka::loggers::Apply {
+        Box::new(move |levels| {
+            let mut directives = started_with.clone();
+            for (name, level) in levels {
+                let level = if *level == "FATAL" { "ERROR" } else { level };
+                match name.as_str() {
+                    // What comes later counts.
+                    ROOT => directives.push_str(&format!(",{level}")),
+                    name => directives.push_str(&format!(",{name}={level}")),
+                }
+            }
+            match EnvFilter::try_new(&directives) {
+                Ok(filter) => reload(filter),
+                Err(error) => tracing::error!(%error, "the levels of the log stay as they are"),
+            }
+        })
+    };
+    let apply = match config.log_format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            apply(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            apply(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+    };
+    Ok(Arc::new(Loggers::new(LOGGERS.iter().map(|name| (*name).to_owned()), &root, apply)))
 }

@@ -26,6 +26,7 @@ pub mod errors;
 pub mod features;
 pub mod fetch_sessions;
 pub mod handlers;
+pub mod loggers;
 pub mod login;
 pub mod options;
 pub mod passwords;
@@ -35,5 +36,6 @@ pub mod session;
 pub mod versions;
 
 pub use authentication::{Anonymous, Authentication};
+pub use loggers::Loggers;
 pub use options::{CertificateUser, Limits, Options};
 pub use server::serve;

@@ -1,7 +1,9 @@
 //! What the binary may set, and every bound of this front end.
 
 use crate::authentication::Authentication;
+use crate::loggers::Loggers;
 pub use bowline_net::tls::CertificateUser;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How this node appears to Kafka clients.
@@ -20,6 +22,8 @@ pub struct Options {
     pub certificate_user: CertificateUser,
     pub authentication: Authentication,
     pub limits: Limits,
+    /// Through which the levels of the log change, if they can.
+    pub loggers: Option<Arc<Loggers>>,
 }
 
 impl Default for Options {
@@ -32,6 +36,7 @@ impl Default for Options {
             certificate_user: CertificateUser::default(),
             authentication: Authentication::default(),
             limits: Limits::default(),
+            loggers: None,
         }
     }
 }

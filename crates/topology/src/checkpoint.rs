@@ -194,6 +194,7 @@ impl Topology {
         topology.next_id = content.next_id;
         topology.next_producer = content.next_producer;
         topology.named = named;
+        topology.follow_broker_settings();
         for vhost in content.vhosts {
             let spec = VhostSpec { name: vhost.clone(), ..VhostSpec::default() };
             topology.vhosts.insert(vhost.into(), Vhost { spec, ..Vhost::default() });

@@ -4,6 +4,7 @@
 //! that Bowline does not have: tools and stream libraries set these on every topic. Anything else is refused, so that
 //! nobody counts on what does not happen (`cleanup.policy=compact`).
 
+pub mod broker;
 pub mod group;
 
 use crate::Topic;
@@ -25,6 +26,9 @@ pub struct Defaults {
     /// `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.
     pub timestamp_before_max_ms: u64,
     pub timestamp_after_max_ms: u64,
+    /// Settings of the broker that were changed while it runs, by the topic settings' names, sorted. They go before the
+    /// fields above.
+    pub changed: Vec<(String, String)>,
 }
 
 impl Default for Defaults {
@@ -37,6 +41,7 @@ impl Default for Defaults {
             max_message_bytes: 1_048_588,
             timestamp_before_max_ms: i64::MAX as u64,
             timestamp_after_max_ms: 3_600_000,
+            changed: Vec::new(),
         }
     }
 }
@@ -160,6 +165,11 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
 impl Entry {
     /// What a topic has that does not set it.
     pub fn inherited(&self, defaults: &Defaults) -> String {
+        get(&defaults.changed, self.name).map_or_else(|| self.started_with(defaults), str::to_owned)
+    }
+
+    /// The same before anything was changed in the running broker.
+    pub fn started_with(&self, defaults: &Defaults) -> String {
         (self.default)(defaults)
     }
 
@@ -272,6 +282,15 @@ pub struct TopicConfig {
 
 /// Explicit settings over the node's defaults. Values that [`validate`] would refuse count as not set.
 pub fn parsed(configs: &[(String, String)], defaults: &Defaults) -> TopicConfig {
+    let over_changed;
+    let configs = match defaults.changed.is_empty() {
+        true => configs,
+        false => {
+            // The first of a name counts.
+            over_changed = [configs, &defaults.changed].concat();
+            &over_changed
+        }
+    };
     let number = |name: &str| get(configs, name).and_then(|value| value.parse::<i64>().ok());
     let or = |name: &str, default: u64| number(name).map_or(default, |n| u64::try_from(n).unwrap_or(default));
     // Negative numbers stand for no bound.

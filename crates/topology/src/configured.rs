@@ -42,7 +42,8 @@ impl Topology {
                 }
                 config::group::validate(configs)?;
             }
-            ConfigKind::ClientMetrics | ConfigKind::Broker => {
+            ConfigKind::Broker => config::broker::validate(configs)?,
+            ConfigKind::ClientMetrics => {
                 return Err(refuse(Reason::NotImplemented, "resources of this type have no settings"));
             }
         }
@@ -68,7 +69,18 @@ impl Topology {
             true => self.named.remove(&key),
             false => self.named.insert(key, configs.clone()),
         };
+        if kind == ConfigKind::Broker {
+            self.follow_broker_settings();
+            let partitions = self.topics.iter().flat_map(|(_, topic)| topic.specs(0, &self.defaults));
+            return Applied::Reconfigured { queues: Vec::new(), partitions: partitions.collect() };
+        }
         Applied::Configured { kind, name: name.to_owned(), configs }
+    }
+
+    /// What topics inherit follows from what is set for all brokers (the empty name) and then for the one.
+    pub(crate) fn follow_broker_settings(&mut self) {
+        let broker = self.named.iter().filter(|((kind, _), _)| *kind == ConfigKind::Broker);
+        self.defaults.change(broker.map(|(_, configs)| configs.as_slice()));
     }
 }
 
@@ -85,6 +97,33 @@ mod tests {
             name: "g".into(),
             configs: configs.into_iter().collect(),
         }
+    }
+
+    #[test]
+    fn topics_inherit_what_the_broker_is_set_to() {
+        let put = |name: &str, setting: &str, value: &str| Command::ConfigPut {
+            kind: ConfigKind::Broker,
+            name: name.into(),
+            configs: vec![(setting.into(), value.into())],
+        };
+        let mut topology = Topology::new(1, Defaults::default());
+        for (setting, value) in [("log.retention.ms", "soon"), ("num.io.threads", "8"), ("retention.ms", "5")]
+        {
+            assert!(matches!(topology.check(&put("", setting, value), SessionId(1)), Check::Refuse(_)));
+        }
+        topology.apply(0, &put("", "log.retention.ms", "5000")).unwrap();
+        topology.apply(0, &put("1", "message.max.bytes", "700")).unwrap();
+        let restored = Topology::restore(&topology.checkpoint(), Defaults::default()).unwrap();
+        for topology in [&topology, &restored] {
+            let parsed = config::parsed(&[], topology.defaults());
+            assert_eq!((parsed.partition.retention_ms, parsed.max_message_bytes), (Some(5000), 700));
+            let own = [("retention.ms".to_owned(), "9".to_owned())];
+            assert_eq!(config::parsed(&own, topology.defaults()).partition.retention_ms, Some(9));
+        }
+        topology.apply(0, &put("1", "log.retention.ms", "6000")).unwrap();
+        let parsed = config::parsed(&[], topology.defaults());
+        assert_eq!(parsed.partition.retention_ms, Some(6000), "one broker's own goes before all brokers'");
+        assert_eq!(parsed.max_message_bytes, 1_048_588, "settings are replaced as a whole");
     }
 
     #[test]

@@ -77,9 +77,37 @@ def test_configs_of_topics(tool, topic):
     assert "retention.ms" in out
 
 
-def test_configs_of_brokers(tool):
-    out = tool(CONFIGS, "--describe", "--all", "--entity-type", "brokers", "--entity-name", "1")
+def test_configs_of_brokers(tool, topic):
+    one = ["--entity-type", "brokers", "--entity-name", "1"]
+    out = tool(CONFIGS, "--describe", "--all", *one)
     assert "num.partitions=" in out and "log.retention.ms=604800000" in out
+    tool(CONFIGS, "--alter", *one, "--add-config", "log.retention.ms=7200000")
+    tool(CONFIGS, "--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "message.max.bytes=5000")
+    try:
+        assert "log.retention.ms=7200000" in tool(CONFIGS, "--describe", *one)
+        out = tool(CONFIGS, "--describe", "--all", "--entity-type", "topics", "--entity-name", topic)
+        assert "retention.ms=7200000" in out and "max.message.bytes=5000" in out
+        # It is obeyed: the record is too large now.
+        out = tool(PRODUCER, "--topic", topic, text="x" * 6000)
+        assert sum(int(line.rsplit(":", 1)[1]) for line in lines(tool(OFFSETS, "--topic", topic))) == 0
+    finally:
+        tool(CONFIGS, "--alter", *one, "--delete-config", "log.retention.ms")
+        tool(CONFIGS, "--alter", "--entity-type", "brokers", "--entity-default", "--delete-config", "message.max.bytes")
+    out = tool(CONFIGS, "--describe", "--all", "--entity-type", "topics", "--entity-name", topic)
+    assert "retention.ms=604800000" in out and "max.message.bytes=1048588" in out
+    out = tool(CONFIGS, "--alter", *one, "--add-config", "broker.id=7", status=1)
+    assert "broker.id" in out
+
+
+def test_levels_of_the_log(tool):
+    one = ["--entity-type", "broker-loggers", "--entity-name", "1"]
+    level = lambda: re.search(r"bowline_front_kafka=(\w+)", tool(CONFIGS, "--describe", *one)).group(1)
+    before = level()
+    tool(CONFIGS, "--alter", *one, "--add-config", "bowline_front_kafka=DEBUG")
+    assert level() == "DEBUG" != before
+    tool(CONFIGS, "--alter", *one, "--delete-config", "bowline_front_kafka")
+    assert level() == before
+    assert "does not exist" in tool(CONFIGS, "--alter", *one, "--add-config", "nothing=DEBUG", status=1)
 
 
 def test_offsets_and_deleted_records(tool, topic, tmp_path):

@@ -1,12 +1,13 @@
-//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics and groups, read and
-//! written, and of the broker, read only. Only settings that are enforced exist.
+//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, groups and the broker. Only
+//! settings that are enforced exist.
 
+mod broker;
 mod group;
+mod loggers;
 
 use super::create_topics::Refusal;
 use crate::catalog::{Topic, VHOST};
 use crate::errors;
-use crate::options::Options;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::create_topics_response::CreatableTopicConfigs;
@@ -25,11 +26,11 @@ use std::sync::Arc;
 // Resource types.
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
 pub const GROUP: i8 = 32;
 
 // Where a value comes from.
 const SOURCE_TOPIC: i8 = 1;
-const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
 
 /// Explicit settings of a topic by name, sorted.
@@ -40,7 +41,8 @@ pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
     for resource in request.resources {
         let described = match resource.resource_type {
             TOPIC => existing(&resource.resource_name, cx).map(|topic| describe_topic(&topic, cx)),
-            BROKER => check_broker(&resource.resource_name, cx).map(|()| describe_broker(cx)),
+            BROKER => broker::describe(&resource.resource_name, cx),
+            BROKER_LOGGER => loggers::describe(&resource.resource_name, cx),
             GROUP => group::describe(&resource.resource_name, cx),
             _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
         };
@@ -186,7 +188,14 @@ where
         });
         let settings = match twice {
             true => Err((ErrorCode::InvalidRequest, "the resource is named more than once".into())),
-            false => changed(&change, cx),
+            // Not of the log: they change at once.
+            false if change.resource_type == BROKER_LOGGER => loggers::changed(&change, cx).map(|levels| {
+                if let Some(loggers) = cx.broker.options.loggers.as_ref().filter(|_| !validate_only) {
+                    loggers.change(levels);
+                }
+                None
+            }),
+            false => changed(&change, cx).map(Some),
         };
         let mut done = Done {
             resource_type: change.resource_type,
@@ -195,7 +204,7 @@ where
             message: None,
         };
         match settings {
-            Ok(configure) if !validate_only => {
+            Ok(Some(configure)) if !validate_only => {
                 cx.ask_meta(asked.len() as u32, MetaRequest::Propose(configure));
                 asked.push(results.len());
             }
@@ -237,10 +246,8 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
             Ok(Command::TopicConfigure { vhost: VHOST.into(), name, configs })
         }
         GROUP => group::changed(change, cx),
-        BROKER => {
-            Err((ErrorCode::InvalidRequest, "broker settings come from its options and cannot change".into()))
-        }
-        _ => Err((ErrorCode::InvalidRequest, "only topics and groups have settings that can change".into())),
+        BROKER => broker::changed(change, cx),
+        _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
     }
 }
 
@@ -310,14 +317,6 @@ fn existing(name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {
     cx.topic(name).ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, format!("there is no topic '{name}'")))
 }
 
-/// The empty name stands for all brokers.
-fn check_broker(name: &str, cx: &Context<'_>) -> Result<(), Refusal> {
-    match name.is_empty() || name == cx.broker.options.node_id.to_string() {
-        true => Ok(()),
-        false => Err((ErrorCode::InvalidRequest, format!("this is broker {}", cx.broker.options.node_id))),
-    }
-}
-
 fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
     let settings = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
     let describe = |setting: Effective| {
@@ -335,14 +334,14 @@ fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourc
             synonyms.push(DescribeConfigsSynonym {
                 name: broker_name.into(),
                 value: Some(setting.default),
-                source: SOURCE_DEFAULT,
+                source: broker::source_of(broker_name, cx),
             });
         }
         DescribeConfigsResourceResult {
             name: setting.name.into(),
             value: Some(setting.value),
             read_only: false,
-            config_source: if setting.explicit { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            config_source: if setting.explicit { SOURCE_TOPIC } else { broker::source_of(broker_name, cx) },
             is_sensitive: false,
             synonyms,
             config_type: entry.map_or(Type::String, |entry| entry.kind) as i8,
@@ -350,55 +349,4 @@ fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourc
         }
     };
     settings.into_iter().map(describe).collect()
-}
-
-/// What holds for the whole broker, by Kafka's names: the defaults that topics inherit and the bounds of this front end.
-fn describe_broker(cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {
-    let Options { node_id, auto_create, num_partitions, limits, .. } = &cx.broker.options;
-    let (host, port) = &cx.peer.advertised;
-    let fixed = [
-        ("advertised.listeners", Type::String, format!("PLAINTEXT://{host}:{port}")),
-        ("auto.create.topics.enable", Type::Boolean, auto_create.to_string()),
-        ("broker.id", Type::Int, node_id.to_string()),
-        ("connections.max.idle.ms", Type::Long, limits.idle.as_millis().to_string()),
-        ("default.replication.factor", Type::Int, "1".to_owned()),
-        ("fetch.max.bytes", Type::Int, limits.fetch_bytes_max.to_string()),
-        (
-            "max.incremental.fetch.session.cache.slots",
-            Type::Int,
-            cx.broker.fetch_sessions.bounds().sessions_max.to_string(),
-        ),
-        ("min.insync.replicas", Type::Int, "1".to_owned()),
-        ("node.id", Type::Int, node_id.to_string()),
-        ("num.partitions", Type::Int, num_partitions.to_string()),
-        ("socket.request.max.bytes", Type::Int, limits.request_bytes_max.to_string()),
-    ];
-    let mut configs: Vec<DescribeConfigsResourceResult> =
-        fixed.into_iter().map(|(name, kind, value)| broker_setting(name, kind, value)).collect();
-    for setting in effective_of(&[], &cx.broker.catalog.defaults()) {
-        let Some(entry) = config::entry(setting.name) else { continue };
-        if !entry.broker_name.is_empty() && !configs.iter().any(|config| config.name == entry.broker_name) {
-            configs.push(broker_setting(entry.broker_name, entry.kind, setting.value));
-        }
-    }
-    configs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    configs
-}
-
-fn broker_setting(name: &str, kind: Type, value: String) -> DescribeConfigsResourceResult {
-    let synonym = DescribeConfigsSynonym {
-        name: name.into(),
-        value: Some(value.clone()),
-        source: SOURCE_STATIC_BROKER,
-    };
-    DescribeConfigsResourceResult {
-        name: name.into(),
-        value: Some(value),
-        read_only: true,
-        config_source: SOURCE_STATIC_BROKER,
-        is_sensitive: false,
-        synonyms: vec![synonym],
-        config_type: kind as i8,
-        documentation: None,
-    }
 }

@@ -1,14 +1,13 @@
 //! ListConfigResources (74): what DescribeConfigs can be asked for. Version 0 asks for client metrics, of which there
 //! are none.
 
-use super::configs::{BROKER, GROUP, TOPIC};
+use super::configs::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::list_config_resources_response::ConfigResource;
 use bowline_codec_kafka::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use bowline_model::meta::ConfigKind;
 
-const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
@@ -30,6 +29,9 @@ pub fn start(request: ListConfigResourcesRequest, cx: &mut Context<'_>) -> Step 
         let names = match resource_type {
             TOPIC => cx.broker.catalog.topics().iter().map(|topic| topic.name.clone()).collect(),
             BROKER => vec![cx.broker.options.node_id.to_string()],
+            BROKER_LOGGER if cx.broker.options.loggers.is_some() => {
+                vec![cx.broker.options.node_id.to_string()]
+            }
             GROUP => cx.broker.catalog.configured(ConfigKind::Group),
             _ => vec![],
         };
