@@ -227,3 +227,79 @@ def test_a_fetch_session_over_many_partitions(tool, name):
                   "--command-property", "fetch.max.bytes=2000")
     assert sorted(map(int, got)) == list(range(500))
     tool(TOPICS, "--delete", "--topic", name)
+
+
+def test_streams_application_reset(tool, topic, name):
+    produce(tool, topic, "one\ntwo\n")
+    assert len(consume(tool, topic, 2, "--group", name)) == 2
+    out = tool("org.apache.kafka.tools.StreamsResetter", "--application-id", name, "--input-topics", topic)
+    assert "Reset-offsets for input topics" in out
+    rows = [line.split() for line in lines(tool(GROUPS, "--describe", "--group", name)) if line.startswith(name)]
+    assert sum(int(row[3]) for row in rows) == 0
+
+
+def test_end_to_end_latency(tool, topic, broker):
+    out = tool("org.apache.kafka.tools.EndToEndLatency", "--bootstrap-server", broker.kafka, "--topic", topic,
+               "--num-records", 50, "--producer-acks", "all", "--record-size", 64, server=None)
+    assert re.search(r"Avg latency: \d", out)
+
+
+def test_groups_of_the_consumer_protocol(tool, topic, name):
+    produce(tool, topic, "one\ntwo\nthree\n")
+    assert len(consume(tool, topic, 3, "--group", name, "--command-property", "group.protocol=consumer")) == 3
+    out = tool("org.apache.kafka.tools.GroupsCommand", "--list", "--protocol", "consumer")
+    assert re.search(rf"{name}\s+Consumer\s+consumer", out)
+    out = tool(GROUPS, "--describe", "--group", name)
+    rows = [line.split() for line in lines(out) if line.startswith(name)]
+    assert sum(int(row[3]) for row in rows) == 3
+
+
+def test_share_groups(tool, topic, name):
+    command = "org.apache.kafka.tools.consumer.group.ShareGroupCommand"
+    tool(CONFIGS, "--alter", "--entity-type", "groups", "--entity-name", name, "--add-config",
+         "share.auto.offset.reset=earliest")
+    produce(tool, topic, "one\ntwo\nthree\n")
+    out = tool("org.apache.kafka.tools.consumer.ConsoleShareConsumer", "--topic", topic, "--group", name,
+               "--max-messages", 3, "--timeout-ms", 20000)
+    assert sorted(lines(out)) == ["one", "three", "two"]
+    assert name in lines(tool(command, "--list"))
+    out = tool(command, "--describe", "--group", name)
+    rows = [line.split() for line in lines(out) if line.startswith(name)]
+    assert sum(int(row[3]) for row in rows) == 3
+    tool(command, "--reset-offsets", "--group", name, "--topic", topic, "--to-earliest", "--execute")
+    out = tool("org.apache.kafka.tools.consumer.ConsoleShareConsumer", "--topic", topic, "--group", name,
+               "--max-messages", 3, "--timeout-ms", 20000)
+    assert len(lines(out)) == 3
+    tool(command, "--delete", "--group", name)
+    assert name not in lines(tool(command, "--list"))
+
+
+def test_transactions(tool, topic, name, broker):
+    command = "org.apache.kafka.tools.TransactionsCommand"
+    tool("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", 300, "--record-size", 10,
+         "--throughput", -1, "--transactional-id", name, "--transaction-duration-ms", 100,
+         "--bootstrap-server", broker.kafka, server=None)
+    got = consume(tool, topic, 300, "--isolation-level", "read_committed")
+    assert len(got) == 300
+    assert re.search(rf"{name}\s+\d+\s+\d+\s+CompleteCommit", tool(command, "list"))
+    out = tool(command, "describe", "--transactional-id", name)
+    assert "CompleteCommit" in out
+    out = tool(command, "describe-producers", "--topic", topic, "--partition", 0)
+    assert "ProducerId" in out
+    tool(command, "find-hanging", "--broker-id", 1)
+
+
+def test_scram_credentials(tool, name):
+    user = ["--entity-type", "users", "--entity-name", name]
+    tool(CONFIGS, "--alter", *user, "--add-config", "SCRAM-SHA-256=[iterations=4096,password=secret]")
+    assert "SCRAM-SHA-256=iterations=4096" in tool(CONFIGS, "--describe", *user)
+    tool(CONFIGS, "--alter", *user, "--delete-config", "SCRAM-SHA-256")
+    assert "SCRAM-SHA-256" not in tool(CONFIGS, "--describe", *user)
+
+
+def test_client_quotas(tool, name):
+    client = ["--entity-type", "clients", "--entity-name", name]
+    tool(CONFIGS, "--alter", *client, "--add-config", "producer_byte_rate=1000000")
+    assert "producer_byte_rate=1000000" in tool(CONFIGS, "--describe", *client)
+    tool(CONFIGS, "--alter", *client, "--delete-config", "producer_byte_rate")
+    assert "producer_byte_rate" not in tool(CONFIGS, "--describe", *client)
