@@ -117,6 +117,10 @@ pub struct ServeArgs {
     /// Partitions of a topic created by first use. [default: 1]
     #[arg(long, env = "BOWLINE_NUM_PARTITIONS", value_name = "N")]
     num_partitions: Option<u32>,
+    /// Memory for the keys of a topic while it is compacted: 14 bytes a key; with more keys it takes several rounds.
+    /// [default: 64MiB]
+    #[arg(long, env = "BOWLINE_COMPACTION_MEMORY", value_name = "SIZE")]
+    compaction_memory: Option<Size>,
     /// Create topics on first use. [default: true]
     #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     auto_create_topics: Option<bool>,
@@ -238,6 +242,7 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     pub accept_loss: bool,
     pub num_partitions: u32,
+    pub compaction_bytes: usize,
     pub auto_create_topics: bool,
     pub node_id: i32,
     pub message_bytes_max: u64,
@@ -312,6 +317,10 @@ impl ServeArgs {
             disk_reserve_bytes: self.disk_reserve.or(file.disk_reserve).map_or(512 << 20, |s| s.0),
             accept_loss: self.accept_loss || file.accept_loss,
             num_partitions: self.num_partitions.or(file.num_partitions).unwrap_or(1),
+            compaction_bytes: self
+                .compaction_memory
+                .or(file.compaction_memory)
+                .map_or(bowline_replica::compact::KEYS_BYTES, |s| s.0 as usize),
             auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             node_id: self.node_id.or(file.node_id).unwrap_or(1),
             message_bytes_max: self

@@ -107,6 +107,7 @@ fn offline<T>(
         relaxed_flush: false,
         accept_loss: false,
         num_partitions: 1,
+        compaction_bytes: bowline_replica::compact::KEYS_BYTES,
     };
     let (node, engine) = bowline_replica::start(options)?;
     let result = work(&runtime, &node);

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bowline_broker::QueueStats;
-use bowline_model::record::{self, Kind};
+use bowline_model::record::{self, APPEND_COMPACTED, Append, Kind};
 use bowline_storage::inspect::{Summary, verify};
 use bowline_storage::{Log, RealDisk};
 use std::collections::BTreeMap;
@@ -37,7 +37,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut blocks = Vec::new();
     let summary = verify(&disk, &mut |found| {
         for record in record::iter(found.payload).flatten() {
-            let kind = kinds.entry(name(record.kind).to_owned()).or_default();
+            let compacted = record.kind == Kind::Append
+                && Append::decode(record.body).is_some_and(|a| a.flags & APPEND_COMPACTED != 0);
+            let name = if compacted { "append-compacted" } else { name(record.kind) };
+            let kind = kinds.entry(name.to_owned()).or_default();
             kind.0 += 1;
             kind.1 += u64::from(record.len);
         }

@@ -180,6 +180,7 @@ fn replica_options(config: &Config) -> bowline_replica::Options {
         relaxed_flush: config.flush == Flush::Relaxed,
         accept_loss: config.accept_loss,
         num_partitions: config.num_partitions,
+        compaction_bytes: config.compaction_bytes,
     }
 }
 

@@ -34,10 +34,11 @@ mod session;
 mod shard;
 mod streams;
 
+pub use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
 pub use effects::{
     Copies, DeadLetter, DeadLetters, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told,
     ToldEvent, Transfer,
 };
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
-pub use relocation::{Draft, Held, Moved, Relocation, Survey};
+pub use relocation::{Batch, Damaged, Draft, Held, Moved, Relocation, Rewrite, Survey};
 pub use shard::{Options, QueueStats, RestoreError, Shard, Stats};

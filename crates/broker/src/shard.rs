@@ -11,7 +11,8 @@ use crate::streams::Streams;
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, SettleReason};
 use bowline_model::request::{Provision, Request};
-use bowline_model::{BlockRef, Lsn, Millis, QueueId, SessionId, ShardId};
+use bowline_model::{BlockRef, Lsn, Millis, PartitionId, QueueId, SessionId, ShardId};
+use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
 use std::collections::BTreeSet;
 
 /// Sizes, fixed for the life of a [`Shard`].
@@ -408,6 +409,73 @@ impl Shard {
             }
         });
         taken.count()
+    }
+
+    /// Partitions that it is time to compact.
+    pub fn compaction_due(&self, now: Millis) -> Vec<Candidate> {
+        self.streams.stream.partitions.compaction_due(now)
+    }
+
+    /// What is to be done to these partitions, with no more than about `offsets_max` offsets to look at.
+    pub fn plan_compaction(&self, partitions: &[PartitionId], now: Millis, offsets_max: u64) -> Vec<Plan> {
+        let mut left = offsets_max;
+        let mut plans = Vec::new();
+        for id in partitions {
+            let plan = self.streams.stream.partitions.plan_compaction(*id, now, left);
+            let Some(plan) = plan.filter(|plan| plans.is_empty() || plan.upto - plan.dirty <= left) else {
+                continue;
+            };
+            left = left.saturating_sub(plan.upto - plan.dirty);
+            plans.push(plan);
+        }
+        plans
+    }
+
+    /// The next piece of a compaction: what has to be rewritten of each partition between these offsets, about
+    /// `bytes_max` in all. With how far it goes in each, and whether that is the end.
+    pub fn plan_rewriting(
+        &self,
+        wanted: &[(PartitionId, u64, u64)],
+        bytes_max: u64,
+    ) -> (Relocation, Vec<(PartitionId, u64, bool)>) {
+        let mut relocation = Relocation::new(self.options.shard, BTreeSet::new());
+        let (mut left, mut ends) = (bytes_max, Vec::new());
+        for &(id, from, upto) in wanted {
+            if left == 0 {
+                break;
+            }
+            let planned = self.streams.stream.partitions.extents_between(id, from, upto, left);
+            let end = match planned.last() {
+                Some(last) => last.extent.end(),
+                None => {
+                    self.streams.stream.partitions.begins(id).map_or(upto, |begin| begin.max(from).min(upto))
+                }
+            };
+            ends.push((id, end, planned.is_empty() || end >= upto));
+            let bytes: u64 = planned.iter().map(|planned| u64::from(planned.extent.bytes)).sum();
+            left = left.saturating_sub(bytes);
+            planned.into_iter().for_each(|planned| relocation.plan_batches(planned));
+        }
+        (relocation, ends)
+    }
+
+    /// A piece has been rewritten, and is durable. Partitions of which it is not what it was are named, and keep it.
+    /// `done`: those of which this was the last piece.
+    pub fn compacted(&mut self, moved: &Moved, done: &[Compacted]) -> BTreeSet<PartitionId> {
+        let Moved { files, runs } = moved;
+        let partitions = &mut self.streams.stream.partitions;
+        let mut refused = BTreeSet::new();
+        for run in runs {
+            if let Run::Batches { partition, extents } = run
+                && (refused.contains(partition) || !partitions.relocate(*partition, files, extents))
+            {
+                refused.insert(*partition);
+            }
+        }
+        for compacted in done.iter().filter(|compacted| !refused.contains(&compacted.partition)) {
+            partitions.compacted(*compacted);
+        }
+        refused
     }
 
     /// Term and index of the last applied block; zeros when none was.

@@ -109,7 +109,7 @@ fn a_large_queue_fills_blocks_and_the_window_looks_again() {
 }
 
 fn spec(id: u32) -> PartitionSpec {
-    let config = PartitionConfig { retention_ms: None, retention_bytes: None };
+    let config = PartitionConfig::default();
     let (partition, topic) = (PartitionId(id), TopicId([7; 16]));
     PartitionSpec { partition, topic, topic_name: "t".into(), index: id, config }
 }

@@ -16,7 +16,7 @@ const A: u64 = 1;
 const P: PartitionId = PartitionId(20);
 
 fn spec(id: PartitionId) -> PartitionSpec {
-    let config = PartitionConfig { retention_ms: None, retention_bytes: None };
+    let config = PartitionConfig::default();
     PartitionSpec { partition: id, topic: TopicId([7; 16]), topic_name: "t".into(), index: 0, config }
 }
 

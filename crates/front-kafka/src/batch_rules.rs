@@ -1,16 +1,18 @@
 //! The rules that a produced batch must keep (Kafka's `LogValidator`), and the broker's stamp on it.
 //!
 //! Everything is looked at before anything is stored, records of compressed batches too: a batch that consumers cannot
-//! read would stop them for good. The bytes are kept as they came, unless the broker has to stamp its own time.
+//! read would stop them for good. The bytes are kept as they came, unless the broker has to stamp its own time, or the
+//! topic wants another compression.
 
 use crate::catalog::AppendRules;
 use crate::handlers::NO_TRANSACTIONS;
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use bowline_codec_kafka::records::{
-    Batch, BatchError, BatchHeader, Compression, RecordIter, TimestampType, set_log_append_time,
+    Batch, BatchError, BatchHeader, Compression, RecordIter, TimestampType, recompress, set_log_append_time,
     validate_records, verify_batch,
 };
+use bowline_topology::config::Recompression;
 use bytes::Bytes;
 
 /// Largest batch whatever a topic's `max.message.bytes` says: a record and its block must fit the log.
@@ -71,12 +73,61 @@ pub fn check(batch: Bytes, rules: &AppendRules, version: i16, now: i64) -> Resul
     let header = verify_batch(&batch)?;
     check_header(&header, version)?;
     let summary = validate_records(&header, &batch, DECOMPRESSED_BYTES_MAX)?;
+    if rules.keyed && summary.first_without_key.is_some() {
+        return Err(keyless(&header, &batch)?);
+    }
+    if !rules.log_append_time {
+        check_timestamps(&header, &batch, summary.max_timestamp, rules, now)?;
+    }
+    let batch = match rules.compression {
+        Recompression::Producer => batch,
+        wanted => recompressed(header, batch, wanted, rules)?,
+    };
     if rules.log_append_time {
         let mut stamped = batch.to_vec();
         set_log_append_time(&mut stamped, now)?;
         return Ok(stamped.into());
     }
-    check_timestamps(&header, &batch, summary.max_timestamp, rules, now)?;
+    Ok(batch)
+}
+
+/// Compaction goes by keys; every record without one is named.
+fn keyless(header: &BatchHeader, batch: &Bytes) -> Result<Refusal, Refusal> {
+    let body = Batch { header: *header, bytes: batch.clone() }.records(DECOMPRESSED_BYTES_MAX)?;
+    let mut records = Vec::new();
+    for (index, record) in (0..).zip(RecordIter::new(&body, header.records_count)) {
+        if record?.key.is_none() && records.len() < RECORD_ERRORS_MAX {
+            records.push(record_error(index, "a compacted topic takes no record without a key".into()));
+        }
+    }
+    let message = Some("one or more records have been rejected".into());
+    Ok(Refusal { error: ErrorCode::InvalidRecord, message, records })
+}
+
+/// The batch in the compression that the topic wants.
+fn recompressed(
+    header: BatchHeader,
+    batch: Bytes,
+    wanted: Recompression,
+    rules: &AppendRules,
+) -> Result<Bytes, Refusal> {
+    let (compression, level) = match wanted {
+        Recompression::Producer => return Ok(batch),
+        Recompression::Uncompressed => (Compression::None, None),
+        Recompression::Gzip(level) => (Compression::Gzip, level),
+        Recompression::Snappy => (Compression::Snappy, None),
+        Recompression::Lz4 => (Compression::Lz4, None),
+        Recompression::Zstd(level) => (Compression::Zstd, level),
+    };
+    if header.compression()? == compression {
+        return Ok(batch);
+    }
+    let body = Batch { header, bytes: batch }.records(DECOMPRESSED_BYTES_MAX)?;
+    let batch = recompress(&header, &body, compression, level)?;
+    // It may have grown.
+    if batch.len() > rules.message_bytes_max.min(BATCH_BYTES_MAX) {
+        return Err(Refusal::new(ErrorCode::MessageTooLarge, None));
+    }
     Ok(batch)
 }
 

@@ -7,7 +7,7 @@ use bowline_codec_kafka::Uuid;
 use bowline_model::meta::ConfigKind;
 use bowline_model::{PartitionId, TopicId};
 use bowline_replica::Node;
-use bowline_topology::config::{self, Defaults};
+use bowline_topology::config::{self, Defaults, Recompression};
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -43,6 +43,12 @@ pub struct AppendRules {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`: how far in the future.
     pub after_max_ms: i64,
+    /// `cleanup.policy` has compact: every record has a key.
+    pub keyed: bool,
+    /// `compression.type`.
+    pub compression: Recompression,
+    /// `min.insync.replicas`: acks=all asks for so many.
+    pub in_sync_min: u32,
 }
 
 impl Default for AppendRules {
@@ -52,6 +58,9 @@ impl Default for AppendRules {
             log_append_time: false,
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
+            keyed: false,
+            compression: Recompression::Producer,
+            in_sync_min: 1,
         }
     }
 }
@@ -68,6 +77,9 @@ impl Topic {
                 log_append_time: parsed.log_append_time,
                 before_max_ms: i64::try_from(parsed.timestamp_before_max_ms).unwrap_or(i64::MAX),
                 after_max_ms: i64::try_from(parsed.timestamp_after_max_ms).unwrap_or(i64::MAX),
+                keyed: parsed.partition.compaction.is_some(),
+                compression: parsed.compression,
+                in_sync_min: parsed.in_sync_min,
             },
             explicit: topic.configs.clone(),
         }

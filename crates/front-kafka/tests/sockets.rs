@@ -42,6 +42,7 @@ impl Served {
             relaxed_flush: true,
             accept_loss: false,
             num_partitions: 1,
+            compaction_bytes: bowline_replica::compact::KEYS_BYTES,
         };
         let (node, engine) = bowline_replica::start(options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -356,6 +356,9 @@ pub fn publish_queues(body: &[u8]) -> Option<impl Iterator<Item = u32> + '_> {
 
 /// Flag of an append: the broker itself converted it from another protocol.
 pub const APPEND_CONVERTED: u8 = 1;
+/// [`Append`]: compaction wrote it into a cold file. The batch says its own base offset, there may be offsets missing before
+/// it, and it may have fewer records than offsets.
+pub const APPEND_COMPACTED: u8 = 4;
 /// Flag of an append: it says where the batch was moved from ([`Append::from`]).
 pub const APPEND_MOVED: u8 = 2;
 

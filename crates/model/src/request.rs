@@ -355,11 +355,49 @@ pub struct PartitionSpec {
     pub config: PartitionConfig,
 }
 
-/// Topic configuration as a partition enforces it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+impl PartitionSpec {
+    /// From a record or a checkpoint; older builds knew fewer settings.
+    pub fn decode(bytes: &[u8]) -> Option<PartitionSpec> {
+        #[derive(Deserialize)]
+        struct Plain {
+            partition: PartitionId,
+            topic: TopicId,
+            topic_name: String,
+            index: u32,
+            retention_ms: Option<u64>,
+            retention_bytes: Option<u64>,
+        }
+        postcard::from_bytes(bytes).ok().or_else(|| {
+            let Plain { partition, topic, topic_name, index, retention_ms, retention_bytes } =
+                postcard::from_bytes(bytes).ok()?;
+            let config = PartitionConfig { retention_ms, retention_bytes, ..PartitionConfig::default() };
+            Some(PartitionSpec { partition, topic, topic_name, index, config })
+        })
+    }
+}
+
+/// Topic configuration as a partition enforces it. The default keeps everything for ever.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionConfig {
     /// Records older than this may go; `None` keeps for ever.
     pub retention_ms: Option<u64>,
     /// The partition may be this large, bytes; `None`: any size.
     pub retention_bytes: Option<u64>,
+    /// The partition may have so many offsets; `None`: any number.
+    pub retention_records: Option<u64>,
+    /// The latest record of each key is kept; others may go.
+    pub compaction: Option<Box<Compaction>>,
+}
+
+/// How a partition is compacted (Kafka's names are in the topic's settings).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Compaction {
+    /// Records younger than this are not touched, ms.
+    pub min_lag_ms: u64,
+    /// Records older than this do not wait until enough has changed, ms.
+    pub max_lag_ms: u64,
+    /// So long tombstones are kept once everything older of their key is gone, ms.
+    pub delete_retention_ms: u64,
+    /// It is time when this part of the bytes has not been compacted yet, in millionths.
+    pub dirty_ppm: u32,
 }

@@ -8,14 +8,14 @@
 //! whole of group commit: no timer takes part, but for blocks in which nobody waits for anything.
 
 use crate::snapshot::ShardSnapshot;
-use bowline_broker::{Effects, LAZY_MS, Moved, Proposal, Shard, Urgency, Waiter};
+use bowline_broker::{Compacted, Effects, LAZY_MS, Moved, Proposal, Shard, Urgency, Waiter};
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Provision, Request, Want};
-use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, SessionId, ShardId};
+use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, PartitionId, SessionId, ShardId};
 use bowline_raft::{Entry, Replication};
 use bowline_storage::{AppendError, ShardCheckpoint};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Blocks of one shard that may be proposed and not yet committed. Two keep the disk busy while a commit is
 /// being applied; more would only make smaller batches.
@@ -155,6 +155,11 @@ impl<R: Replication> DataShard<R> {
     /// `crate::relocate` does: plan, copy with [`crate::relocate::copy`], finish the file, and tell.
     pub fn relocated(&mut self, moved: &Moved) -> usize {
         self.shard.relocated(moved)
+    }
+
+    /// See [`Shard::compacted`].
+    pub fn compacted(&mut self, moved: &Moved, done: &[Compacted]) -> BTreeSet<PartitionId> {
+        self.shard.compacted(moved, done)
     }
 
     /// Whether the caller, once [`DataShard::advance`] has returned and its effects are performed, has nothing to do

@@ -4,6 +4,7 @@
 //! Front ends see [`Node`] and [`Link`] only. [`data::DataShard`] and [`meta::MetaShard`] know no threads and no
 //! clock, so that the simulation drives the very code that serves.
 
+pub mod compact;
 pub mod data;
 pub mod dead_letters;
 pub mod history;

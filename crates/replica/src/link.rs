@@ -7,12 +7,16 @@
 use crate::replies::{REPLIES_BYTES_MAX, Replies};
 use crate::snapshot::ShardSnapshot;
 use crate::usage::Usage;
-use bowline_broker::{Moved, Relocation, Survey, Transfer};
+use bowline_broker::{Candidate, Compacted, Moved, Plan, Relocation, Survey, Transfer};
 use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
+<<<<<<< HEAD
 use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId, Token};
 use bowline_topology::scram::ScramUsers;
+=======
+use bowline_model::{BlockRef, Lsn, PartitionId, QueueId, SessionId, ShardId, Token};
+>>>>>>> 7aca159 (Compacted topics: the latest record of each key stays)
 use bowline_topology::{Topology, password};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -107,6 +111,11 @@ pub(crate) enum Internal {
     PlanRelocation(BTreeSet<Lsn>, Sender<Relocation>),
     /// Answered with how many runs were taken.
     Relocated(Moved, Sender<usize>),
+    /// For the compactor, as are the next three: see the functions of [`bowline_broker::Shard`].
+    CompactionDue(Sender<Vec<Candidate>>),
+    PlanCompaction(Vec<PartitionId>, u64, Sender<Vec<Plan>>),
+    PlanRewriting(Vec<(PartitionId, u64, u64)>, u64, Sender<(Relocation, Vec<(PartitionId, u64, bool)>)>),
+    Rewritten(Moved, Vec<Compacted>, Sender<BTreeSet<PartitionId>>),
     /// The disk is full, or has room again.
     Full(bool),
     /// To the meta shard: tell every session that the node stops.

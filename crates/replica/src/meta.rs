@@ -708,7 +708,11 @@ impl MetaThread {
                         | Internal::Transferred(..)
                         | Internal::Survey(_)
                         | Internal::PlanRelocation(..)
-                        | Internal::Relocated(..),
+                        | Internal::Relocated(..)
+                        | Internal::CompactionDue(_)
+                        | Internal::PlanCompaction(..)
+                        | Internal::PlanRewriting(..)
+                        | Internal::Rewritten(..),
                     ) => debug_assert!(false, "for data shards"),
                 }
             }

@@ -3,8 +3,9 @@
 use crate::data::DataShard;
 use crate::link::{Inbox, Internal, Message, Node, Shared};
 use crate::meta::{MetaShard, MetaThread};
+use crate::relocate::Rewriting;
 use crate::thread::{DataThread, ReadJob, now};
-use crate::{relocate, snapshot};
+use crate::{compact, relocate, snapshot};
 use bowline_broker::{Effects, Shard};
 use bowline_model::record::{self, Kind};
 use bowline_model::{Block, BlockRef, ShardId};
@@ -12,7 +13,7 @@ use bowline_raft::{SingleNode, Slot};
 use bowline_storage::{Fatal, Identity, Log, RealDisk};
 use bowline_topology::Topology;
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Options {
     pub accept_loss: bool,
     /// Partitions of a topic for which nobody said how many.
     pub num_partitions: u32,
+    /// Memory for the keys of compacted topics, while they are compacted: see [`compact::KEYS_BYTES`].
+    pub compaction_bytes: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -169,12 +172,16 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
         let (log, shared, jobs) = (log.clone(), shared.clone(), read_jobs.clone());
         engine.background.push(spawn(format!("reader-{n}"), move || read(&log, &shared, &jobs))?);
     }
+    let turn = Arc::new(Mutex::new(()));
     if RELOCATION {
-        let (relocated, log, stopped) = (shared.clone(), log.clone(), stopped.clone());
-        engine
-            .background
-            .push(spawn("relocate".to_owned(), move || relocate::watch(&relocated, log, stopped))?);
+        let (shared, log, stop, turn) = (shared.clone(), log.clone(), stopped.clone(), turn.clone());
+        let relocate = move || relocate::watch(Rewriting::new(&shared, log, stop, &turn));
+        engine.background.push(spawn("relocate".to_owned(), relocate)?);
     }
+    let (compacted, compacted_log, stop) = (shared.clone(), log.clone(), stopped.clone());
+    let keys_bytes = options.compaction_bytes;
+    let compact = move || compact::watch(Rewriting::new(&compacted, compacted_log, stop, &turn), keys_bytes);
+    engine.background.push(spawn("compact".to_owned(), compact)?);
     let watched = shared.clone();
     engine.background.push(spawn("checkpoint".to_owned(), move || snapshot::watch(watched, log, stopped))?);
     // The meta shard answers when it has told every data shard what there is, a data shard when it has followed and

@@ -9,10 +9,11 @@
 //! segments, and storage recycles those. Whatever happens in between, a checkpoint that counts finds its files.
 
 use crate::link::{Inbox, Internal, Message, Shared};
-use bowline_broker::{Draft, Relocation, Survey};
-use bowline_model::{Lsn, Millis};
+use bowline_broker::{Draft, Relocation, Rewrite, Survey};
+use bowline_model::{BlockRef, Lsn, Millis};
 use bowline_storage::{ColdBlock, ColdError, ColdWriter, Log};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,10 @@ pub enum Abandoned {
     /// The node stops.
     Stopped,
     Cold(ColdError),
+    /// Of a compaction: something cannot be read, there are too many keys for the memory, or too little disk is free.
+    Unreadable,
+    TooManyKeys,
+    NoRoom,
 }
 
 /// Copies what `relocation` planned into `cold`. `paced` is called with the bytes of each read, may wait, and says
@@ -152,38 +157,75 @@ pub fn copy(
     cold: &mut ColdWriter,
     mut paced: impl FnMut(u64) -> bool,
 ) -> Result<(), Abandoned> {
+    copy_as(log, relocation, cold, None, &mut paced)
+}
+
+/// The same; batches go through `rewrite`.
+pub(crate) fn copy_as(
+    log: &Log,
+    relocation: &mut Relocation,
+    cold: &mut ColdWriter,
+    mut rewrite: Option<&mut dyn Rewrite>,
+    paced: &mut dyn FnMut(u64) -> bool,
+) -> Result<(), Abandoned> {
     let shard = relocation.shard();
     loop {
         let wanted = relocation.begin_pass(PASS_BYTES_MAX);
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut i = 0;
-        while let Some(&lsn) = wanted.get(i) {
-            if relocation.is_past(lsn) {
-                i += 1;
-                continue;
-            }
-            let span = span(&wanted[i..]) + BLOCK_BYTES_GUESS;
-            if !paced(span) {
-                return Err(Abandoned::Stopped);
-            }
-            i += 1;
-            match log.read_run(lsn, span as usize, usize::MAX) {
-                Ok(blocks) => {
-                    blocks.iter().for_each(|block| relocation.take(block));
-                    if let Some(last) = blocks.last() {
-                        i += wanted[i..].partition_point(|lsn| *lsn <= last.lsn);
-                    }
-                }
-                Err(error) => tracing::error!(%error, "a block cannot be relocated"),
-            }
-        }
+        let relocation_ref = std::cell::RefCell::new(&mut *relocation);
+        read(
+            log,
+            &wanted,
+            |lsn| relocation_ref.borrow().is_past(lsn),
+            paced,
+            |block| {
+                let rewrite = rewrite.as_mut().map(|rewrite| &mut **rewrite as &mut dyn Rewrite);
+                relocation_ref.borrow_mut().take_as(block, rewrite);
+            },
+        )?;
         let write = |Draft { buf, n_records, stamp }: Draft| {
             cold.append(ColdBlock { shard, term: 0, index: 0, stamp, n_records, buf })
         };
         relocation.end_pass(write).map_err(Abandoned::Cold)?;
     }
+}
+
+/// Reads the blocks at `wanted` (ascending), and others on the way, but for those to be `passed` over. What cannot be
+/// read is not taken.
+///
+/// # Errors
+/// The node stops.
+pub(crate) fn read(
+    log: &Log,
+    wanted: &[Lsn],
+    passed: impl Fn(Lsn) -> bool,
+    paced: &mut dyn FnMut(u64) -> bool,
+    mut take: impl FnMut(&BlockRef),
+) -> Result<(), Abandoned> {
+    let mut i = 0;
+    while let Some(&lsn) = wanted.get(i) {
+        if passed(lsn) {
+            i += 1;
+            continue;
+        }
+        let span = span(&wanted[i..]) + BLOCK_BYTES_GUESS;
+        if !paced(span) {
+            return Err(Abandoned::Stopped);
+        }
+        i += 1;
+        match log.read_run(lsn, span as usize, usize::MAX) {
+            Ok(blocks) => {
+                blocks.iter().for_each(&mut take);
+                if let Some(last) = blocks.last() {
+                    i += wanted[i..].partition_point(|lsn| *lsn <= last.lsn);
+                }
+            }
+            Err(error) => tracing::error!(%error, "a block cannot be relocated"),
+        }
+    }
+    Ok(())
 }
 
 /// From the first of `wanted` to the last that one read should bring, bytes.
@@ -199,29 +241,30 @@ fn span(wanted: &[Lsn]) -> u64 {
     last.0 - wanted[0].0
 }
 
-/// Runs until `stop` closes.
-pub(crate) fn watch(shared: &Shared, log: Log, stop: Receiver<()>) {
-    let mut relocator = Relocator { shared, log, stop, policy: Policy::default(), fresh: Vec::new() };
+/// Runs until the node stops.
+pub(crate) fn watch(rewriting: Rewriting<'_>) {
+    let mut relocator = Relocator { rewriting, policy: Policy::default() };
     let began = Instant::now();
     let mut pause = LOOK_EVERY;
     let (mut looks, mut seen) = (0, 0);
-    while let Err(RecvTimeoutError::Timeout) = relocator.stop.recv_timeout(pause) {
-        relocator.forget_unlisted();
+    while relocator.rewriting.wait(pause) {
+        relocator.rewriting.forget_unlisted();
         pause = LOOK_EVERY;
         looks += 1;
-        let files = relocator.log.files();
+        let log = relocator.rewriting.log.clone();
+        let files = log.files();
         let cold = files.iter().any(|(file, _)| file.is_cold());
         let worth_a_look = Policy::is_crowded(&files) || (cold && looks % LOOK_AT_COLD_EVERY == 0);
         if !worth_a_look {
             continue;
         }
-        let appended = relocator.log.stats().bytes;
+        let appended = log.stats().bytes;
         let idle = std::mem::replace(&mut seen, appended) == appended;
         let asked = Instant::now();
         let Some(survey) = relocator.survey() else { return };
         pause = if idle { LOOK_WHEN_IDLE } else { LOOK_EVERY }.max(asked.elapsed() * LOOK_SHARE);
         // A full disk may be full because of us, or may be emptied by us.
-        let bytes_max = relocator.log.space().free_bytes / 4;
+        let bytes_max = log.space().free_bytes / 4;
         let now = began.elapsed().as_millis() as Millis;
         let chosen = relocator.policy.choose(now, &files, &survey, bytes_max);
         if chosen.is_empty() {
@@ -230,42 +273,34 @@ pub(crate) fn watch(shared: &Shared, log: Log, stop: Receiver<()>) {
         match relocator.relocate(&chosen) {
             Ok(()) => {}
             Err(Abandoned::Stopped) => return,
-            Err(Abandoned::Cold(error)) => tracing::warn!(%error, "a relocation was abandoned"),
+            Err(error) => tracing::warn!(?error, "a relocation was abandoned"),
         }
     }
 }
 
 struct Relocator<'a> {
-    shared: &'a Shared,
-    log: Log,
-    stop: Receiver<()>,
+    rewriting: Rewriting<'a>,
     policy: Policy,
-    /// Cold files that may not be listed in any checkpoint yet, and how many checkpoints there were.
-    fresh: Vec<(u32, u64)>,
 }
 
 impl Relocator<'_> {
     fn relocate(&mut self, files: &BTreeSet<Lsn>) -> Result<(), Abandoned> {
+        let rewriting = &mut self.rewriting;
+        let _mine = rewriting.turn.lock();
         let mut writer = None;
         let mut moved = Vec::new();
-        let mut reading = Pace::new(self.stop.clone());
-        for inbox in &self.shared.inboxes[1..] {
+        let mut reading = Pace::new(rewriting.stop.clone());
+        for inbox in &rewriting.shared.inboxes[1..] {
             let plan = |reply| Internal::PlanRelocation(files.clone(), reply);
-            let mut relocation = self.ask(inbox, plan).ok_or(Abandoned::Stopped)?;
+            let mut relocation = rewriting.ask(inbox, plan).ok_or(Abandoned::Stopped)?;
             if relocation.is_empty() {
                 continue;
             }
             let cold = match &mut writer {
                 Some(cold) => cold,
-                None => {
-                    let mut writing = Pace::new(self.stop.clone());
-                    let pace = move |bytes: usize| {
-                        writing.spend(bytes as u64);
-                    };
-                    writer.insert(self.log.new_cold_file(Some(Box::new(pace))).map_err(Abandoned::Cold)?)
-                }
+                None => writer.insert(rewriting.new_cold_file()?),
             };
-            copy(&self.log, &mut relocation, cold, |bytes| reading.spend(bytes))?;
+            copy(&rewriting.log, &mut relocation, cold, |bytes| reading.spend(bytes))?;
             moved.push((inbox, relocation.finish()));
         }
         let Some(writer) = writer else { return Ok(()) };
@@ -273,16 +308,64 @@ impl Relocator<'_> {
         let file = writer.finish().map_err(Abandoned::Cold)?;
         let mut runs = 0;
         for (inbox, moved) in moved {
-            runs += self.ask(inbox, |reply| Internal::Relocated(moved, reply)).ok_or(Abandoned::Stopped)?;
+            let ask = |reply| Internal::Relocated(moved, reply);
+            runs += rewriting.ask(inbox, ask).ok_or(Abandoned::Stopped)?;
         }
-        self.fresh.push((file, self.log.stats().checkpoints));
+        rewriting.is_fresh(file);
         tracing::info!(files = files.len(), cold = file, bytes, runs, "relocated");
         Ok(())
     }
 
+    /// The sum over all shards. `None`: the node stops.
+    fn survey(&self) -> Option<Survey> {
+        let mut sum = Survey::new();
+        for inbox in &self.rewriting.shared.inboxes[1..] {
+            for (file, held) in self.rewriting.ask(inbox, Internal::Survey)? {
+                sum.entry(file).or_default().add(held.extents, held.bytes);
+            }
+        }
+        Some(sum)
+    }
+}
+
+/// What relocator and compactor have in common: shards to ask, and cold files to write.
+pub(crate) struct Rewriting<'a> {
+    pub shared: &'a Shared,
+    pub log: Log,
+    pub stop: Receiver<()>,
+    /// Held from a plan until the shards have taken what came of it: one at a time moves extents.
+    pub turn: &'a Mutex<()>,
+    /// Cold files that may not be listed in any checkpoint yet, and how many checkpoints there were.
+    fresh: Vec<(u32, u64)>,
+}
+
+impl<'a> Rewriting<'a> {
+    pub fn new(shared: &'a Shared, log: Log, stop: Receiver<()>, turn: &'a Mutex<()>) -> Rewriting<'a> {
+        Rewriting { shared, log, stop, turn, fresh: Vec::new() }
+    }
+
+    /// False: the node stops.
+    pub fn wait(&self, pause: Duration) -> bool {
+        self.stop.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
+    }
+
+    /// One that is written at a limited rate.
+    pub fn new_cold_file(&self) -> Result<ColdWriter, Abandoned> {
+        let mut writing = Pace::new(self.stop.clone());
+        let pace = move |bytes: usize| {
+            writing.spend(bytes as u64);
+        };
+        self.log.new_cold_file(Some(Box::new(pace))).map_err(Abandoned::Cold)
+    }
+
+    /// A cold file was finished just now, and the shards know of it.
+    pub fn is_fresh(&mut self, file: u32) {
+        self.fresh.push((file, self.log.stats().checkpoints));
+    }
+
     /// A cold file whose content died before any checkpoint could list it has to be removed by us. Two checkpoints
     /// later one was taken after the shards knew of the file; if none has listed it by then, none will.
-    fn forget_unlisted(&mut self) {
+    pub fn forget_unlisted(&mut self) {
         let checkpoints = self.log.stats().checkpoints;
         let log = &self.log;
         self.fresh.retain(|&(file, then)| {
@@ -294,19 +377,8 @@ impl Relocator<'_> {
         });
     }
 
-    /// The sum over all shards. `None`: the node stops.
-    fn survey(&self) -> Option<Survey> {
-        let mut sum = Survey::new();
-        for inbox in &self.shared.inboxes[1..] {
-            for (file, held) in self.ask(inbox, Internal::Survey)? {
-                sum.entry(file).or_default().add(held.extents, held.bytes);
-            }
-        }
-        Some(sum)
-    }
-
     /// `None`: the node stops.
-    fn ask<T>(&self, inbox: &Inbox, question: impl FnOnce(Sender<T>) -> Internal) -> Option<T> {
+    pub fn ask<T>(&self, inbox: &Inbox, question: impl FnOnce(Sender<T>) -> Internal) -> Option<T> {
         let (reply, replies) = crossbeam_channel::bounded(1);
         inbox.push(Message::Internal(question(reply)));
         // A shard that has stopped leaves the question in its inbox.
@@ -322,18 +394,18 @@ impl Relocator<'_> {
 }
 
 /// Keeps to a rate.
-struct Pace {
+pub(crate) struct Pace {
     due: Instant,
     stop: Receiver<()>,
 }
 
 impl Pace {
-    fn new(stop: Receiver<()>) -> Pace {
+    pub fn new(stop: Receiver<()>) -> Pace {
         Pace { due: Instant::now(), stop }
     }
 
     /// Waits until `bytes` more are allowed. False: the node stops.
-    fn spend(&mut self, bytes: u64) -> bool {
+    pub fn spend(&mut self, bytes: u64) -> bool {
         let now = Instant::now();
         if self.due > now {
             let waited = self.stop.recv_timeout(self.due - now);

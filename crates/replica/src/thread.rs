@@ -193,6 +193,16 @@ impl DataThread {
                 let _ = reply.send(self.shard.shard.plan_relocation(&files));
             }
             Internal::Relocated(moved, reply) => drop(reply.send(self.shard.relocated(&moved))),
+            Internal::CompactionDue(reply) => drop(reply.send(self.shard.shard.compaction_due(now))),
+            Internal::PlanCompaction(partitions, offsets_max, reply) => {
+                drop(reply.send(self.shard.shard.plan_compaction(&partitions, now, offsets_max)));
+            }
+            Internal::PlanRewriting(wanted, bytes_max, reply) => {
+                drop(reply.send(self.shard.shard.plan_rewriting(&wanted, bytes_max)));
+            }
+            Internal::Rewritten(moved, done, reply) => {
+                drop(reply.send(self.shard.compacted(&moved, &done)));
+            }
             Internal::Compacted(index) => self.shard.replication.compacted(index),
             Internal::Full(full) => self.shard.set_full(full),
             Internal::Drain(done) => {

@@ -20,6 +20,7 @@ fn options(dir: &Path, shards: u16) -> Options {
         relaxed_flush: false,
         accept_loss: false,
         num_partitions: 1,
+        compaction_bytes: bowline_replica::compact::KEYS_BYTES,
     }
 }
 

@@ -90,7 +90,7 @@ impl Node {
             arguments: Vec::new(),
             settings: Default::default(),
         };
-        let config = PartitionConfig { retention_ms: None, retention_bytes: None };
+        let config = PartitionConfig::default();
         let topic = TopicId([7; 16]);
         let spec = PartitionSpec { partition: PARTITION, topic, topic_name: "t".into(), index: 0, config };
         let (queues, partitions) = (vec![queue(KEPT), queue(PASSING)], vec![spec]);

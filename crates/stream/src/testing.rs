@@ -155,7 +155,7 @@ pub fn spec(id: u32, retention_ms: Option<u64>, retention_bytes: Option<u64>) ->
         topic: TopicId([7; 16]),
         topic_name: "topic".into(),
         index: id,
-        config: PartitionConfig { retention_ms, retention_bytes },
+        config: PartitionConfig { retention_ms, retention_bytes, ..PartitionConfig::default() },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Listed is what the broker enforces, and what it may ignore without breaking a promise because it is about files
 //! that Bowline does not have: tools and stream libraries set these on every topic. Anything else is refused, so that
-//! nobody counts on what does not happen (`cleanup.policy=compact`).
+//! nobody counts on what does not happen.
 
 pub mod broker;
 pub mod group;
@@ -10,7 +10,7 @@ pub mod group;
 use crate::Topic;
 use crate::refusal::refuse;
 use bowline_model::meta::{Reason, Rejection};
-use bowline_model::request::PartitionConfig;
+use bowline_model::request::{Compaction, PartitionConfig};
 
 /// The node's configuration as topics inherit it.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,8 +73,10 @@ pub struct Entry {
 enum Rule {
     /// From a lowest to a highest value.
     Number(i64, i64),
-    /// Between two real numbers.
+    /// Between 0 and 1.
     Fraction,
+    /// −1, or from a lowest to a highest value.
+    Level(i64, i64),
     OneOf(&'static [&'static str]),
     /// A comma-separated list of these.
     ListOf(&'static [&'static str]),
@@ -85,20 +87,28 @@ const LONG_MAX: i64 = i64::MAX;
 const NO_FILES: &str =
     "Accepted without effect: partitions share the node's log and have no files of their own.";
 const DURABLE: &str = "Accepted without effect: every record is on disk before it is acknowledged.";
-const NO_COMPACTION: &str = "Accepted without effect: topics are not compacted.";
 const BOOLEANS: &[&str] = &["true", "false"];
 
 /// All settings, sorted by name.
 #[rustfmt::skip]
 pub static ENTRIES: &[Entry] = &[
     Entry { name: "cleanup.policy", kind: Type::List, broker_name: "log.cleanup.policy",
-        rule: Rule::ListOf(&["delete"]), default: |_| "delete".into(),
-        doc: "What happens to old records: delete discards them by age and size." },
+        rule: Rule::ListOf(&["compact", "delete"]), default: |_| "delete".into(),
+        doc: "What happens to old records: delete discards them by age, size and number; compact keeps the latest of \
+              each key. Empty: everything is kept." },
+    Entry { name: "compression.gzip.level", kind: Type::Int, broker_name: "compression.gzip.level",
+        rule: Rule::Level(1, 9), default: |_| "-1".into(),
+        doc: "The level where compression.type is gzip and the broker compresses; -1: zlib's own." },
     Entry { name: "compression.type", kind: Type::String, broker_name: "compression.type",
-        rule: Rule::OneOf(&["producer"]), default: |_| "producer".into(),
-        doc: "Batches are kept in the compression their producer chose." },
+        rule: Rule::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        default: |_| "producer".into(),
+        doc: "Batches of another compression than this are compressed anew; producer: they are kept as they came." },
+    Entry { name: "compression.zstd.level", kind: Type::Int, broker_name: "compression.zstd.level",
+        rule: Rule::Number(-131_072, 22), default: |_| "3".into(),
+        doc: "The level where compression.type is zstd and the broker compresses." },
     Entry { name: "delete.retention.ms", kind: Type::Long, broker_name: "log.cleaner.delete.retention.ms",
-        rule: Rule::Number(0, LONG_MAX), default: |_| "86400000".into(), doc: NO_COMPACTION },
+        rule: Rule::Number(0, LONG_MAX), default: |_| "86400000".into(),
+        doc: "So long a compacted topic keeps a tombstone once nothing older of its key is left." },
     Entry { name: "file.delete.delay.ms", kind: Type::Long, broker_name: "log.segment.delete.delay.ms",
         rule: Rule::Number(0, LONG_MAX), default: |_| "60000".into(), doc: NO_FILES },
     Entry { name: "flush.messages", kind: Type::Long, broker_name: "log.flush.interval.messages",
@@ -108,7 +118,8 @@ pub static ENTRIES: &[Entry] = &[
     Entry { name: "index.interval.bytes", kind: Type::Int, broker_name: "log.index.interval.bytes",
         rule: Rule::Number(0, INT_MAX), default: |_| "4096".into(), doc: NO_FILES },
     Entry { name: "max.compaction.lag.ms", kind: Type::Long, broker_name: "log.cleaner.max.compaction.lag.ms",
-        rule: Rule::Number(1, LONG_MAX), default: |_| LONG_MAX.to_string(), doc: NO_COMPACTION },
+        rule: Rule::Number(1, LONG_MAX), default: |_| LONG_MAX.to_string(),
+        doc: "A record of this age waits for compaction no longer, however little there is to do." },
     Entry { name: "max.message.bytes", kind: Type::Int, broker_name: "message.max.bytes",
         rule: Rule::Number(0, INT_MAX), default: |d| d.max_message_bytes.to_string(),
         doc: "The largest record batch that is accepted, after compression, in bytes." },
@@ -124,12 +135,14 @@ pub static ENTRIES: &[Entry] = &[
         rule: Rule::OneOf(&["CreateTime", "LogAppendTime"]), default: |_| "CreateTime".into(),
         doc: "Whether records carry the producer's time or the broker's time of arrival." },
     Entry { name: "min.cleanable.dirty.ratio", kind: Type::Double, broker_name: "log.cleaner.min.cleanable.ratio",
-        rule: Rule::Fraction, default: |_| "0.5".into(), doc: NO_COMPACTION },
+        rule: Rule::Fraction, default: |_| "0.5".into(),
+        doc: "Compaction begins when this part of a partition's bytes has not been compacted yet." },
     Entry { name: "min.compaction.lag.ms", kind: Type::Long, broker_name: "log.cleaner.min.compaction.lag.ms",
-        rule: Rule::Number(0, LONG_MAX), default: |_| "0".into(), doc: NO_COMPACTION },
+        rule: Rule::Number(0, LONG_MAX), default: |_| "0".into(),
+        doc: "Compaction does not touch records younger than this." },
     Entry { name: "min.insync.replicas", kind: Type::Int, broker_name: "min.insync.replicas",
-        rule: Rule::Number(1, 1), default: |_| "1".into(),
-        doc: "How many replicas must have a record before acks=all is answered; there is one." },
+        rule: Rule::Number(1, INT_MAX), default: |_| "1".into(),
+        doc: "How many replicas must be there for acks=all; there is one, so more than 1 refuses it." },
     Entry { name: "preallocate", kind: Type::Boolean, broker_name: "log.preallocate",
         rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(), doc: NO_FILES },
     Entry { name: "retention.bytes", kind: Type::Long, broker_name: "log.retention.bytes",
@@ -138,6 +151,9 @@ pub static ENTRIES: &[Entry] = &[
     Entry { name: "retention.ms", kind: Type::Long, broker_name: "log.retention.ms",
         rule: Rule::Number(-1, LONG_MAX), default: |d| limit(d.retention_ms),
         doc: "Records older than this go; -1: they are kept for ever." },
+    Entry { name: "retention.records", kind: Type::Long, broker_name: "log.retention.records",
+        rule: Rule::Number(-1, LONG_MAX), default: |_| "-1".into(),
+        doc: "Bowline's own: old records go when a partition has more offsets than this; -1: any number." },
     Entry { name: "segment.bytes", kind: Type::Int, broker_name: "log.segment.bytes",
         rule: Rule::Number(14, INT_MAX), default: |_| "1073741824".into(), doc: NO_FILES },
     Entry { name: "segment.index.bytes", kind: Type::Int, broker_name: "log.index.size.max.bytes",
@@ -193,6 +209,12 @@ impl Entry {
                 Ok(_) => "Value must be no more than 1".to_owned(),
                 Err(_) => self.not_a_number(),
             },
+            Rule::Level(low, high) => match value.trim().parse::<i64>() {
+                Ok(n) if n == -1 || (*low..=*high).contains(&n) => return Ok(()),
+                Ok(_) => format!("Value must be between {low} and {high} or equal to -1"),
+                Err(_) => self.not_a_number(),
+            },
+            Rule::ListOf(_) if value.trim().is_empty() => return Ok(()),
             Rule::OneOf(allowed) if allowed.contains(&value.trim()) => return Ok(()),
             Rule::ListOf(allowed) if value.split(',').all(|item| allowed.contains(&item.trim())) => {
                 return Ok(());
@@ -278,6 +300,23 @@ pub struct TopicConfig {
     /// A record may be this much older / younger than the broker's clock (CreateTime only).
     pub timestamp_before_max_ms: u64,
     pub timestamp_after_max_ms: u64,
+    pub compression: Recompression,
+    /// `min.insync.replicas`.
+    pub in_sync_min: u32,
+}
+
+/// `compression.type`: what the broker makes of produced batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Recompression {
+    /// They stay as they are.
+    #[default]
+    Producer,
+    Uncompressed,
+    /// `None`: the library's own level.
+    Gzip(Option<i32>),
+    Snappy,
+    Lz4,
+    Zstd(Option<i32>),
 }
 
 /// Explicit settings over the node's defaults. Values that [`validate`] would refuse count as not set.
@@ -295,11 +334,36 @@ pub fn parsed(configs: &[(String, String)], defaults: &Defaults) -> TopicConfig 
     let or = |name: &str, default: u64| number(name).map_or(default, |n| u64::try_from(n).unwrap_or(default));
     // Negative numbers stand for no bound.
     let bound = |name: &str, default: Option<u64>| number(name).map_or(default, |n| u64::try_from(n).ok());
-    TopicConfig {
-        partition: PartitionConfig {
-            retention_ms: bound("retention.ms", defaults.retention_ms),
-            retention_bytes: bound("retention.bytes", defaults.retention_bytes),
+    let policy = get(configs, "cleanup.policy").unwrap_or("delete");
+    let has = |item: &str| policy.split(',').any(|one| one.trim() == item);
+    let compaction = || Compaction {
+        min_lag_ms: or("min.compaction.lag.ms", 0),
+        max_lag_ms: or("max.compaction.lag.ms", i64::MAX as u64),
+        delete_retention_ms: or("delete.retention.ms", 24 * 3600 * 1000),
+        dirty_ppm: {
+            let ratio = get(configs, "min.cleanable.dirty.ratio").and_then(|value| value.parse::<f64>().ok());
+            (ratio.unwrap_or(0.5).clamp(0.0, 1.0) * 1e6) as u32
         },
+    };
+    let level = |name: &str| number(name).filter(|n| *n != -1).and_then(|n| i32::try_from(n).ok());
+    let mut partition = PartitionConfig::default();
+    if has("delete") {
+        partition.retention_ms = bound("retention.ms", defaults.retention_ms);
+        partition.retention_bytes = bound("retention.bytes", defaults.retention_bytes);
+        partition.retention_records = bound("retention.records", None);
+    }
+    partition.compaction = has("compact").then(|| Box::new(compaction()));
+    TopicConfig {
+        partition,
+        compression: match get(configs, "compression.type") {
+            Some("uncompressed") => Recompression::Uncompressed,
+            Some("gzip") => Recompression::Gzip(level("compression.gzip.level")),
+            Some("snappy") => Recompression::Snappy,
+            Some("lz4") => Recompression::Lz4,
+            Some("zstd") => Recompression::Zstd(number("compression.zstd.level").map(|n| n as i32)),
+            _ => Recompression::Producer,
+        },
+        in_sync_min: or("min.insync.replicas", 1).try_into().unwrap_or(u32::MAX),
         max_message_bytes: or("max.message.bytes", defaults.max_message_bytes.into())
             .try_into()
             .unwrap_or(defaults.max_message_bytes),

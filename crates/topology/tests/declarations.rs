@@ -483,6 +483,17 @@ fn topics_follow_kafkas_rules() {
     };
     assert!(partitions.len() == 5 && partitions.iter().all(|p| p.config.retention_ms.is_none()));
     assert_eq!(done(&mut t, configure("retention.ms", "-1")), Applied::Unchanged);
+    let policy = |t: &mut Topology, value: &str| {
+        let Applied::TopicConfigured { partitions, .. } = done(t, configure("cleanup.policy", value)) else {
+            panic!("configured");
+        };
+        let config = partitions[0].config.clone();
+        (config.compaction.is_some(), config.retention_ms.is_some())
+    };
+    assert_eq!(policy(&mut t, "compact"), (true, false), "nothing goes by age");
+    assert_eq!(policy(&mut t, "compact,delete"), (true, true));
+    assert_eq!(policy(&mut t, ""), (false, false), "everything is kept");
+    assert_eq!(policy(&mut t, "delete"), (false, true));
     for (name, value, expected) in [
         ("retention.ms", "-2", "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
         ("retention.ms", "x", "Invalid value x for configuration retention.ms: Not a number of type LONG"),
@@ -493,8 +504,8 @@ fn topics_follow_kafkas_rules() {
         ),
         (
             "cleanup.policy",
-            "compact",
-            "Invalid value compact for configuration cleanup.policy: String must be one of: delete",
+            "forget",
+            "Invalid value forget for configuration cleanup.policy: String must be one of: compact, delete",
         ),
         ("nonsense", "1", "Unknown topic config name: nonsense"),
     ] {

@@ -1,12 +1,13 @@
 //! Copying records out of blocks, and laying them out in cold blocks.
 
-use super::{Draft, Run};
+use super::{Damaged, Draft, Rewrite, Run};
 use crate::directory::Entry;
 use crate::queue::Extent;
 use bowline_model::block::BLOCK_PAYLOAD_SOFT_MAX;
-use bowline_model::record::{self, Append, Publish};
+use bowline_model::record::{self, APPEND_COMPACTED, Append, Publish};
 use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, PartitionId, QueueId};
 use bowline_stream::partition::{self, relocation};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Owners with little share a block up to this size, bytes.
@@ -14,6 +15,8 @@ const SHARED_BYTES_MAX: usize = 32 * 1024;
 /// So many messages that are gone in between are written as empty records; for more, another block begins. An empty
 /// record takes 13 to 17 bytes, a block up to 4 KiB.
 const GAP_MAX: u64 = 64;
+/// Offsets without batches that are passed over; in a wider gap empty batches keep the place. An extent counts up to 2^32.
+const GAP_OFFSETS_MAX: u64 = 1 << 30;
 
 /// Copies the live messages of an extent as records for `queue` alone, in order. `entries`: all messages of the
 /// queue in the block, of which the last `count` are the extent's. False if they are not there.
@@ -41,16 +44,29 @@ pub(super) fn copy_messages(
     true
 }
 
-/// Copies the batches of an extent. False if they are not there.
+/// Copies the batches of an extent, or what `rewrite` makes of them. False if they are not there.
 pub(super) fn copy_batches(
     block: &BlockRef,
     partition: PartitionId,
     extent: &partition::Extent,
+    rewrite: Option<&mut (dyn Rewrite + '_)>,
     out: &mut Vec<u8>,
 ) -> bool {
-    relocation::batches(block, partition, extent, |batch| {
-        Append::encode(out, partition.0, batch.flags, batch.bytes);
-    })
+    let Some(rewrite) = rewrite else {
+        return relocation::batches(block, partition, extent, |batch| {
+            Append::encode(out, partition.0, batch.flags, batch.bytes);
+        });
+    };
+    let mut whole = true;
+    let there = relocation::batches(block, partition, extent, |batch| {
+        let flags = batch.flags | APPEND_COMPACTED;
+        match rewrite.batch(partition, &batch) {
+            Ok(Some(bytes)) => Append::encode(out, partition.0, flags, &bytes),
+            Ok(None) => {}
+            Err(Damaged) => whole = false,
+        }
+    });
+    there && whole
 }
 
 /// The numbers of an extent's messages that are not settled.
@@ -89,12 +105,20 @@ pub(super) struct Cold {
     runs: Vec<Run>,
     /// The owner of the last run, if the next record may go on with it.
     running: Option<Owner>,
+    /// Of the running partition: below this offset extents are laid out, and up to that one nothing is left to lay out.
+    covered: u64,
+    upto: u64,
+    /// See [`super::Relocation::keep_places`].
+    pub empty: Option<fn(u64, u32) -> Bytes>,
     scratch: Vec<u8>,
 }
 
 impl Cold {
     /// What comes next belongs to another run, even if it has the same owner.
     pub fn interrupt(&mut self) {
+        if let Some(Owner::Partition(partition)) = self.running {
+            self.keep_place(partition, self.upto);
+        }
         self.running = None;
     }
 
@@ -133,24 +157,65 @@ impl Cold {
     /// Lays out the copied batches of an extent.
     pub fn put_batches(&mut self, partition: PartitionId, extent: &partition::Extent, copied: &[u8]) {
         let owner = Owner::Partition(partition);
+        let begins = self.running != Some(owner);
         let run = self.run(owner);
-        let mut offset = extent.first_offset;
+        if begins {
+            self.covered = extent.first_offset;
+        }
+        self.upto = extent.end();
+        let mut next = extent.first_offset;
         for found in record::iter(copied).map_while(Result::ok) {
-            let Some(batch) = Append::decode(found.body).map(|append| append.batch) else { return };
-            let Some((count, max_timestamp)) = relocation::head(batch) else { return };
+            let Some(append) = Append::decode(found.body) else { return };
+            let Some((base, count, max_timestamp)) = relocation::head(&append, next, extent) else { return };
             let bytes = &copied[found.offset as usize..(found.offset + found.len) as usize];
-            if self.continued(run, bytes.len()) != Some(offset) {
-                self.begin_part(run, owner, offset, bytes.len());
+            next = base + u64::from(count);
+            if base - self.covered > GAP_OFFSETS_MAX {
+                self.keep_place(partition, base);
             }
-            let max_timestamp = if max_timestamp < 0 { extent.max_timestamp } else { max_timestamp };
-            self.append(bytes, count, batch.len() as u32, max_timestamp);
-            offset += u64::from(count);
+            self.put_batch(run, owner, bytes, append.batch.len() as u32, (next, max_timestamp));
+        }
+    }
+
+    /// Lays out a batch, whose extent covers what is not covered below it as well. `end`: the offset behind it.
+    fn put_batch(
+        &mut self,
+        run: usize,
+        owner: Owner,
+        bytes: &[u8],
+        len: u32,
+        (end, max_timestamp): (u64, i64),
+    ) {
+        if self.continued(run, bytes.len()) != Some(self.covered) {
+            self.begin_part(run, owner, self.covered, bytes.len());
+        }
+        let count = (end - self.covered) as u32;
+        self.append(bytes, count, len, max_timestamp);
+        self.covered = end;
+    }
+
+    /// Offsets up to `upto` that no batch has any more are covered by batches without records.
+    fn keep_place(&mut self, partition: PartitionId, upto: u64) {
+        while self.covered < upto {
+            let count = (upto - self.covered).min(GAP_OFFSETS_MAX) as u32;
+            let Some(empty) = self.empty else {
+                debug_assert!(false, "only a rewriting leaves gaps");
+                return;
+            };
+            let empty = empty(self.covered, count);
+            let mut record = std::mem::take(&mut self.scratch);
+            record.clear();
+            Append::encode(&mut record, partition.0, APPEND_COMPACTED, &empty);
+            let (run, end) = (self.runs.len() - 1, self.covered + u64::from(count));
+            let owner = Owner::Partition(partition);
+            self.put_batch(run, owner, &record, empty.len() as u32, (end, relocation::NO_RECORDS));
+            self.scratch = record;
         }
     }
 
     /// The run that the next record of `owner` belongs to.
     fn run(&mut self, owner: Owner) -> usize {
         if self.running != Some(owner) {
+            self.interrupt();
             self.running = Some(owner);
             self.runs.push(match owner {
                 Owner::Queue(queue) => Run::Messages { queue, extents: Vec::new() },
@@ -200,8 +265,14 @@ impl Cold {
         self.open.as_ref().map_or(0, AlignedBuf::payload_len)
     }
 
+    /// Nothing more is coming.
+    pub fn end(&mut self) {
+        self.interrupt();
+        self.close();
+    }
+
     /// The open block is complete.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         if let Some(buf) = self.open.take() {
             self.full.push_back((buf, std::mem::take(&mut self.n_records), std::mem::take(&mut self.parts)));
         }

@@ -20,7 +20,9 @@ mod copy;
 
 use crate::queue::Extent;
 use bowline_model::{AlignedBuf, BlockRef, Lsn, Millis, PartitionId, QueueId, ShardId};
+pub use bowline_stream::partition::relocation::Batch;
 use bowline_stream::partition::relocation::Planned;
+use bytes::Bytes;
 use copy::{Cold, copy_batches, copy_messages};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +41,19 @@ impl Held {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 }
+
+/// What becomes of the batches of partitions on their way: compaction.
+pub trait Rewrite {
+    /// The batch as it is to be written, with its base offset in it; `None`: nothing of it is wanted any more.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn batch(&mut self, partition: PartitionId, batch: &Batch<'_>) -> Result<Option<Bytes>, Damaged>;
+}
+
+/// A batch that is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damaged;
 
 /// By file (see [`Lsn::file`]): segments of the log, oldest first, then cold files.
 pub type Survey = BTreeMap<Lsn, Held>;
@@ -116,6 +131,7 @@ pub struct Relocation {
     bytes_max: usize,
     stamp: Millis,
     cold: Cold,
+    whole: bool,
 }
 
 impl Relocation {
@@ -132,6 +148,7 @@ impl Relocation {
             bytes_max: 0,
             stamp: 0,
             cold: Cold::default(),
+            whole: true,
         }
     }
 
@@ -146,6 +163,7 @@ impl Relocation {
     }
 
     pub(crate) fn plan_batches(&mut self, Planned { partition, extent, joined }: Planned) {
+        self.files.insert({ extent.lsn }.file());
         self.items.push(Item { what: What::Batches { partition, extent }, joined });
     }
 
@@ -164,11 +182,20 @@ impl Relocation {
         self.upto = self.items.len();
         self.bytes_max = bytes_max;
         self.by_block.clear();
+        // What batches take is known; only a rewriting may make them smaller.
+        let mut bytes = 0;
         for (i, item) in self.items.iter().enumerate().skip(self.done) {
             let lsn = match &item.what {
                 What::Messages { lsn, .. } => *lsn,
-                What::Batches { extent, .. } => extent.lsn,
+                What::Batches { extent, .. } => {
+                    bytes += extent.bytes as usize;
+                    extent.lsn
+                }
             };
+            if bytes > bytes_max && i > self.done {
+                self.upto = i;
+                break;
+            }
             self.by_block.entry(lsn).or_default().push(i);
         }
         self.by_block.keys().copied().collect()
@@ -181,6 +208,11 @@ impl Relocation {
 
     /// Copies what is wanted of `block`. What it does not hold, though the index says so, stays where it is.
     pub fn take(&mut self, block: &BlockRef) {
+        self.take_as(block, None);
+    }
+
+    /// The same; batches go through `rewrite`.
+    pub fn take_as(&mut self, block: &BlockRef, mut rewrite: Option<&mut dyn Rewrite>) {
         let Some(wanted) = self.by_block.remove(&block.lsn) else { return };
         if block.shard != self.shard {
             return;
@@ -197,7 +229,10 @@ impl Relocation {
                     let directory = directory.get_or_insert_with(|| crate::directory::Directory::new(block));
                     copy_messages(block, directory.of(*queue), *queue, (*first, *count), settled, &mut out)
                 }
-                What::Batches { partition, extent } => copy_batches(block, *partition, extent, &mut out),
+                What::Batches { partition, extent } => {
+                    let rewrite = rewrite.as_mut().map(|rewrite| &mut **rewrite as &mut dyn Rewrite);
+                    copy_batches(block, *partition, extent, rewrite, &mut out)
+                }
             };
             if !whole {
                 continue;
@@ -223,6 +258,7 @@ impl Relocation {
         for i in self.done..self.upto {
             let item = &self.items[i];
             let Some(copied) = self.copied.remove(&i) else {
+                self.whole = false;
                 self.cold.interrupt();
                 continue;
             };
@@ -240,11 +276,22 @@ impl Relocation {
         }
         self.done = self.upto;
         if self.done == self.items.len() {
-            self.cold.close();
+            self.cold.end();
             self.cold.write(self.stamp, &mut write)?;
         }
         debug_assert!(self.copied.is_empty());
         Ok(())
+    }
+
+    /// What is taken will be rewritten. `empty` makes a batch without records that takes so many offsets from the first
+    /// on: where nothing is left, one of these keeps the place.
+    pub fn keep_places(&mut self, empty: fn(u64, u32) -> Bytes) {
+        self.cold.empty = Some(empty);
+    }
+
+    /// Nothing that was planned has been left where it is.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Everything is written.

@@ -29,11 +29,11 @@ const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 const PRODUCER_ID_AT: usize = 43;
 
-const COMPRESSION_MASK: i16 = 0x07;
+pub(super) const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
-const DELETE_HORIZON: i16 = 0x40;
+pub(super) const DELETE_HORIZON: i16 = 0x40;
 
 /// The producer id of a batch without idempotence.
 pub const NO_PRODUCER_ID: i64 = -1;

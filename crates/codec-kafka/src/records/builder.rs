@@ -93,24 +93,14 @@ impl BatchBuilder {
     ) -> Result<i32, BuildError> {
         let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
         let offset_delta = self.count;
-        let length = record_bytes(timestamp_delta, offset_delta, key, value, headers);
+        let length = record_bytes(timestamp_delta, offset_delta, key, value, headers.iter().copied());
         let left = BODY_BYTES_MAX - self.batch.len().min(BODY_BYTES_MAX);
         if length.saturating_add(size(i64::MAX)) > left || self.count == i32::MAX {
             return Err(BuildError::TooLarge);
         }
-        let out = &mut self.batch;
-        out.reserve(length + 5);
-        write_i32(out, length as i32);
-        out.push(0);
-        write_i64(out, timestamp_delta);
-        write_i32(out, offset_delta);
-        write_nullable(out, key);
-        write_nullable(out, value);
-        write_i32(out, headers.len() as i32);
-        for header in headers {
-            write_nullable(out, Some(header.key));
-            write_nullable(out, header.value);
-        }
+        self.batch.reserve(length + 5);
+        let headers = headers.iter().copied();
+        write_record(&mut self.batch, length, timestamp_delta, offset_delta, key, value, headers);
         self.count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
         Ok(offset_delta)
@@ -151,21 +141,44 @@ impl BatchBuilder {
 }
 
 /// What follows a record's length.
-fn record_bytes(
+pub(super) fn record_bytes<'a>(
     timestamp_delta: i64,
     offset_delta: i32,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    headers: &[Header<'_>],
+    headers: impl ExactSizeIterator<Item = Header<'a>> + Clone,
 ) -> usize {
     let headers_bytes: usize =
-        headers.iter().map(|h| nullable_bytes(Some(h.key)) + nullable_bytes(h.value)).sum();
+        headers.clone().map(|h| nullable_bytes(Some(h.key)) + nullable_bytes(h.value)).sum();
     1 + size(timestamp_delta)
         + size(offset_delta.into())
         + nullable_bytes(key)
         + nullable_bytes(value)
         + size(headers.len() as i64)
         + headers_bytes
+}
+
+/// A whole record; `length` is [`record_bytes`] of it.
+pub(super) fn write_record<'a>(
+    out: &mut Vec<u8>,
+    length: usize,
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl ExactSizeIterator<Item = Header<'a>>,
+) {
+    write_i32(out, length as i32);
+    out.push(0);
+    write_i64(out, timestamp_delta);
+    write_i32(out, offset_delta);
+    write_nullable(out, key);
+    write_nullable(out, value);
+    write_i32(out, headers.len() as i32);
+    for header in headers {
+        write_nullable(out, Some(header.key));
+        write_nullable(out, header.value);
+    }
 }
 
 fn nullable_bytes(field: Option<&[u8]>) -> usize {

@@ -53,12 +53,17 @@ impl Compression {
     }
 
     pub fn compress(self, data: &[u8]) -> Result<Vec<u8>, CompressionError> {
+        self.compress_at(data, None)
+    }
+
+    /// `level`: 1 to 9 of gzip, −131072 to 22 of zstd; the others have none.
+    pub fn compress_at(self, data: &[u8], level: Option<i32>) -> Result<Vec<u8>, CompressionError> {
         let result = match self {
             Self::None => Ok(data.to_vec()),
-            Self::Gzip => gzip_compress(data),
+            Self::Gzip => gzip_compress(data, level),
             Self::Snappy => return snappy_compress(data),
             Self::Lz4 => lz4_compress(data),
-            Self::Zstd => zstd::bulk::compress(data, ZSTD_LEVEL),
+            Self::Zstd => zstd::bulk::compress(data, level.unwrap_or(ZSTD_LEVEL)),
         };
         result.map_err(|error| self.corrupt(error))
     }
@@ -112,8 +117,10 @@ impl Compression {
     }
 }
 
-fn gzip_compress(data: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+fn gzip_compress(data: &[u8], level: Option<i32>) -> std::io::Result<Vec<u8>> {
+    let level = level.and_then(|level| u32::try_from(level).ok()).map(|level| level.min(9));
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let mut encoder = GzEncoder::new(Vec::new(), level);
     encoder.write_all(data)?;
     encoder.finish()
 }

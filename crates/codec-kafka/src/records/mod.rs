@@ -10,6 +10,7 @@ mod compression;
 mod control;
 mod error;
 mod record;
+mod retain;
 mod slices;
 mod validate;
 mod varint;
@@ -23,6 +24,7 @@ pub use compression::{Compression, CompressionError};
 pub use control::{ControlRecord, end_transaction_marker};
 pub use error::BatchError;
 pub use record::{Header, Headers, Record, RecordIter};
+pub use retain::{Retained, empty_batch, recompress, retain};
 pub use slices::Records;
 pub use validate::{RecordsSummary, validate_batch, validate_records, verify_batch};
 

@@ -71,6 +71,11 @@ impl<'a> RecordIter<'a> {
     pub fn new(body: &'a [u8], count: i32) -> Self {
         Self { rest: body, index: 0, count, ended: false }
     }
+
+    /// What has not been iterated over.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for RecordIter<'a> {

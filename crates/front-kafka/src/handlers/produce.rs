@@ -24,6 +24,9 @@ const RUN_BYTES_SOFT_MAX: usize = 4 << 20;
 
 /// First version in which topics are named by id.
 const TOPIC_IDS_FROM: i16 = 13;
+/// Every replica in sync is to have the batch, and there are to be enough of them.
+const ACKS_ALL: i16 = -1;
+
 /// The answer is filled in as shards report.
 struct Producing {
     acks: i16,
@@ -58,7 +61,7 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
             let outcome = match (&whole, &topic) {
                 (Some((error, message)), _) => Err(Refusal::new(*error, *message)),
                 (None, None) => Err(Refusal::new(unknown, None)),
-                (None, Some(topic)) => accept(data, topic, cx)
+                (None, Some(topic)) => accept(data, acks, topic, cx)
                     .map(|accepted| collect(accepted, (t as u32, p as u32), &mut open, cx)),
             };
             let mut answer = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
@@ -161,10 +164,19 @@ struct Accepted {
     batch: Bytes,
 }
 
-fn accept(data: PartitionProduceData, topic: &Topic, cx: &Context<'_>) -> Result<Accepted, Refusal> {
+fn accept(
+    data: PartitionProduceData,
+    acks: i16,
+    topic: &Topic,
+    cx: &Context<'_>,
+) -> Result<Accepted, Refusal> {
     let Some(partition) = topic.partition(data.index) else {
         return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, None));
     };
+    // There is one replica, and it is in sync.
+    if acks == ACKS_ALL && topic.rules.in_sync_min > 1 {
+        return Err(Refusal::new(ErrorCode::NotEnoughReplicas, None));
+    }
     let batch = data.records.map(|records| records.into_bytes()).unwrap_or_default();
     let batch = batch_rules::check(batch, &topic.rules, cx.head.version, cx.now.millis)?;
     Ok(Accepted { partition, batch })

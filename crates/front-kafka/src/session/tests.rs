@@ -380,6 +380,70 @@ fn log_append_time_is_stamped_and_told() {
     assert_eq!(bench.produced(9).unwrap().1.log_append_time_ms, bench.now.millis);
 }
 
+/// A batch of three records, the second without a key, to the topic that follows these rules.
+fn to_topic(bench: &mut Bench, rules: AppendRules, acks: i16, second_key: Option<&[u8]>) {
+    bench.catalog.add("special", 1, 8, rules);
+    let now = bench.now.millis;
+    let mut builder = BatchBuilder::new(now);
+    for key in [Some(&b"k"[..]), second_key, Some(b"k")] {
+        builder.append(key, Some(&[b'v'; 500]), &[], now).unwrap();
+    }
+    let mut request = produce(0, acks, builder.build().unwrap());
+    request.topic_data[0].name = "special".into();
+    bench.send(9, &request);
+}
+
+#[test]
+fn a_compacted_topic_wants_keys() {
+    let mut bench = Bench::new();
+    let rules = AppendRules { keyed: true, ..Default::default() };
+    to_topic(&mut bench, rules.clone(), -1, None);
+    let (_, answer) = bench.produced(9).unwrap();
+    assert_eq!(answer.error_code, ErrorCode::InvalidRecord.code());
+    assert!(answer.error_message.is_some());
+    assert_eq!(answer.record_errors.iter().map(|e| e.batch_index).collect::<Vec<_>>(), [1]);
+    assert_eq!(bench.sent().len(), 0);
+    to_topic(&mut bench, rules, -1, Some(b"k"));
+    assert_eq!(bench.sent().len(), 1);
+}
+
+#[test]
+fn batches_are_compressed_as_the_topic_says() {
+    use bowline_codec_kafka::records::{Batch, Compression, RecordIter, verify_batch};
+    use bowline_topology::config::Recompression;
+    for (compression, expected) in [
+        (Recompression::Producer, Compression::None),
+        (Recompression::Uncompressed, Compression::None),
+        (Recompression::Gzip(Some(9)), Compression::Gzip),
+        (Recompression::Snappy, Compression::Snappy),
+        (Recompression::Lz4, Compression::Lz4),
+        (Recompression::Zstd(Some(-5)), Compression::Zstd),
+    ] {
+        let mut bench = Bench::new();
+        to_topic(&mut bench, AppendRules { compression, ..Default::default() }, -1, None);
+        let sent = bench.sent();
+        let Request::Propose(propose) = &sent[0].1 else { panic!() };
+        let record = bowline_model::record::iter(&propose.records).next().unwrap().unwrap();
+        let append = bowline_model::record::Append::decode(record.body).unwrap();
+        let header = verify_batch(append.batch).unwrap();
+        assert_eq!(header.compression().unwrap(), expected);
+        let body = Batch { header, bytes: append.batch.to_vec().into() }.records(1 << 20).unwrap();
+        let values = RecordIter::new(&body, 3).map(|record| record.unwrap().value.unwrap().len());
+        assert_eq!(values.collect::<Vec<_>>(), [500; 3]);
+    }
+}
+
+#[test]
+fn acks_all_asks_for_replicas_that_are_not_there() {
+    let mut bench = Bench::new();
+    let rules = AppendRules { in_sync_min: 2, ..Default::default() };
+    to_topic(&mut bench, rules.clone(), -1, None);
+    assert_eq!(bench.produced(9).unwrap().1.error_code, ErrorCode::NotEnoughReplicas.code());
+    assert_eq!(bench.sent().len(), 0);
+    to_topic(&mut bench, rules, 1, None);
+    assert_eq!(bench.sent().len(), 1);
+}
+
 #[test]
 fn produce_passes_a_waiting_fetch_and_nothing_else_does() {
     let mut bench = Bench::new();

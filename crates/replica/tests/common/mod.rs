@@ -24,6 +24,7 @@ pub fn start(dir: &Path, shards: u16) -> (Node, Engine) {
         relaxed_flush: true,
         accept_loss: false,
         num_partitions: 1,
+        compaction_bytes: bowline_replica::compact::KEYS_BYTES,
     };
     bowline_replica::start(options).expect("the node starts")
 }

@@ -5,14 +5,18 @@
 
 /// Bytes in front of the records.
 pub const HEADER_BYTES: usize = 61;
+/// `max_timestamp` of a batch that holds offsets and no record: it is older than everything.
+pub const NO_RECORDS: i64 = i64::MIN;
 /// `producer_id` of a batch from a producer without idempotence.
 pub const NO_PRODUCER: i64 = -1;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
+    /// As the producer wrote it, unless compaction did (`APPEND_COMPACTED`).
+    pub base_offset: i64,
     /// Offsets that the batch takes: last offset delta + 1.
     pub count: u32,
-    /// −1 when the producer set none.
+    /// −1 when the producer set none; [`NO_RECORDS`] when compaction has emptied the batch.
     pub max_timestamp: i64,
     pub producer_id: i64,
     pub producer_epoch: i16,
@@ -29,9 +33,11 @@ pub fn parse(batch: &[u8]) -> Option<Header> {
     if magic != 2 || last_offset_delta < 0 || i64::from(batch_length) + 12 != batch.len() as i64 {
         return None;
     }
+    let records = i32::from_be_bytes(field(head, 57));
     Some(Header {
+        base_offset: i64::from_be_bytes(field(head, 0)),
         count: last_offset_delta as u32 + 1,
-        max_timestamp: i64::from_be_bytes(field(head, 35)),
+        max_timestamp: if records == 0 { NO_RECORDS } else { i64::from_be_bytes(field(head, 35)) },
         producer_id: i64::from_be_bytes(field(head, 43)),
         producer_epoch: i16::from_be_bytes(field(head, 51)),
         base_sequence: i32::from_be_bytes(field(head, 53)),

@@ -1,13 +1,14 @@
 //! The durable state of partitions as bytes.
 //!
 //! ```text
-//! version u8 = 2 | clock | n partitions, by id: n ×
+//! version u8 = 3 | clock | n partitions, by id: n ×
 //!   spec (length, postcard) | next offset | log start | leader epoch (signed) |
 //!   n extents: n × ( lsn − previous lsn (signed) | count | record position | bytes |
 //!                    max timestamp − previous (signed) ) |
 //!   n producers: n × ( id (signed) | epoch (signed) | stamp | n batches: n × (first sequence | last sequence |
 //!                      base offset) ) |
-//!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on)
+//!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on) |
+//!   how far it is compacted (the same; from version 3 on)
 //! ```
 //! Numbers are varints. First offsets follow from the counts: extents leave no gaps and end at the next offset.
 
@@ -21,7 +22,7 @@ use bowline_model::request::PartitionSpec;
 use bowline_model::{Lsn, Millis, varint};
 use std::collections::BTreeMap;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Offsets are signed 64-bit numbers for clients.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -91,11 +92,12 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition, clock: Millis) {
     }
     let transferred = partition.transferred.as_deref().map(postcard::to_stdvec).transpose();
     put_bytes(out, &transferred.expect("our plain data always serialises").unwrap_or_default());
+    let compacted = partition.compacted.as_deref().map(postcard::to_stdvec).transpose();
+    put_bytes(out, &compacted.expect("our plain data always serialises").unwrap_or_default());
 }
 
 fn take_partition(input: &mut &[u8], version: u8, segments: &mut Segments) -> Result<Partition, Damaged> {
-    let spec: PartitionSpec =
-        postcard::from_bytes(take_bytes(input)?).map_err(|_| Damaged("partition's specification"))?;
+    let spec = PartitionSpec::decode(take_bytes(input)?).ok_or(Damaged("partition's specification"))?;
     let mut partition = Partition::new(spec);
     partition.next_offset = take(input)?;
     partition.log_start = take(input)?;
@@ -112,6 +114,11 @@ fn take_partition(input: &mut &[u8], version: u8, segments: &mut Segments) -> Re
     if !transferred.is_empty() {
         let transferred = postcard::from_bytes(transferred).map_err(|_| Damaged("transferred"))?;
         partition.transferred = Some(Box::new(transferred));
+    }
+    let compacted = if version > 2 { take_bytes(input)? } else { &[] };
+    if !compacted.is_empty() {
+        let compacted = postcard::from_bytes(compacted).map_err(|_| Damaged("compaction"))?;
+        partition.compacted = Some(Box::new(compacted));
     }
     Ok(partition)
 }

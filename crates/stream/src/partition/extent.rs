@@ -2,7 +2,7 @@
 //!
 //! Invariants: extents are in log order and in offset order, without gaps between them; the batches of an extent
 //! follow one another among this partition's records in the block, so a walk from `record_position` that counts
-//! offsets meets exactly them.
+//! bytes meets exactly them. Where compaction has been, an extent may cover offsets that no batch of it has.
 
 use bowline_model::Lsn;
 use std::collections::VecDeque;

@@ -8,6 +8,7 @@
 
 mod batch;
 mod checkpoint;
+pub mod compaction;
 mod extent;
 mod fetch;
 mod offsets;
@@ -129,7 +130,7 @@ impl Partitions {
         self.clock = self.clock.max(block.stamp);
         match record.kind {
             Kind::PartitionCreate => {
-                if let Ok(spec) = postcard::from_bytes::<PartitionSpec>(record.body) {
+                if let Some(spec) = PartitionSpec::decode(record.body) {
                     self.create(spec);
                 }
             }

@@ -6,8 +6,10 @@
 
 use super::Partitions;
 use super::batch;
+pub use super::batch::NO_RECORDS;
 use super::extent::Extent;
 use super::walk::Batches;
+use bowline_model::record::{APPEND_COMPACTED, Append};
 use bowline_model::{BlockRef, Lsn, PartitionId};
 use std::collections::BTreeSet;
 
@@ -45,16 +47,26 @@ pub fn batches(
             bytes: &block.payload[at..at + slice.len as usize],
             first_offset: slice.base_offset,
             count: header.count,
-            // A batch without times is as young as its block, which only the extent remembers.
-            max_timestamp: if header.max_timestamp < 0 { extent.max_timestamp } else { header.max_timestamp },
+            max_timestamp: time(header.max_timestamp, extent),
         });
     }
     true
 }
 
-/// Offsets that a batch takes, and the youngest record's time (negative: it has none). `None`: not a batch.
-pub fn head(batch: &[u8]) -> Option<(u32, i64)> {
-    batch::parse(batch).map(|header| (header.count, header.max_timestamp))
+/// A batch of `extent` as it is going to be found in a cold block: where its offsets begin, how many it takes, and the
+/// youngest record's time. `next`: the offset behind the batch before it. `None`: not a batch.
+pub fn head(append: &Append<'_>, next: u64, extent: &Extent) -> Option<(u64, u32, i64)> {
+    let header = batch::parse(append.batch)?;
+    let base_offset = match append.flags & APPEND_COMPACTED {
+        0 => next,
+        _ => u64::try_from(header.base_offset).ok()?,
+    };
+    Some((base_offset, header.count, time(header.max_timestamp, extent)))
+}
+
+/// A batch without times is as young as its block, which only the extent remembers.
+fn time(max_timestamp: i64, extent: &Extent) -> i64 {
+    if max_timestamp < 0 && max_timestamp != batch::NO_RECORDS { extent.max_timestamp } else { max_timestamp }
 }
 
 impl Partitions {

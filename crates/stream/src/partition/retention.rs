@@ -95,13 +95,15 @@ impl Partitions {
 fn expired_below(partition: &Partition, now: Millis) -> Option<u64> {
     let config = &partition.spec.config;
     let oldest = config.retention_ms.map(|ms| now.saturating_sub(ms) as i64);
+    let lowest = config.retention_records.map(|max| partition.next_offset.saturating_sub(max));
     let mut bytes = partition.bytes;
     let mut upto = None;
     for extent in partition.extents.iter() {
         let too_old = oldest.is_some_and(|oldest| extent.max_timestamp < oldest);
         // The partition keeps at least `retention_bytes`, as in Kafka: it is a size to fall to, not below.
         let too_many = config.retention_bytes.is_some_and(|max| bytes - u64::from(extent.bytes) >= max);
-        if !too_old && !too_many {
+        let too_far = lowest.is_some_and(|lowest| extent.end() <= lowest);
+        if !too_old && !too_many && !too_far {
             break;
         }
         bytes -= u64::from(extent.bytes);

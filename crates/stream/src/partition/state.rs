@@ -1,6 +1,7 @@
 //! One partition.
 
 use super::batch::{self, Header};
+use super::compaction::Progress;
 use super::extent::{Extent, Extents};
 use super::producer::{Producers, Verdict};
 use super::segments::Segments;
@@ -31,6 +32,8 @@ pub struct Partition {
     pub producers: Option<Box<Producers>>,
     /// Batches that came from queues of other shards.
     pub transferred: Option<Box<Transferred>>,
+    /// How far it has been compacted.
+    pub compacted: Option<Box<Progress>>,
     /// Volatile.
     pub watchers: Vec<Watcher>,
     /// Volatile: a share group wants to know when it grows.
@@ -51,6 +54,7 @@ impl Partition {
             extents: Extents::default(),
             producers: None,
             transferred: None,
+            compacted: None,
             watchers: Vec::new(),
             is_shared: false,
         }

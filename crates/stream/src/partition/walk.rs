@@ -6,7 +6,7 @@ use super::extent::Extent;
 use crate::out::Read;
 use bowline_model::block::BLOCK_HEADER_BYTES;
 use bowline_model::event::BatchSlice;
-use bowline_model::record::{self, Append, Kind};
+use bowline_model::record::{self, APPEND_COMPACTED, Append, Kind};
 use bowline_model::{BlockRef, Lsn};
 use std::collections::BTreeMap;
 
@@ -17,13 +17,15 @@ const READ_GAP_MAX: u64 = 64 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Broken;
 
-/// Batches of one extent, in order, with their heads.
+/// Batches of one extent, in order, with their heads. Offsets may be missing before, between and behind those that
+/// compaction wrote, so the extent's bytes tell where it ends.
 pub struct Batches<'a> {
     block: &'a BlockRef,
     records: record::Iter<'a>,
     partition: u32,
     next_offset: u64,
     end: u64,
+    bytes_left: u32,
 }
 
 impl<'a> Batches<'a> {
@@ -34,6 +36,7 @@ impl<'a> Batches<'a> {
             partition,
             next_offset: extent.first_offset,
             end: extent.end(),
+            bytes_left: extent.bytes,
         }
     }
 
@@ -48,12 +51,17 @@ impl<'a> Batches<'a> {
                 continue;
             }
             let header = batch::parse(append.batch).ok_or(Broken)?;
-            let base_offset = self.next_offset;
-            self.next_offset += u64::from(header.count);
-            if self.next_offset > self.end {
+            let base_offset = match append.flags & APPEND_COMPACTED {
+                0 => self.next_offset,
+                _ => u64::try_from(header.base_offset).map_err(|_| Broken)?,
+            };
+            let end = base_offset.checked_add(u64::from(header.count)).ok_or(Broken)?;
+            if base_offset < self.next_offset || end > self.end {
                 return Err(Broken);
             }
+            self.next_offset = end;
             let len = append.batch.len() as u32;
+            self.bytes_left = self.bytes_left.checked_sub(len).ok_or(Broken)?;
             let offset = record.offset + record.len - len;
             let block = self.block.clone();
             return Ok((BatchSlice { block, offset, len, base_offset, flags: append.flags }, header));
@@ -65,12 +73,12 @@ impl Iterator for Batches<'_> {
     type Item = Result<(BatchSlice, Header), Broken>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next_offset >= self.end {
+        if self.bytes_left == 0 {
             return None;
         }
         let item = self.next_batch();
         if item.is_err() {
-            self.next_offset = self.end;
+            self.bytes_left = 0;
         }
         Some(item)
     }

@@ -1,3 +1,4 @@
+mod compacting;
 mod fetching;
 mod idempotence;
 mod offsets;

@@ -105,6 +105,27 @@ fn retention_by_size_keeps_at_least_that_much() {
 }
 
 #[test]
+fn retention_by_number_keeps_at_least_that_many() {
+    let mut world = World::with_partitions(1);
+    for _ in 0..10 {
+        world.write(0, appends(&[(1, Batch::plain(10))]));
+    }
+    let keep = |world: &mut World, n| {
+        let mut spec = spec(1, None, None);
+        spec.config.retention_records = Some(n);
+        let mut records = Vec::new();
+        record::put_value(&mut records, Kind::PartitionCreate, &spec);
+        world.write(0, records);
+    };
+    keep(&mut world, 100);
+    assert_eq!(retain(&mut world, 1), 0);
+    keep(&mut world, 35);
+    assert_eq!(retain(&mut world, 20_000), 60);
+    keep(&mut world, 0);
+    assert_eq!(retain(&mut world, 40_000), 100);
+}
+
+#[test]
 fn deleting_releases_the_log() {
     let mut world = World::with_partitions(2);
     world.write(0, appends(&[(1, Batch::plain(10)), (2, Batch::from(3, 0, 0, 10))]));

@@ -1,0 +1,338 @@
+//! Compaction on a fake disk that loses power at any moment: between collecting keys, rewriting each piece, finishing its
+//! cold file, telling the shard, relocations and any number of checkpoints. Whatever happened, a reader finds of every
+//! key the latest record, and every record that it finds is the one that was appended at that offset.
+
+use bowline_broker::{Compacted, Effects, Moved};
+use bowline_codec_kafka::records::{Batch, BatchBuilder, Compression, RecordIter, verify_batch};
+use bowline_model::event::Event;
+use bowline_model::record::{self, Append};
+use bowline_model::request::{
+    Compaction, Fetch, FetchPartition, PartitionConfig, PartitionSpec, Propose, Provision, Request, Want,
+};
+use bowline_model::{BlockRef, Lsn, Millis, PartitionId, SessionId, ShardId, Token, TopicId};
+use bowline_raft::{SingleNode, Slot};
+use bowline_replica::compact::Job;
+use bowline_replica::data::DataShard;
+use bowline_replica::{META_SESSION, recover, relocate};
+use bowline_storage::{Checkpoint, ColdWriter, Driver, FakeDisk, Identity, Log, Options};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+const ID: ShardId = ShardId(1);
+/// The second is there to lie between, and is not compacted.
+const PARTITION: PartitionId = PartitionId(3);
+const OTHER: PartitionId = PartitionId(4);
+const A: SessionId = SessionId(10);
+const DELETE_RETENTION_MS: u64 = 400;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// Every record that was appended, by offset: key and value.
+type Model = Vec<(u8, Option<Vec<u8>>)>;
+
+struct Node {
+    log: Log,
+    driver: Driver,
+    committed: Arc<Mutex<VecDeque<BlockRef>>>,
+    shard: DataShard<SingleNode>,
+    events: Vec<Event>,
+    now: Millis,
+    job: Option<Job>,
+    copied: Option<(ColdWriter, Moved, Option<Vec<Compacted>>)>,
+    finished: Option<(Moved, Option<Vec<Compacted>>)>,
+    /// Records removed, tombstones removed.
+    removed: (u64, u64),
+    /// Cold files that were made in this life.
+    fresh: Vec<u32>,
+}
+
+impl Node {
+    fn open(disk: &FakeDisk, life: u64) -> Node {
+        let options = Options {
+            identity: Identity { node: [1; 16], data_shards: 1 },
+            segment_bytes: 64 << 10,
+            first_segment_bytes: 64 << 10,
+            ready_segments: 1,
+            spare_segments: 1,
+            free_bytes_min: 0,
+            epoch_seed: life,
+            ..Options::default()
+        };
+        let (log, recovered) = Log::open(Arc::new(disk.clone()), options).expect("the log opens");
+        let broker = |id| bowline_broker::Options {
+            cache_bytes: 10_000,
+            readahead_bytes: 20_000,
+            ..bowline_broker::Options::new(id)
+        };
+        let states =
+            recover(recovered, 1, bowline_topology::Defaults::default(), broker).expect("it is whole");
+        let (_, shard) = states.shards.into_iter().next().unwrap();
+        let committed = Arc::new(Mutex::new(VecDeque::new()));
+        let commits = committed.clone();
+        let on_complete =
+            move |_, block: Result<BlockRef, _>| commits.lock().push_back(block.expect("no faults"));
+        let driver = log.start_manual(Arc::new(on_complete)).unwrap();
+        let (term, index) = log.last(ID).unwrap_or(shard.applied()).max(shard.applied());
+        let mut shard = DataShard::new(shard, SingleNode::new(log.clone(), ID, Slot { term, index }));
+        let now = life * 1_000_000;
+        shard.begin(now).unwrap();
+        let (events, job, copied, finished) = (Vec::new(), None, None, None);
+        let (removed, fresh) = ((0, 0), Vec::new());
+        let mut node =
+            Node { log, driver, committed, shard, events, now, job, copied, finished, removed, fresh };
+        node.pump();
+        let compaction = Compaction {
+            min_lag_ms: 0,
+            max_lag_ms: i64::MAX as u64,
+            delete_retention_ms: DELETE_RETENTION_MS,
+            dirty_ppm: 0,
+        };
+        let spec = |partition, compaction| PartitionSpec {
+            partition,
+            topic: TopicId([7; 16]),
+            topic_name: "t".into(),
+            index: 0,
+            config: PartitionConfig { compaction, ..PartitionConfig::default() },
+        };
+        let partitions = vec![spec(PARTITION, Some(Box::new(compaction))), spec(OTHER, None)];
+        node.send(META_SESSION, Request::Provision(Provision::Reconcile { queues: vec![], partitions }));
+        node
+    }
+
+    fn send(&mut self, session: SessionId, request: Request) {
+        let mut fx = Effects::default();
+        self.shard.request(self.now, session, request, &mut fx);
+        self.perform(fx);
+        self.pump();
+    }
+
+    /// Until everything is durable, applied and delivered.
+    fn pump(&mut self) {
+        let mut quiet = 0;
+        while quiet < 3 {
+            let mut fx = Effects::default();
+            self.now += 10;
+            self.shard.advance(self.now, &mut fx);
+            quiet = if fx.is_empty() && self.committed.lock().is_empty() { quiet + 1 } else { 0 };
+            self.perform(fx);
+            self.driver.settle();
+            while let Some(block) = { self.committed.lock().pop_front() } {
+                let mut fx = Effects::default();
+                self.shard.committed(&block, &mut fx);
+                self.perform(fx);
+            }
+        }
+    }
+
+    fn perform(&mut self, fx: Effects) {
+        self.events.extend(fx.events.into_iter().map(|(_, event)| event));
+        for read in fx.reads {
+            let result = self.log.read_run(read.lsn, read.max_bytes as usize, read.max_blocks as usize);
+            let mut fx = Effects::default();
+            self.shard.loaded(read.lsn, result.map_err(|_| ()), &mut fx);
+            self.perform(fx);
+        }
+    }
+
+    /// Some batches in one block, of either partition.
+    fn append(&mut self, random: &mut Random, model: &mut Model, compression: Compression) {
+        let mut records = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            let mut builder = BatchBuilder::new(self.now as i64).compression(compression);
+            for _ in 0..1 + random.below(6) {
+                let key = random.below(24) as u8;
+                let value = vec![model.len() as u8; 1 + random.below(300) as usize];
+                let value = (random.below(5) > 0).then_some(value);
+                builder.append(Some(&[key]), value.as_deref(), &[], self.now as i64).unwrap();
+                model.push((key, value));
+            }
+            Append::encode(&mut records, PARTITION.0, 0, &builder.build().unwrap());
+            if random.below(2) == 0 {
+                let mut builder = BatchBuilder::new(0);
+                builder.append(Some(b"same"), Some(&[0; 2_000]), &[], 0).unwrap();
+                Append::encode(&mut records, OTHER.0, 0, &builder.build().unwrap());
+            }
+        }
+        let count = record::iter(&records).count() as u32;
+        let (token, records) = (Token(1), records.into());
+        self.send(A, Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }));
+        let done = |e: &Event| matches!(e, Event::Done { token: Token(1) });
+        assert!(std::mem::take(&mut self.events).iter().any(done), "it is confirmed");
+    }
+
+    fn checkpoint(&mut self) {
+        let part = self.shard.snapshot(ID);
+        let (live_segments, live_cold) = (part.live_segments, part.live_cold);
+        self.log
+            .write_checkpoint(&Checkpoint { shards: vec![part.checkpoint], live_segments, live_cold })
+            .unwrap();
+        self.driver.settle();
+    }
+
+    /// The next step of a compaction, or now and then of a relocation. False: there is nothing to do.
+    fn rewrite(&mut self, random: &mut Random) -> bool {
+        if let Some((moved, done)) = self.finished.take() {
+            match done {
+                Some(done) => assert!(self.shard.compacted(&moved, &done).is_empty(), "nothing has moved"),
+                None => drop(self.shard.relocated(&moved)),
+            }
+        } else if let Some((writer, moved, done)) = self.copied.take() {
+            self.fresh.push(writer.finish().unwrap());
+            self.finished = Some((moved, done));
+        } else if random.below(5) == 0 {
+            self.relocate(random);
+        } else if let Some(mut job) = self.job.take() {
+            let (mut relocation, ends) = self.shard.shard.plan_rewriting(&job.wanted(), 3_000);
+            if relocation.is_empty() {
+                let done = job.rewritten(&ends);
+                assert!(self.shard.compacted(&relocation.finish(), &done).is_empty());
+            } else {
+                let mut writer = self.log.new_cold_file(None).unwrap();
+                job.rewrite(&self.log, &mut relocation, &mut writer, &mut |_| true).unwrap();
+                let done = job.rewritten(&ends);
+                self.copied = Some((writer, relocation.finish(), Some(done)));
+            }
+            self.removed.0 += job.counts.superseded;
+            self.removed.1 += job.counts.tombstones;
+            job.counts = Default::default();
+            let left = job.partitions().next().is_some();
+            self.job = left.then_some(job);
+        } else {
+            let due = self.shard.shard.compaction_due(self.now);
+            if due.is_empty() {
+                return false;
+            }
+            let offsets_max = 20 + random.below(200);
+            let plans = self.shard.shard.plan_compaction(&[PARTITION], self.now, offsets_max);
+            let mut job = Job::new(ID, plans, 0, self.now);
+            job.scan(&self.log, &mut |_| true).unwrap();
+            self.job = Some(job);
+        }
+        true
+    }
+
+    fn relocate(&mut self, random: &mut Random) {
+        let active = self.log.segments().last().map(|n| Lsn::new(*n, 0)).unwrap();
+        let mut files: BTreeSet<Lsn> = self.shard.shard.survey().into_keys().collect();
+        files.retain(|file| *file != active && random.below(10) < 8);
+        let mut relocation = self.shard.shard.plan_relocation(&files);
+        if !relocation.is_empty() {
+            let mut writer = self.log.new_cold_file(None).unwrap();
+            relocate::copy(&self.log, &mut relocation, &mut writer, |_| true).unwrap();
+            self.copied = Some((writer, relocation.finish(), None));
+        }
+    }
+
+    /// What a reader finds from `offset` on: offsets, keys, values.
+    fn read(&mut self, offset: u64, model: &Model) -> Vec<(u64, u8, Option<Vec<u8>>)> {
+        let (mut at, mut found) = (offset, Vec::new());
+        while at < model.len() as u64 {
+            self.events.clear();
+            let wanted = FetchPartition { partition: PARTITION, offset: at, max_bytes: 1_000 };
+            self.send(
+                A,
+                Request::Fetch(Fetch { token: Token(3), partitions: vec![wanted], max_bytes: 1_000 }),
+            );
+            let [Event::Fetched { partitions, .. }] = &self.events[..] else { panic!("{:?}", self.events) };
+            let fetched = partitions[0].result.as_ref().unwrap();
+            assert_eq!(fetched.high_watermark, model.len() as u64);
+            assert!(!fetched.batches.is_empty(), "nobody waits below the high watermark");
+            for slice in &fetched.batches {
+                let from = slice.offset as usize;
+                let bytes = slice.block.payload.slice(from..from + slice.len as usize);
+                let header = verify_batch(&bytes).unwrap();
+                let body = Batch { header, bytes }.records(1 << 20).unwrap();
+                for record in RecordIter::new(&body, header.records_count) {
+                    let record = record.unwrap();
+                    let offset = slice.base_offset + record.offset_delta as u64;
+                    if offset >= at {
+                        found.push((offset, record.key.unwrap()[0], record.value.map(Into::into)));
+                    }
+                }
+                at = slice.base_offset + header.last_offset_delta as u64 + 1;
+            }
+        }
+        found
+    }
+
+    fn check(&mut self, model: &Model, random: &mut Random) {
+        let found = self.read(0, model);
+        assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
+        for (offset, key, value) in &found {
+            assert_eq!(&(*key, value.clone()), &model[*offset as usize], "as it was appended");
+        }
+        let latest = |records: &mut dyn Iterator<Item = (u8, Option<Vec<u8>>)>| {
+            let mut latest: BTreeMap<u8, Option<Vec<u8>>> = records.collect();
+            latest.retain(|_, value| value.is_some());
+            latest
+        };
+        let is = latest(&mut found.iter().map(|(_, key, value)| (*key, value.clone())));
+        assert_eq!(is, latest(&mut model.iter().cloned()));
+        // From anywhere on the same is found.
+        let from = random.below(1 + model.len() as u64);
+        let rest: Vec<_> = found.into_iter().filter(|(offset, ..)| *offset >= from).collect();
+        assert_eq!(self.read(from, model), rest);
+    }
+
+    /// Compacts until there is nothing left to do.
+    fn compact_all(&mut self, random: &mut Random) {
+        while self.rewrite(random) {}
+    }
+}
+
+#[test]
+fn power_may_fail_at_any_step_of_a_compaction() {
+    let (mut superseded, mut tombstones, mut recycled) = (0, 0, 0);
+    for seed in 1..=30 {
+        let mut random = Random(seed * 7919);
+        let disk = FakeDisk::new(seed, [512, 4096][seed as usize % 2]);
+        let compression =
+            [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
+                [seed as usize % 5];
+        let mut model = Model::new();
+        for life in 1..5 {
+            let mut node = Node::open(&disk, life);
+            for _ in 0..10 + random.below(80) {
+                match random.below(12) {
+                    0..4 => node.append(&mut random, &mut model, compression),
+                    4..10 => drop(node.rewrite(&mut random)),
+                    10 => node.checkpoint(),
+                    _ => node.check(&model, &mut random),
+                }
+            }
+            node.check(&model, &mut random);
+            (superseded, tombstones) = (superseded + node.removed.0, tombstones + node.removed.1);
+            recycled += usize::from(node.log.segments()[0] > 1);
+            drop(node);
+            if random.below(3) == 0 { disk.kill() } else { disk.crash() }
+        }
+        let mut node = Node::open(&disk, 9);
+        node.check(&model, &mut random);
+        node.compact_all(&mut random);
+        node.check(&model, &mut random);
+        let keys: Vec<u8> = node.read(0, &model).into_iter().map(|(_, key, _)| key).collect();
+        assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "one record a key");
+        // Tombstones go when their time is over.
+        node.now += DELETE_RETENTION_MS;
+        node.compact_all(&mut random);
+        assert!(node.read(0, &model).iter().all(|(_, _, value)| value.is_some()));
+        node.check(&model, &mut random);
+        (superseded, tombstones) = (superseded + node.removed.0, tombstones + node.removed.1);
+        let listed = node.shard.snapshot(ID).live_cold.len() as u32;
+        node.checkpoint();
+        node.checkpoint();
+        // Those that were rewritten before a checkpoint could list them are given up, as the compactor does.
+        node.fresh.iter().for_each(|file| node.log.remove_cold(*file));
+        node.driver.settle();
+        assert_eq!(node.log.stats().cold_files, listed, "nothing is left over");
+    }
+    assert!(superseded > 1_000 && tombstones > 50 && recycled > 5, "{superseded} {tombstones} {recycled}");
+}

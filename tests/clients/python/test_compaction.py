@@ -1,0 +1,159 @@
+"""Compacted topics as their users see them: a table that is rebuilt from a topic, tombstones, every compression."""
+
+import pika
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType)
+from kafka import KafkaConsumer
+
+from conftest import eventually
+
+# Compacted as soon as anything can be.
+EAGER = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"}
+
+
+def make(broker, name, **config):
+    admin = AdminClient({"bootstrap.servers": broker.kafka})
+    config = {k.replace("_", "."): v for k, v in config.items()}
+    admin.create_topics([NewTopic(name, 1, 1, config={**EAGER, **config})])[name].result(20)
+    return admin
+
+
+def send(broker, topic, records, **options):
+    """Key and value pairs; all are confirmed."""
+    p = Producer({"bootstrap.servers": broker.kafka, "linger.ms": 5, **{k.replace("_", "."): v for k, v in options.items()}})
+    failures = []
+    for key, value in records:
+        p.produce(topic, key=key, value=value, on_delivery=lambda error, _: error and failures.append(error))
+        p.poll(0)
+    assert p.flush(60) == 0
+    assert not failures, failures
+
+
+def rows(broker, topic):
+    """Offset, key and value of everything that is there."""
+    c = Consumer({"bootstrap.servers": broker.kafka, "group.id": "rows", "enable.auto.commit": False,
+                  "enable.partition.eof": True})
+    c.assign([TopicPartition(topic, 0, 0)])
+    found = []
+    while True:
+        message = c.poll(20)
+        assert message is not None, "the end does not come"
+        if message.error():
+            assert message.error().code() == KafkaError._PARTITION_EOF
+            c.close()
+            return found
+        found.append((message.offset(), message.key(), message.value()))
+
+
+def table(found):
+    latest = {key: value for _, key, value in found}
+    return {key: value for key, value in latest.items() if value is not None}
+
+
+def compacted(broker, topic, keys):
+    """Waits until there is one record a key at most, in ascending order of offsets."""
+    def once():
+        found = rows(broker, topic)
+        offsets = [offset for offset, _, _ in found]
+        assert offsets == sorted(set(offsets))
+        return found if len(found) <= keys else None
+
+    return eventually(once, timeout=90)
+
+
+def test_a_table_survives_compaction_and_kill_9(own_broker):
+    broker = own_broker
+    make(broker, "t-table")
+    expected = {}
+    for round in range(4):
+        changes = [(b"k%d" % (n % 500), b"%d-%d" % (round, n)) for n in range(3_000)]
+        send(broker, "t-table", changes, compression_type="lz4")
+        expected.update(changes)
+        assert table(rows(broker, "t-table")) == expected
+        if round == 1:
+            assert table(compacted(broker, "t-table", 500)) == expected
+        broker.restart()
+        assert table(rows(broker, "t-table")) == expected
+    found = compacted(broker, "t-table", 500)
+    assert table(found) == expected
+    # The last 500 of 12,000: nothing has another offset than it had.
+    assert [offset for offset, _, _ in found] == list(range(11_500, 12_000))
+    broker.restart()
+    assert rows(broker, "t-table")[-1][0] == 11_999
+    send(broker, "t-table", [(b"new", b"1")])
+    assert rows(broker, "t-table")[-1] == (12_000, b"new", b"1")
+
+
+def test_tombstones_vanish(own_broker):
+    broker = own_broker
+    make(broker, "t-tomb", delete_retention_ms="1000")
+    send(broker, "t-tomb", [(b"a", b"1"), (b"b", b"2"), (b"a", None), (b"c", b"3")])
+    assert table(rows(broker, "t-tomb")) == {b"b": b"2", b"c": b"3"}
+    left = eventually(lambda: (lambda found: found if len(found) == 2 else None)(rows(broker, "t-tomb")), timeout=90)
+    assert left == [(1, b"b", b"2"), (3, b"c", b"3")]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_compacted_batches_of_every_compression(broker, compression):
+    topic = "t-c-" + compression
+    make(broker, topic)
+    changes = [(b"k%d" % (n % 40), b"v%d" % n * 20) for n in range(400)]
+    send(broker, topic, changes, compression_type=compression)
+    found = compacted(broker, topic, 40)
+    assert table(found) == dict(changes)
+    python = KafkaConsumer(topic, bootstrap_servers=broker.kafka, auto_offset_reset="earliest", consumer_timeout_ms=5_000)
+    assert [(m.offset, m.key, m.value) for m in python] == found
+    python.close()
+    # And over AMQP, from any offset on.
+    with pika.BlockingConnection(pika.ConnectionParameters(broker.host, broker.amqp_port)) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=100)
+        arguments = {"x-stream-offset": 380}
+        got = []
+        for method, properties, body in channel.consume(topic, arguments=arguments, inactivity_timeout=20):
+            assert method, "nothing came"
+            got.append((properties.headers["x-stream-offset"], method.routing_key.encode(), body))
+            channel.basic_ack(method.delivery_tag)
+            if got[-1][0] == found[-1][0]:
+                break
+        assert got == [row for row in found if row[0] >= 380]
+
+
+def test_records_without_keys_are_refused(broker):
+    make(broker, "t-keyless")
+    failures = []
+    p = Producer({"bootstrap.servers": broker.kafka})
+    p.produce("t-keyless", b"no key", on_delivery=lambda error, _: failures.append(error))
+    p.flush(20)
+    assert failures[0].code() == KafkaError.INVALID_RECORD
+    send(broker, "t-keyless", [(b"k", b"v")])
+
+
+def test_a_live_topic_changes_its_policy(broker):
+    admin = make(broker, "t-switch", cleanup_policy="delete")
+    send(broker, "t-switch", [(b"k%d" % (n % 10), b"%d" % n) for n in range(100)])
+    assert len(rows(broker, "t-switch")) == 100
+
+    def configure(operation, value):
+        entry = ConfigEntry("cleanup.policy", value, incremental_operation=operation)
+        resource = ConfigResource(ResourceType.TOPIC, "t-switch", incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(20)
+
+    configure(AlterConfigOpType.APPEND, "compact")
+    described = ConfigResource(ResourceType.TOPIC, "t-switch")
+    assert admin.describe_configs([described])[described].result(20)["cleanup.policy"].value == "delete,compact"
+    found = compacted(broker, "t-switch", 10)
+    assert [offset for offset, _, _ in found] == list(range(90, 100))
+    configure(AlterConfigOpType.SUBTRACT, "compact")
+    send(broker, "t-switch", [(b"k1", b"again"), (b"k1", b"and again")])
+    assert len(rows(broker, "t-switch")) == 12
+
+
+def test_acks_all_wants_the_replicas_that_the_topic_says(broker):
+    make(broker, "t-isr", min_insync_replicas="2", cleanup_policy="delete")
+    send(broker, "t-isr", [(b"k", b"v")], acks="1")
+    with pytest.raises(AssertionError):
+        send(broker, "t-isr", [(b"k", b"v")], acks="all", message_timeout_ms=3_000)
+    assert len(rows(broker, "t-isr")) == 1
