@@ -167,7 +167,8 @@ impl Job {
 fn note_batch(keys: &mut Keys, id: PartitionId, dirty: u64, piece: &Piece<'_>) -> Result<(), Abandoned> {
     let unreadable = |_| Abandoned::Unreadable;
     let header = BatchHeader::parse(piece.bytes).map_err(unreadable)?;
-    if header.is_control() {
+    // A transaction may yet be aborted, or was: what it wrote supersedes nothing, and stays.
+    if header.is_control() || header.is_transactional() {
         return Ok(());
     }
     let batch = Batch { header, bytes: Bytes::copy_from_slice(piece.bytes) };
@@ -217,7 +218,7 @@ impl Rewrite for Rewriter<'_> {
             true
         };
         let batch = Batch { header, bytes: Bytes::copy_from_slice(piece.bytes) };
-        let (bytes, until) = if header.is_control() {
+        let (bytes, until) = if header.is_control() || header.is_transactional() {
             (whole(batch, base_offset), None)
         } else {
             let horizon_now = now.saturating_add(state.plan.delete_retention_ms).min(i64::MAX as u64) as i64;

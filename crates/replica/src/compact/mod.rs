@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 pub const KEYS_BYTES: usize = 64 << 20;
 /// How often shards are asked, at most …
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// … every so often while nothing is appended …
+const LOOK_WHEN_IDLE: Duration = Duration::from_secs(5);
 /// … and for this part of their time.
 const LOOK_SHARE: u32 = 200;
 /// A partition is not compacted again before this time has gone (Kafka's `log.cleaner.backoff.ms`) …
@@ -76,8 +78,11 @@ pub(crate) fn watch(mut rewriting: Rewriting<'_>, keys_bytes: usize) {
     let mut policy = Policy::default();
     let mut pause = LOOK_EVERY;
     let mut sum = Counts::default();
+    let mut seen = 0;
     while rewriting.wait(pause) {
-        pause = LOOK_EVERY;
+        let appended = rewriting.log.stats().bytes;
+        let idle = std::mem::replace(&mut seen, appended) == appended;
+        pause = if idle { LOOK_WHEN_IDLE } else { LOOK_EVERY };
         rewriting.forget_unlisted();
         for shard in 1..rewriting.shared.inboxes.len() {
             let inbox = &rewriting.shared.inboxes[shard];
