@@ -11,12 +11,8 @@ use bowline_broker::{Candidate, Compacted, Moved, Plan, Relocation, Survey, Tran
 use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
-<<<<<<< HEAD
-use bowline_model::{BlockRef, Lsn, QueueId, SessionId, ShardId, Token};
-use bowline_topology::scram::ScramUsers;
-=======
 use bowline_model::{BlockRef, Lsn, PartitionId, QueueId, SessionId, ShardId, Token};
->>>>>>> 7aca159 (Compacted topics: the latest record of each key stays)
+use bowline_topology::scram::ScramUsers;
 use bowline_topology::{Topology, password};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
