@@ -4,7 +4,7 @@
 
 use bowline_fuzz as _;
 use bowline_model::record::{self, Append, Kind, Publish};
-use bowline_model::{outbox, PartitionId, QueueId, group, meta, request, settings, share};
+use bowline_model::{PartitionId, QueueId, consumer_group, group, meta, outbox, request, settings, share};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -64,6 +64,7 @@ fn body(kind: Kind, bytes: &[u8]) {
             assert!(bytes.starts_with(&out));
         }
         Kind::OutboxDone => value::<u64>(bytes),
+        Kind::ConsumerGroup => value::<consumer_group::GroupRecord>(bytes),
         Kind::NodeStarted | Kind::Truncate | Kind::Noop => {}
     }
 }

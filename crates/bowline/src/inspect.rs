@@ -259,5 +259,6 @@ fn name(kind: Kind) -> &'static str {
         Kind::Cancel => "cancel",
         Kind::Outbox => "outbox",
         Kind::OutboxDone => "outbox-done",
+        Kind::ConsumerGroup => "consumer-group",
     }
 }

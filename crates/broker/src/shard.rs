@@ -592,6 +592,7 @@ impl Shard {
             | Kind::PartitionTrim
             | Kind::OffsetCommit
             | Kind::OffsetDelete
+            | Kind::ConsumerGroup
             | Kind::ShareCreate
             | Kind::ShareDelete
             | Kind::ShareSettle

@@ -162,10 +162,10 @@ fn trims_and_commits_are_answered_when_durable_and_survive() {
     let checkpoint = world.shard.checkpoint();
     world.crash(0, Some((&checkpoint, world.log.len())));
     assert_eq!(world.shard.stats().partitions, 1);
-    let request = group::Request::FetchOffsets { group: "g".into(), topics: None };
+    let request = group::Request::FetchOffsets { group: "g".into(), topics: None, member: None };
     world.handle(A, Request::Group { token: Token(4), request });
     let events = world.take_events();
-    let [(_, Event::Group { reply: group::Reply::FetchOffsets(topics), .. })] = &events[..] else {
+    let [(_, Event::Group { reply: group::Reply::FetchOffsets(Ok(topics)), .. })] = &events[..] else {
         panic!("{events:?}")
     };
     assert_eq!(topics[0].1[0].offset, 4);

@@ -13,7 +13,10 @@ pub struct Feature {
 }
 
 /// All features, sorted by name.
-pub const FEATURES: &[Feature] = &[];
+pub const FEATURES: &[Feature] = &[
+    // Groups whose partitions the broker assigns (KIP-848).
+    Feature { name: "group.version", supported: (0, 1), level: 1 },
+];
 
 pub fn feature(name: &str) -> Option<&'static Feature> {
     FEATURES.iter().find(|feature| feature.name == name)

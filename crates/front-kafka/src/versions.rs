@@ -51,6 +51,8 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DescribeQuorum, 0..=2),
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
+    (ApiKey::ConsumerGroupHeartbeat, 0..=1),
+    (ApiKey::ConsumerGroupDescribe, 0..=1),
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
 ];
@@ -87,7 +89,6 @@ mod tests {
             ApiKey::AddPartitionsToTxn,
             ApiKey::EndTxn,
             ApiKey::DescribeAcls,
-            ApiKey::ConsumerGroupHeartbeat,
             ApiKey::GetTelemetrySubscriptions,
             ApiKey::ShareFetch,
         ] {

@@ -1,5 +1,7 @@
-//! What front ends ask of a consumer-group coordinator (Kafka's classic protocol) and what it answers.
+//! What front ends ask of a consumer-group coordinator and what it answers: Kafka's classic protocol, and what all
+//! consumer groups have in common. KIP-848 has its own words in [`crate::consumer_group`].
 
+use crate::consumer_group as consumer;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +18,18 @@ pub enum Error {
     UnknownMemberId = 25,
     InvalidSessionTimeout = 26,
     RebalanceInProgress = 27,
+    InvalidRequest = 42,
     NonEmptyGroup = 68,
     GroupIdNotFound = 69,
     MemberIdRequired = 79,
     GroupMaxSizeReached = 81,
     FencedInstanceId = 82,
     GroupSubscribedToTopic = 86,
+    FencedMemberEpoch = 110,
+    UnreleasedInstanceId = 111,
+    UnsupportedAssignor = 112,
+    StaleMemberEpoch = 113,
+    InvalidRegularExpression = 128,
 }
 
 #[derive(Clone, Debug)]
@@ -34,10 +42,12 @@ pub enum Request {
         members: Vec<Leaving>,
     },
     Commit(Commit),
-    /// `topics: None` asks for all offsets of the group.
+    /// `topics: None` asks for all offsets of the group. `member`: who asks and in which epoch, to be refused if it is
+    /// none (KIP-848).
     FetchOffsets {
         group: String,
         topics: Option<Vec<(String, Vec<i32>)>>,
+        member: Option<(String, i32)>,
     },
     Describe {
         group: String,
@@ -49,6 +59,11 @@ pub enum Request {
     OffsetDelete {
         group: String,
         topics: Vec<(String, Vec<i32>)>,
+    },
+    /// A member of a KIP-848 group joins, lives or leaves.
+    ConsumerHeartbeat(Box<consumer::Heartbeat>),
+    ConsumerDescribe {
+        group: String,
     },
 }
 
@@ -137,11 +152,13 @@ pub enum Reply {
     Leave(Vec<(Leaving, Result<(), Error>)>),
     /// Group-level refusal, or one result per partition in the order asked.
     Commit(Result<PartitionResults, Error>),
-    FetchOffsets(Vec<(String, Vec<PartitionOffset>)>),
+    FetchOffsets(Result<Vec<(String, Vec<PartitionOffset>)>, Error>),
     Describe(Description),
     List(Vec<Listed>),
     Delete(Result<(), Error>),
     OffsetDelete(Result<PartitionResults, Error>),
+    ConsumerHeartbeat(Result<consumer::Beat, consumer::Refused>),
+    ConsumerDescribe(Result<consumer::Description, consumer::Refused>),
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +204,10 @@ pub enum State {
     CompletingRebalance,
     Stable,
     Dead,
+    /// KIP-848: the members' subscriptions are newer than the assignment.
+    Assigning,
+    /// KIP-848: not every member has what the assignment has for it.
+    Reconciling,
 }
 
 impl State {
@@ -197,6 +218,8 @@ impl State {
             State::CompletingRebalance => "CompletingRebalance",
             State::Stable => "Stable",
             State::Dead => "Dead",
+            State::Assigning => "Assigning",
+            State::Reconciling => "Reconciling",
         }
     }
 }
@@ -226,4 +249,23 @@ pub struct Listed {
     pub group: String,
     pub protocol_type: String,
     pub state: State,
+    pub kind: GroupKind,
+}
+
+/// Which protocol a group speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupKind {
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+impl GroupKind {
+    /// As ListGroups calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupKind::Classic => "classic",
+            GroupKind::Consumer => "consumer",
+        }
+    }
 }

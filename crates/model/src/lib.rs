@@ -7,10 +7,11 @@
 //! * [`extras`], [`settings`]: what a queue knows of a message, and what it enforces.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
 //! * [`principal`]: who a client is.
-//! * [`group_config`]: settings of groups.
+//! * [`consumer_group`]: the same of groups whose partitions the broker assigns; [`group_config`]: settings of groups.
 //! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record.
 
 pub mod block;
+pub mod consumer_group;
 pub mod event;
 pub mod extras;
 pub mod group;

@@ -82,6 +82,8 @@ pub enum Kind {
     Outbox = 28,
     /// `u64`: the outbox entry of that number is with whom it was for.
     OutboxDone = 29,
+    /// `consumer_group::GroupRecord`: members of a group whose partitions the broker assigns, and their epochs.
+    ConsumerGroup = 40,
 }
 
 impl Kind {
@@ -115,6 +117,7 @@ impl Kind {
             27 => Kind::Cancel,
             28 => Kind::Outbox,
             29 => Kind::OutboxDone,
+            40 => Kind::ConsumerGroup,
             _ => return None,
         })
     }

@@ -8,9 +8,9 @@ use common::*;
 
 /// What group `g` of `shard` has committed.
 fn committed(session: &mut Session, shard: ShardId) -> usize {
-    let fetch = group::Request::FetchOffsets { group: "g".into(), topics: None };
+    let fetch = group::Request::FetchOffsets { group: "g".into(), topics: None, member: None };
     match session.group(shard, fetch) {
-        group::Reply::FetchOffsets(topics) => topics.len(),
+        group::Reply::FetchOffsets(Ok(topics)) => topics.len(),
         other => panic!("{other:?}"),
     }
 }

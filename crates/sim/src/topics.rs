@@ -397,7 +397,7 @@ impl World {
 
     fn ask_committed(&mut self, session: u64, name: &str, place: (String, i32)) {
         let topics = Some(vec![(place.0.clone(), vec![place.1])]);
-        let request = group::Request::FetchOffsets { group: name.to_owned(), topics };
+        let request = group::Request::FetchOffsets { group: name.to_owned(), topics, member: None };
         self.ask_group(session, Question::Offsets { group: name.to_owned(), place }, request, name);
     }
 

@@ -1,7 +1,7 @@
 //! The state machines of a data shard that serve topics and consumer groups.
 //!
 //! * [`partition`]: partitions' offsets, extents and idempotent producers; fetching, watching, trimming.
-//! * [`group`]: the coordinator of Kafka's classic consumer groups, and committed offsets.
+//! * [`group`]: the coordinator of consumer groups, classic ones and those of KIP-848, and committed offsets.
 //! * [`share`]: share groups, whose members settle record by record.
 //!
 //! All are pure: no I/O, clock, thread or randomness. Time is a parameter ([`Millis`]); blocks come in through
@@ -39,7 +39,7 @@ pub use topics::Topics;
 use bowline_model::event::{AppendResult, Event, FetchError};
 use bowline_model::record::{Kind, Record};
 use bowline_model::request::TopicMeta;
-use bowline_model::{Block, Millis, PartitionId, SessionId, group as api, share as share_api};
+use bowline_model::{Block, Millis, PartitionId, SessionId, share as share_api};
 
 /// What an operator may tune. [`Options::default`] is what `bowline serve` runs with.
 #[derive(Clone, Debug, Default)]
@@ -108,13 +108,16 @@ impl Stream {
                     self.shares.partition_changed(id, &self.partitions);
                 }
             }
+            Kind::NodeStarted => {
+                self.shares.apply(record, &self.partitions);
+                self.groups.apply(block, record);
+            }
             Kind::ShareCreate
             | Kind::ShareDelete
             | Kind::ShareSettle
             | Kind::ShareHorizon
-            | Kind::ShareCounts
-            | Kind::NodeStarted => self.shares.apply(record, &self.partitions),
-            Kind::OffsetCommit | Kind::OffsetDelete => self.groups.apply(block, record),
+            | Kind::ShareCounts => self.shares.apply(record, &self.partitions),
+            Kind::OffsetCommit | Kind::OffsetDelete | Kind::ConsumerGroup => self.groups.apply(block, record),
             _ => return false,
         }
         true
@@ -152,12 +155,7 @@ impl Stream {
                 out.replies.push((session, Event::Trimmed { token, result: Err(FetchError::Storage) }));
             }
             Waiter::Group { session, token, reply } => {
-                let error = Err(api::Error::CoordinatorNotAvailable);
-                let reply = match reply {
-                    api::Reply::Commit(_) => api::Reply::Commit(error.map(|()| Vec::new())),
-                    api::Reply::OffsetDelete(_) => api::Reply::OffsetDelete(error.map(|()| Vec::new())),
-                    _ => api::Reply::Delete(error),
-                };
+                let reply = self.groups.refused(reply);
                 out.replies.push((session, Event::Group { token, reply }));
             }
             Waiter::Share(waiter) => self.shares.refused(*waiter, again, &self.partitions, out),

@@ -9,9 +9,6 @@ use bowline_model::event::Event;
 use bowline_model::group::{self, Reply};
 use bowline_model::request::Request;
 
-/// All groups speak the classic protocol.
-const GROUP_TYPE: &str = "classic";
-
 pub fn start(request: ListGroupsRequest, cx: &mut Context<'_>) -> Step {
     let shards = cx.broker.data_shards;
     for shard in 1..=shards {
@@ -40,7 +37,7 @@ fn is_wanted(listed: &group::Listed, request: &ListGroupsRequest) -> bool {
     let passes = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
-    passes(&request.states_filter, listed.state.name()) && passes(&request.types_filter, GROUP_TYPE)
+    passes(&request.states_filter, listed.state.name()) && passes(&request.types_filter, listed.kind.name())
 }
 
 fn row(listed: group::Listed) -> ListedGroup {
@@ -48,6 +45,6 @@ fn row(listed: group::Listed) -> ListedGroup {
         group_id: listed.group,
         protocol_type: listed.protocol_type,
         group_state: listed.state.name().into(),
-        group_type: GROUP_TYPE.into(),
+        group_type: listed.kind.name().into(),
     }
 }

@@ -5,6 +5,8 @@
 mod alter_replica_log_dirs;
 mod api_versions;
 mod configs;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delegation_tokens;
@@ -78,6 +80,10 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::SyncGroup => run(body, cx, sync_group::start),
         ApiKey::DescribeGroups => run(body, cx, describe_groups::start),
         ApiKey::ListGroups => run(body, cx, list_groups::start),
+        ApiKey::ConsumerGroupHeartbeat => {
+            run(body, cx, |request, cx| consumer_group_heartbeat::start(request, head.client_id(), cx))
+        }
+        ApiKey::ConsumerGroupDescribe => run(body, cx, consumer_group_describe::start),
         ApiKey::CreateTopics => run(body, cx, create_topics::start),
         ApiKey::DeleteTopics => run(body, cx, delete_topics::start),
         ApiKey::DeleteRecords => run(body, cx, delete_records::start),

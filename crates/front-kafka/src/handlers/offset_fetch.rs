@@ -54,20 +54,32 @@ pub fn start(request: OffsetFetchRequest, cx: &mut Context<'_>) -> Step {
     };
     let mut asked = Vec::with_capacity(groups.len());
     for (sub, group) in groups.into_iter().enumerate() {
+        // Who names itself must be a member, in its current epoch (KIP-848).
+        let member = group.member_id.filter(|id| !id.is_empty() || group.member_epoch >= 0);
+        let member = member.map(|id| (id, group.member_epoch));
         let resolved =
             group.topics.map(|topics| topics.into_iter().map(|topic| resolve(topic, cx)).collect());
         let one: Asked = Asked { group: group.group_id, topics: resolved };
         let topics = one.topics.as_ref().map(|topics: &Vec<_>| {
             topics.iter().filter_map(|topic| Some((topic.name.clone()?, topic.partitions.clone()))).collect()
         });
-        cx.ask_group(sub as u32, &one.group, Request::FetchOffsets { group: one.group.clone(), topics });
+        cx.ask_group(
+            sub as u32,
+            &one.group,
+            Request::FetchOffsets { group: one.group.clone(), topics, member },
+        );
         asked.push(one);
     }
     cx.gather(asked.len(), |answers, cx| {
         let mut groups = Vec::with_capacity(asked.len());
         for (asked, answer) in asked.into_iter().zip(answers) {
             groups.push(match answer {
-                Event::Group { reply: Reply::FetchOffsets(offsets), .. } => found(asked, offsets, cx),
+                Event::Group { reply: Reply::FetchOffsets(Ok(offsets)), .. } => found(asked, offsets, cx),
+                Event::Group { reply: Reply::FetchOffsets(Err(error)), .. } => OffsetFetchResponseGroup {
+                    group_id: asked.group,
+                    topics: Vec::new(),
+                    error_code: errors::group(error).code(),
+                },
                 Event::Failed { reason, .. } => OffsetFetchResponseGroup {
                     group_id: asked.group,
                     topics: Vec::new(),

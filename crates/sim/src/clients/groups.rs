@@ -105,7 +105,7 @@ impl Clients {
                     *committed = (*committed).max(offset);
                 }
             }
-            (Question::Offsets { group, place }, Reply::FetchOffsets(topics)) => {
+            (Question::Offsets { group, place }, Reply::FetchOffsets(Ok(topics))) => {
                 let found = topics.first().and_then(|(_, partitions)| partitions.first()).map(|p| p.offset);
                 let found = found.expect("promise: an offset that was asked for is answered");
                 note!(self.trace, "committed is {}", found);

@@ -3,7 +3,7 @@
 use super::TopicPartitions;
 use super::state::Group;
 use super::subscription::Subscribed;
-use bowline_model::group::{DescribedMember, Description, Error, Listed, PartitionResults, State};
+use bowline_model::group::{DescribedMember, Description, Error, GroupKind, Listed, PartitionResults, State};
 
 impl Group {
     /// Metadata and assignments are told when they hold, that is in a stable group (as Kafka does).
@@ -28,11 +28,15 @@ impl Group {
     }
 
     pub fn list(&self, name: &str) -> Listed {
-        Listed { group: name.to_owned(), protocol_type: self.protocol_type.clone(), state: self.state }
+        let (protocol_type, kind) = match self.consumer {
+            None => (self.protocol_type.clone(), GroupKind::Classic),
+            Some(_) => ("consumer".to_owned(), GroupKind::Consumer),
+        };
+        Listed { group: name.to_owned(), protocol_type, state: self.state(), kind }
     }
 
     pub fn may_be_deleted(&self) -> Result<(), Error> {
-        match self.state {
+        match self.state() {
             State::Empty => Ok(()),
             State::Dead => Err(Error::GroupIdNotFound),
             _ => Err(Error::NonEmptyGroup),

@@ -1,19 +1,21 @@
 //! Committed offsets as bytes.
 //!
 //! ```text
-//! version u8 = 1 | n groups, by name: n × ( name | n topics: n × ( name | n partitions: n ×
+//! version u8 = 2 | n groups, by name: n × ( name | n topics: n × ( name | n partitions: n ×
 //!   ( partition (signed) | offset (signed) | leader epoch (signed) | stamp | 0, or 1 and metadata ) ) )
+//!   | n KIP-848 groups, by name: n × ( name | length | the group as postcard ) (from version 2 on)
 //! ```
 //! Numbers are varints; names have their length in front. Groups without offsets are not in it.
 
 use super::Groups;
 use super::offsets::Committed;
 use super::state::Group;
-use crate::checkpoint::{Damaged, put_bytes, put_signed, take, take_i32, take_signed, take_str};
+use crate::checkpoint::{Damaged, put_bytes, put_signed, take, take_bytes, take_i32, take_signed, take_str};
 use bowline_model::varint;
 use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_WITHOUT_CONSUMERS: u8 = 1;
 
 impl Groups {
     /// Appends the durable state to `out`.
@@ -32,14 +34,20 @@ impl Groups {
                 }
             }
         }
+        varint::put(out, self.stored.len() as u64);
+        for (name, stored) in &self.stored {
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, &postcard::to_stdvec(stored).expect("our plain data always serialises"));
+        }
     }
 
     /// Replaces durable state by what [`Groups::checkpoint`] wrote; forgets members.
     pub fn restore(&mut self, mut input: &[u8]) -> Result<(), Damaged> {
         let input = &mut input;
-        if input.split_off_first() != Some(&VERSION) {
-            return Err(Damaged("version of groups"));
-        }
+        let version = match input.split_off_first() {
+            Some(&version @ (VERSION | VERSION_WITHOUT_CONSUMERS)) => version,
+            _ => return Err(Damaged("version of groups")),
+        };
         let mut restored = Groups::new(self.options.clone());
         for _ in 0..take(input)? {
             let name: Arc<str> = take_str(input)?.into();
@@ -52,6 +60,14 @@ impl Groups {
                 }
             }
             restored.by_name.insert(name, group);
+        }
+        if version == VERSION {
+            for _ in 0..take(input)? {
+                let name = take_str(input)?.into();
+                let stored = postcard::from_bytes(take_bytes(input)?).map_err(|_| Damaged("group"))?;
+                restored.stored.insert(name, stored);
+            }
+            restored.load = true;
         }
         if !input.is_empty() {
             return Err(Damaged("bytes after the groups"));

@@ -46,6 +46,9 @@ impl Group {
     /// Members of the current generation may commit, except between its birth and its assignment, when nobody
     /// knows yet who owns what. Who is no member may commit as long as there are none.
     fn admit_commit(&self, member: &Member) -> Result<(), Error> {
+        if let Some(consumer) = &self.consumer {
+            return consumer.admit_offsets(&member.member_id, member.generation);
+        }
         if member.generation < 0 && self.state == State::Empty {
             return Ok(());
         }

@@ -27,7 +27,11 @@ impl Groups {
         let mut vacant: Vec<Arc<str>> = Vec::new();
         for (name, group) in &mut self.by_name {
             if group.is_vacant() {
-                vacant.push(name.clone());
+                match &group.consumer {
+                    None => vacant.push(name.clone()),
+                    // The log has it.
+                    Some(_) => propose_delete(name, None, None, out),
+                }
                 continue;
             }
             let topics = expired(group, now);
@@ -43,17 +47,17 @@ fn expired(group: &mut Group, now: Millis) -> TopicPartitions {
     let limit = now.saturating_sub(OFFSET_EXPIRY_MS);
     // A commit that is on its way is not in the offsets yet.
     if group.commit_asked > limit || group.offsets.is_empty() {
-        if group.state == State::Empty {
+        if group.state() == State::Empty {
             group.empty_since.get_or_insert(now);
         }
         return Vec::new();
     }
-    match group.state {
+    match group.state() {
         State::Empty if *group.empty_since.get_or_insert(now) > limit => Vec::new(),
-        State::Empty | State::Stable => {
+        State::Empty | State::Stable | State::Assigning | State::Reconciling => {
             let subscribed = group.subscribed();
             let keep = |topic: &str| {
-                group.state == State::Stable
+                group.state() != State::Empty
                     && (subscribed == Subscribed::NotConsumers || subscribed.contains(topic))
             };
             group.offsets.older_than(limit, keep)

@@ -37,7 +37,7 @@ impl Group {
         match self.state {
             State::PreparingRebalance => Err(Error::RebalanceInProgress),
             State::CompletingRebalance | State::Stable => Ok(()),
-            State::Empty | State::Dead => Err(Error::UnknownMemberId),
+            _ => Err(Error::UnknownMemberId),
         }
     }
 
@@ -107,7 +107,7 @@ impl Group {
         match self.state {
             State::CompletingRebalance | State::Stable => Ok(()),
             State::PreparingRebalance => Err(Error::RebalanceInProgress),
-            State::Empty | State::Dead => Err(Error::UnknownMemberId),
+            _ => Err(Error::UnknownMemberId),
         }
     }
 
@@ -156,7 +156,7 @@ impl Group {
         match self.state {
             State::Stable | State::CompletingRebalance => self.prepare(ctx),
             State::PreparingRebalance => self.complete_if_all_joined(ctx),
-            State::Empty | State::Dead => {}
+            _ => {}
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The coordinator of consumer groups (Kafka's classic protocol) and the store of their offsets.
 //!
+//! Groups whose members leave the assignment to the broker (KIP-848) are in [`consumer`]; what follows is the classic
+//! protocol.
+//!
 //! Membership is volatile: after a restart members are unknown, are told so, and join again, as Kafka's clients do
 //! whenever a coordinator moves. Offsets are durable: a commit is checked here, proposed as a record, and answered
 //! when it has been applied. Rules follow Kafka's coordinator (KIP-62, 134, 211, 345, 394, 496, 814); what members
@@ -11,6 +14,7 @@
 mod admin;
 mod checkpoint;
 mod commit;
+mod consumer;
 mod expiry;
 mod join;
 mod member;
@@ -26,6 +30,7 @@ pub use expiry::OFFSET_EXPIRY_MS;
 
 use crate::out::{Out, Proposal, Waiter};
 use crate::topics::Topics;
+use bowline_model::consumer_group::{GroupRecord, Refused};
 use bowline_model::event::Event;
 use bowline_model::group::{
     self as api, Commit, Error, Join, JoinRefused, Leaving, OffsetCommitRecord, OffsetDeleteRecord, Reply,
@@ -34,6 +39,7 @@ use bowline_model::group::{
 use bowline_model::group_config::GroupConfig;
 use bowline_model::record::{self, Kind, Record};
 use bowline_model::{Block, Millis, SessionId, Token};
+use consumer::Stored;
 use member::Wait;
 use state::Group;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +90,10 @@ pub struct Groups {
     /// Of groups that do not have the defaults.
     configs: BTreeMap<Arc<str>, GroupConfig>,
     by_name: BTreeMap<Arc<str>, Group>,
+    /// KIP-848 groups as the log has them. Durable.
+    stored: BTreeMap<Arc<str>, Stored>,
+    /// `stored` was read and not gone on with yet.
+    load: bool,
     /// When each group wants to be looked at (`Group::registered`).
     wakes: BTreeSet<(Millis, Arc<str>)>,
     /// Groups in which a session waits or waited for something.
@@ -111,6 +121,8 @@ impl Groups {
             topics: Topics::default(),
             configs: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            load: false,
             wakes: BTreeSet::new(),
             sessions: BTreeMap::new(),
             next_check: 0,
@@ -121,7 +133,24 @@ impl Groups {
     /// changes offsets when the proposal has been applied.
     pub fn handle(&mut self, now: Millis, session: SessionId, token: Token, request: Request, out: &mut Out) {
         let wait = Wait { session, token };
+        self.load(now);
         let reply = match request {
+            Request::ConsumerHeartbeat(heartbeat) => {
+                return self.consumer_heartbeat(now, wait, &heartbeat, out);
+            }
+            Request::ConsumerDescribe { group } => Reply::ConsumerDescribe(self.consumer_describe(&group)),
+            Request::Join(join) if self.is_consumer(&join.group) => {
+                return self.join_consumer(now, wait, &join, out);
+            }
+            Request::Sync(sync) if self.is_consumer(&sync.member.group) => {
+                return self.sync_consumer(now, wait, &sync, out);
+            }
+            Request::Heartbeat(member) if self.is_consumer(&member.group) => {
+                return self.beat_consumer(now, wait, &member, out);
+            }
+            Request::Leave { group, members } if self.is_consumer(&group) => {
+                return self.leave_consumer(now, wait, &group, members, out);
+            }
             Request::Join(join) => return self.join(now, wait, join, out),
             Request::Sync(sync) => return self.sync(now, wait, sync, out),
             Request::Commit(commit) => return self.commit(now, wait, commit, out),
@@ -129,17 +158,20 @@ impl Groups {
             Request::OffsetDelete { group, topics } => return self.delete_offsets(wait, &group, topics, out),
             Request::Heartbeat(member) => Reply::Heartbeat(self.heartbeat(now, &member)),
             Request::Leave { group, members } => Reply::Leave(self.leave(now, &group, members, out)),
-            Request::FetchOffsets { group, topics } => Reply::FetchOffsets(self.offsets(&group, topics)),
+            Request::FetchOffsets { group, topics, member } => {
+                Reply::FetchOffsets(self.admit_fetch(&group, member).map(|()| self.offsets(&group, topics)))
+            }
             Request::Describe { group } => Reply::Describe(match self.by_name.get(group.as_str()) {
-                Some(state) => state.describe(&group),
-                None => admin::describe_dead(group),
+                Some(state) if state.consumer.is_none() => state.describe(&group),
+                // To the classic protocol a group of the other kind is none (as in Kafka).
+                _ => admin::describe_dead(group),
             }),
             Request::List => Reply::List(self.by_name.iter().map(|(name, group)| group.list(name)).collect()),
         };
         out.replies.push((session, Event::Group { token, reply }));
     }
 
-    /// Applies an OffsetCommit or OffsetDelete record; others do nothing.
+    /// Applies an OffsetCommit, OffsetDelete, ConsumerGroup or NodeStarted record; others do nothing.
     pub fn apply(&mut self, block: &Block, record: &Record<'_>) {
         match record.kind {
             Kind::OffsetCommit => {
@@ -155,6 +187,17 @@ impl Groups {
                     self.apply_delete(&delete);
                 }
             }
+            Kind::ConsumerGroup => {
+                if let Ok(change) = postcard::from_bytes::<GroupRecord>(record.body) {
+                    if change.gone {
+                        self.stored.remove(change.group.as_str());
+                    } else {
+                        let name = self.key(&change.group);
+                        self.stored.entry(name).or_default().apply(change);
+                    }
+                }
+            }
+            Kind::NodeStarted => self.load = true,
             _ => {}
         }
     }
@@ -186,11 +229,14 @@ impl Groups {
 
     /// Gives up members that are overdue, ends rebalances whose time is up, proposes to forget expired offsets.
     pub fn tick(&mut self, now: Millis, out: &mut Out) {
+        self.load(now);
         while self.wakes.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, name)) = self.wakes.pop_first() else { break };
             let Some(group) = self.by_name.get_mut(&name) else { continue };
             group.registered = Millis::MAX;
             group.tick(&mut Ctx { now, options: &self.options, out });
+            self.tick_consumer(now, &name, out);
+            let Some(group) = self.by_name.get_mut(&name) else { continue };
             group.wake = group.next_timer().max(now + 1);
             self.settle(&name);
         }
@@ -198,6 +244,9 @@ impl Groups {
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
+        if self.load {
+            return Some(0);
+        }
         if self.by_name.is_empty() {
             return None;
         }
@@ -220,6 +269,46 @@ impl Groups {
 
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// The answer in place of `reply`, whose record will not be applied.
+    pub fn refused(&mut self, reply: Reply) -> Reply {
+        let error = Error::CoordinatorNotAvailable;
+        match reply {
+            Reply::Commit(_) => Reply::Commit(Err(error)),
+            Reply::OffsetDelete(_) => Reply::OffsetDelete(Err(error)),
+            Reply::ConsumerHeartbeat(_) | Reply::Join(_) | Reply::Leave(_) => {
+                // What members are is ahead of the log now. It has to be told all of it again.
+                let groups = self.by_name.values_mut().filter_map(|group| group.consumer.as_mut());
+                groups.for_each(|consumer| consumer.tell_again());
+                match reply {
+                    Reply::Join(_) => Reply::Join(Err(JoinRefused { error, member_id: String::new() })),
+                    Reply::Leave(all) => {
+                        Reply::Leave(all.into_iter().map(|(member, _)| (member, Err(error))).collect())
+                    }
+                    _ => {
+                        let message = "the coordinator cannot log anything now".to_owned();
+                        Reply::ConsumerHeartbeat(Err(Refused { error, message }))
+                    }
+                }
+            }
+            _ => Reply::Delete(Err(error)),
+        }
+    }
+
+    fn load(&mut self, now: Millis) {
+        if std::mem::take(&mut self.load) {
+            self.load_consumers(now);
+        }
+    }
+
+    /// KIP-848: who says that it is a member must be one, in its current epoch.
+    fn admit_fetch(&self, group: &str, member: Option<(String, i32)>) -> Result<(), Error> {
+        let consumer = self.by_name.get(group).and_then(|group| group.consumer.as_ref());
+        match (consumer, member) {
+            (Some(consumer), Some((id, epoch))) => consumer.admit_offsets(&id, epoch),
+            _ => Ok(()),
+        }
     }
 
     fn join(&mut self, now: Millis, wait: Wait, join: Join, out: &mut Out) {
@@ -362,11 +451,15 @@ impl Groups {
     }
 
     fn apply_delete(&mut self, delete: &OffsetDeleteRecord) {
+        if delete.topics.is_none() {
+            self.stored.remove(delete.group.as_str());
+        }
         let Some(group) = self.by_name.get_mut(delete.group.as_str()) else { return };
         match &delete.topics {
             Some(topics) => topics.iter().for_each(|(topic, all)| group.offsets.remove(topic, all)),
             None => {
                 group.offsets.clear();
+                group.consumer.take_if(|consumer| consumer.members.is_empty());
                 if group.is_vacant() {
                     self.forget(&delete.group);
                 }
@@ -398,7 +491,7 @@ impl Groups {
     /// After something happened to the group: keeps its wake time right; drops it if nothing came of it.
     fn settle(&mut self, name: &Arc<str>) {
         let Some(group) = self.by_name.get_mut(name) else { return };
-        if group.is_vacant() && group.generation == 0 {
+        if group.is_vacant() && group.generation == 0 && group.consumer.is_none() {
             return self.forget(name);
         }
         if group.wake < group.registered {

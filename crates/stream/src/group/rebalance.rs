@@ -10,7 +10,7 @@ impl Group {
         match self.state {
             State::Empty | State::CompletingRebalance | State::Stable => self.prepare(ctx),
             State::PreparingRebalance => self.complete_if_all_joined(ctx),
-            State::Dead => {}
+            State::Dead | State::Assigning | State::Reconciling => {}
         }
     }
 

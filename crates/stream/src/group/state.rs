@@ -10,6 +10,7 @@
 //! `Dead` groups are not kept: a group that holds nothing is removed.
 
 use super::Ctx;
+use super::consumer::Consumer;
 use super::member::{Member, Wait};
 use super::offsets::Offsets;
 use bowline_model::Millis;
@@ -22,6 +23,8 @@ pub struct Group {
     /// Durable; all else is volatile.
     pub offsets: Offsets,
     pub state: State,
+    /// A KIP-848 group: then all that belongs to the classic protocol is empty.
+    pub consumer: Option<Box<Consumer>>,
     /// Counts rebalances; 0 before the first.
     pub generation: i32,
     /// Of the members, or of those who were there last; empty if there never were any.
@@ -64,6 +67,7 @@ impl Default for Group {
         Group {
             offsets: Offsets::default(),
             state: State::Empty,
+            consumer: None,
             generation: 0,
             protocol_type: String::new(),
             protocol: None,
@@ -84,7 +88,12 @@ impl Default for Group {
 impl Group {
     /// Nothing would be lost with it.
     pub fn is_vacant(&self) -> bool {
-        self.state == State::Empty && self.pending.is_empty() && self.offsets.is_empty()
+        self.state() == State::Empty && self.pending.is_empty() && self.offsets.is_empty()
+    }
+
+    /// Whatever protocol it speaks.
+    pub fn state(&self) -> State {
+        self.consumer.as_ref().map_or(self.state, |consumer| consumer.state())
     }
 
     /// Is this what the member waits for?
@@ -101,7 +110,9 @@ impl Group {
     pub fn next_timer(&self) -> Millis {
         let members = self.members.values().filter_map(Member::expires);
         let phases = self.join_phase.map(|phase| phase.deadline).into_iter().chain(self.sync_deadline);
-        members.chain(self.pending.values().copied()).chain(phases).min().unwrap_or(Millis::MAX)
+        let consumer = self.consumer.as_ref().map(|consumer| consumer.next_timer());
+        let classic = members.chain(self.pending.values().copied()).chain(phases);
+        classic.chain(consumer).min().unwrap_or(Millis::MAX)
     }
 
     /// Heard of the member: its session begins anew.

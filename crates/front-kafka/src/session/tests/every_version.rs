@@ -210,7 +210,7 @@ fn every_version_carries_a_full_answer() {
                     bench.send(
                         version,
                         &DescribeConfigsRequest {
-                            resources: vec![resource(2, "t"), resource(4, "1")],
+                            resources: vec![resource(2, "t"), resource(4, "1"), resource(32, "g")],
                             include_synonyms: true,
                             include_documentation: version >= 3,
                         },
@@ -333,6 +333,27 @@ fn every_version_carries_a_full_answer() {
                         AlterUserScramCredentialsRequest { deletions: vec![deletion], ..Default::default() };
                     bench.send(version, &request)
                 }
+                ApiKey::ConsumerGroupHeartbeat => {
+                    let owned = consumer_group_heartbeat_request::TopicPartitions {
+                        topic_id: Uuid([4; 16]),
+                        partitions: vec![0],
+                    };
+                    let request = ConsumerGroupHeartbeatRequest {
+                        group_id: "g".into(),
+                        subscribed_topic_names: Some(vec!["t".into()]),
+                        subscribed_topic_regex: (version >= 1).then(|| "t.*".into()),
+                        topic_partitions: Some(vec![owned]),
+                        ..Default::default()
+                    };
+                    bench.send(version, &request)
+                }
+                ApiKey::ConsumerGroupDescribe => {
+                    let group_ids = vec!["g".into()];
+                    bench.send(
+                        version,
+                        &ConsumerGroupDescribeRequest { group_ids, include_authorized_operations: true },
+                    )
+                }
                 ApiKey::JoinGroup => bench.send(version, &JoinGroupRequest::default()),
                 ApiKey::Heartbeat => bench.send(version, &HeartbeatRequest::default()),
                 ApiKey::ListGroups => bench.send(version, &ListGroupsRequest::default()),
@@ -446,7 +467,7 @@ fn well(request: &Request) -> Event {
                 group::Request::FetchOffsets { .. } => {
                     let offset =
                         group::PartitionOffset { partition: 0, offset: 9, leader_epoch: 0, metadata: None };
-                    Reply::FetchOffsets(vec![("t".into(), vec![offset])])
+                    Reply::FetchOffsets(Ok(vec![("t".into(), vec![offset])]))
                 }
                 group::Request::Describe { group } => Reply::Describe(group::Description {
                     group: group.clone(),
@@ -466,8 +487,45 @@ fn well(request: &Request) -> Event {
                     group: "g".into(),
                     protocol_type: "consumer".into(),
                     state: group::State::Stable,
+                    kind: group::GroupKind::Consumer,
                 }]),
                 group::Request::Delete { .. } => Reply::Delete(Ok(())),
+                group::Request::ConsumerHeartbeat(beat) => {
+                    Reply::ConsumerHeartbeat(Ok(bowline_model::consumer_group::Beat {
+                        member_id: beat.member_id.clone(),
+                        epoch: 7,
+                        heartbeat_interval_ms: 5000,
+                        assignment: beat.owned.clone(),
+                    }))
+                }
+                group::Request::ConsumerDescribe { group } => {
+                    let topic = bowline_model::consumer_group::DescribedTopic {
+                        id: TopicId([4; 16]),
+                        name: "t".into(),
+                        partitions: vec![0],
+                    };
+                    let member = bowline_model::consumer_group::DescribedMember {
+                        member_id: "m".into(),
+                        instance_id: Some("i".into()),
+                        rack_id: Some("r".into()),
+                        epoch: 7,
+                        client_id: "c".into(),
+                        client_host: "/h".into(),
+                        topics: vec!["t".into()],
+                        regex: Some("t.*".into()),
+                        assigned: vec![topic.clone()],
+                        target: vec![topic],
+                        classic: true,
+                    };
+                    Reply::ConsumerDescribe(Ok(bowline_model::consumer_group::Description {
+                        group: group.clone(),
+                        state: group::State::Reconciling,
+                        epoch: 8,
+                        assignment_epoch: 7,
+                        assignor: "uniform".into(),
+                        members: vec![member],
+                    }))
+                }
                 group::Request::OffsetDelete { .. } => {
                     Reply::OffsetDelete(Ok(vec![("t".into(), vec![(0, Ok(()))])]))
                 }

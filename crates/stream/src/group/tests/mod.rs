@@ -1,5 +1,6 @@
 //! Scripted traces: what clients say at which time, and what they hear, as text.
 
+mod consumer;
 mod membership;
 mod offsets;
 mod static_members;
@@ -45,6 +46,8 @@ fn protocol(name: &str, topics: &[&str]) -> (String, Bytes) {
         metadata.extend((topic.len() as i16).to_be_bytes());
         metadata.extend(topic.as_bytes());
     }
+    // No user data, nothing owned, generation −1, no rack.
+    metadata.extend(b"\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\xff\xff");
     (name.to_owned(), metadata.into())
 }
 
@@ -219,7 +222,8 @@ fn text(reply: &Reply) -> String {
             });
             format!("each {}", results.collect::<Vec<_>>().join(","))
         }
-        Reply::FetchOffsets(all) => {
+        Reply::FetchOffsets(Err(error)) => format!("offsets {}", *error as i16),
+        Reply::FetchOffsets(Ok(all)) => {
             let offsets = all.iter().flat_map(|(topic, all)| {
                 all.iter().map(move |p| {
                     format!("{topic}/{}={}{}", p.partition, p.offset, p.metadata.as_deref().unwrap_or("-"))
@@ -239,5 +243,8 @@ fn text(reply: &Reply) -> String {
             format!("list {}", groups.collect::<Vec<_>>().join(","))
         }
         Reply::Delete(result) => format!("delete {}", code(result)),
+        Reply::ConsumerHeartbeat(Err(refused)) => format!("lives {}", refused.error as i16),
+        Reply::ConsumerHeartbeat(Ok(beat)) => format!("lives {} in {}", beat.member_id, beat.epoch),
+        Reply::ConsumerDescribe(described) => format!("{described:?}"),
     }
 }
