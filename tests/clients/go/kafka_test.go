@@ -285,3 +285,57 @@ func TestIdempotentProducerRidesThroughAKill(t *testing.T) {
 		t.Fatal("lost, twice or out of order")
 	}
 }
+
+// Partitions assigned by the broker (KIP-848).
+func TestAGroupWithBrokerSideAssignment(t *testing.T) {
+	topic, group := makeTopic(t, shared, "next", 4), unique("next")
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	t.Cleanup(cancel)
+	join := func() *kgo.Client {
+		return client(t, shared, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+			kgo.DisableAutoCommit(), kgo.Balancers(kgo.CooperativeStickyBalancer(), kgo.StickyBalancer()), kgo.ServerSideBalancer())
+	}
+	produce(t, client(t, shared, kgo.RecordPartitioner(kgo.RoundRobinPartitioner())), topic, values(0, 200))
+	one, two := join(), join()
+	admin := administrator(t, shared)
+	assigned := func() (counts []int) {
+		described, err := admin.DescribeConsumerGroups(ctx, group)
+		must(t, err)
+		for _, member := range described[group].Members {
+			for _, partitions := range member.Assignment {
+				counts = append(counts, len(partitions))
+			}
+		}
+		return counts
+	}
+	seen := map[string]bool{}
+	var last []int
+	for !reflect.DeepEqual(last, []int{2, 2}) || len(seen) < 200 {
+		if ctx.Err() != nil {
+			t.Fatalf("assigned: %v, seen: %d", last, len(seen))
+		}
+		for _, member := range []*kgo.Client{one, two} {
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			for _, record := range member.PollFetches(short).Records() {
+				seen[string(record.Value)] = true
+			}
+			cancel()
+		}
+		last = assigned()
+	}
+	listed, err := admin.ListGroupsByType(ctx, []string{"consumer"})
+	must(t, err)
+	if _, ok := listed[group]; !ok {
+		t.Fatal("not listed as of that type")
+	}
+	must(t, one.CommitUncommittedOffsets(ctx))
+	must(t, two.CommitUncommittedOffsets(ctx))
+	two.Close()
+	one.Close()
+	produce(t, client(t, shared), topic, values(200, 210))
+	got := texts(poll(t, join(), 10))
+	sort.Strings(got)
+	if !reflect.DeepEqual(got, values(200, 210)) {
+		t.Fatal(got)
+	}
+}

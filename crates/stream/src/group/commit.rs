@@ -2,6 +2,7 @@
 
 use super::state::Group;
 use super::{COMMIT_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX};
+use crate::topics::Topics;
 use bowline_model::Millis;
 use bowline_model::group::{Commit, Error, Member, OffsetCommitRecord, PartitionResults, State};
 
@@ -11,8 +12,12 @@ impl Group {
         &mut self,
         now: Millis,
         commit: Commit,
+        topics: &Topics,
     ) -> Result<(OffsetCommitRecord, PartitionResults), Error> {
-        self.admit_commit(&commit.member)?;
+        match &self.consumer {
+            Some(consumer) => consumer.admit_commit(&commit.member, &commit.topics, topics)?,
+            None => self.admit_commit(&commit.member)?,
+        }
         self.commit_asked = now;
         if matches!(self.state, State::Stable | State::PreparingRebalance) {
             self.touch(now, &commit.member.member_id);
@@ -46,9 +51,6 @@ impl Group {
     /// Members of the current generation may commit, except between its birth and its assignment, when nobody
     /// knows yet who owns what. Who is no member may commit as long as there are none.
     fn admit_commit(&self, member: &Member) -> Result<(), Error> {
-        if let Some(consumer) = &self.consumer {
-            return consumer.admit_offsets(&member.member_id, member.generation);
-        }
         if member.generation < 0 && self.state == State::Empty {
             return Ok(());
         }

@@ -379,11 +379,11 @@ impl Groups {
         let name = self.key(&commit.member.group);
         let full = self.by_name.len() >= GROUPS_MAX;
         let checked = match self.by_name.get_mut(&name) {
-            Some(group) => group.commit(now, commit),
+            Some(group) => group.commit(now, commit, &self.topics),
             // Consumers that are no members keep their offsets in a group that exists for nothing else.
             None if commit.member.generation >= 0 => Err(Error::IllegalGeneration),
             None if full => Err(Error::CoordinatorNotAvailable),
-            None => Group::default().commit(now, commit),
+            None => Group::default().commit(now, commit, &self.topics),
         };
         let reply = match checked {
             Ok((record, results)) if !record.topics.is_empty() => {

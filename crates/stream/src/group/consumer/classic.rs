@@ -6,7 +6,9 @@ use super::protocol::{self, Subscription};
 use super::{Consumer, Env, collect, pairs, session_timeout_ms};
 use crate::topics::Topics;
 use bowline_model::consumer_group::{ClassicMember, Member, MemberState, Partitions};
-use bowline_model::group::{self as api, Error, Join, JoinRefused, Joined, Leaving, Sync, Synced};
+use bowline_model::group::{
+    self as api, Error, Join, JoinRefused, Joined, Leaving, PartitionCommit, Sync, Synced,
+};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -162,6 +164,28 @@ impl Consumer {
             (false, None) => Err(Error::StaleMemberEpoch),
             (false, Some(_)) => Err(Error::IllegalGeneration),
         }
+    }
+
+    /// May it commit for these? Also in an epoch that is over, if it had all of them in that already: the partitions
+    /// have not been another's in between (KIP-1251).
+    pub fn admit_commit(
+        &self,
+        member: &api::Member,
+        topics: &[(String, Vec<PartitionCommit>)],
+        known: &Topics,
+    ) -> Result<(), Error> {
+        let (id, epoch) = (&member.member_id, member.generation);
+        let Err(error) = self.admit_offsets(id, epoch) else { return Ok(()) };
+        let Some(live) = self.members.get(id) else { return Err(error) };
+        let had = |name: &str, number: i32| {
+            let pair = known.get(name).zip(u32::try_from(number).ok());
+            let since = pair.and_then(|(topic, number)| live.since.get(&(topic.id, number)));
+            since.is_some_and(|since| *since <= epoch)
+        };
+        let mut places =
+            topics.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one.partition)));
+        let before = error == Error::StaleMemberEpoch && (1..live.at.epoch).contains(&epoch);
+        if before && places.all(|(name, number)| had(name, number)) { Ok(()) } else { Err(error) }
     }
 
     /// What all classic members but `except` offer; `None`: there are none.

@@ -93,6 +93,9 @@ pub(super) struct Consumer {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     pub at: Member,
+    /// In which of its epochs it got each partition that it holds; a commit from then on is good (KIP-1251). Of what
+    /// it held at the start only the epoch then is known.
+    since: BTreeMap<(TopicId, u32), i32>,
     /// Given up unless it is heard of.
     deadline: Millis,
     /// Given up if it is still in this epoch then, because it does not give back what it must.
@@ -119,7 +122,8 @@ impl Consumer {
             if let Some(instance) = &at.instance_id {
                 group.statics.insert(instance.clone(), id.clone());
             }
-            let live = Live { at: at.clone(), deadline: now + timeout, revoke_by, ..Live::default() };
+            let since = pairs(&at.assigned).chain(pairs(&at.revoking)).map(|pair| (pair, at.epoch)).collect();
+            let live = Live { at: at.clone(), since, deadline: now + timeout, revoke_by, ..Live::default() };
             group.members.insert(id.clone(), live);
             group.hold(id);
         }

@@ -84,6 +84,10 @@ impl Consumer {
             (MemberState::Revoking, _) => Some((at.epoch, now + u64::from(at.rebalance_timeout_ms))),
             _ => None,
         };
+        member.since.retain(|pair, _| has(&at.assigned, *pair) || has(&at.revoking, *pair));
+        for pair in pairs(&at.assigned) {
+            member.since.entry(pair).or_insert(at.epoch);
+        }
         if member.at != at {
             member.at = at;
             self.changed.insert(id.to_owned());

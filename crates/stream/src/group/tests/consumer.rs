@@ -417,6 +417,13 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
         s.reply_code(Request::OffsetDelete { group: "g".into(), topics: vec![("t".into(), vec![0])] }),
         86
     );
+    // Another comes and takes partition 1: what stays may be committed as in the epoch before, what is new may not.
+    let mut b = reader("b");
+    s.calm(&mut [&mut a, &mut b]);
+    assert_eq!((a.epoch, a.owned[&topic(1)].contains(&0)), (2, true));
+    assert_eq!((commit(&mut s, "a", 2), commit(&mut s, "a", 1), commit(&mut s, "a", 3)), (0, 0, 113));
+    assert_eq!(commit(&mut s, "b", 1), 113);
+    s.send(Heartbeat { epoch: -1, ..b.heartbeat() }).unwrap();
     s.send(Heartbeat { epoch: -1, ..a.heartbeat() }).unwrap();
     assert_eq!(commit(&mut s, "", -1), 0);
     let Reply::List(listed) = s.reply(Request::List) else { panic!() };

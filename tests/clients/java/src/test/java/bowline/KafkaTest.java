@@ -27,9 +27,11 @@ import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.RecordTooLargeException;
@@ -281,6 +283,59 @@ class KafkaTest {
         each.get();
       }
       assertEquals(numbers(0, 1100), values(takeAll(broker, topic, 1100)));
+    }
+  }
+
+  private static Map<String, Object> brokerSide(String id) {
+    return Map.of("group.id", id, "enable.auto.commit", false, "group.protocol", "consumer");
+  }
+
+  /** KIP-848: the broker assigns; a pattern is matched by the broker as well; a kill changes nothing for anybody. */
+  @Test
+  void aGroupWithBrokerSideAssignment() throws Exception {
+    String group = unique("next");
+    try (Broker broker = Broker.own();
+        Admin admin = admin(broker);
+        KafkaProducer<String, String> producer = producer(broker, Map.of());
+        KafkaConsumer<String, String> one = consumer(broker, brokerSide(group));
+        KafkaConsumer<String, String> two = consumer(broker, brokerSide(group))) {
+      admin.createTopics(List.of(new NewTopic("next-a", 4, (short) 1), new NewTopic("other", 4, (short) 1))).all().get();
+      for (int i = 0; i < 100; i++) {
+        producer.send(new ProducerRecord<>("next-a", i % 4, null, Integer.toString(i)));
+      }
+      producer.flush();
+      one.subscribe(new SubscriptionPattern("next-.*"));
+      two.subscribe(new SubscriptionPattern("next-.*"));
+      Set<String> seen = new HashSet<>();
+      eventually(() -> {
+        one.poll(Duration.ofMillis(50)).forEach(r -> seen.add(r.value()));
+        two.poll(Duration.ofMillis(50)).forEach(r -> seen.add(r.value()));
+        return one.assignment().size() == 2 && two.assignment().size() == 2 && position(one) + position(two) == 100;
+      });
+      assertEquals(100, seen.size());
+      one.commitSync();
+      two.commitSync();
+      Set<TopicPartition> before = one.assignment();
+      broker.killAndRestart();
+      producer.send(new ProducerRecord<>("next-a", 0, null, "100")).get();
+      eventually(() -> {
+        one.poll(Duration.ofMillis(50)).forEach(r -> seen.add(r.value()));
+        two.poll(Duration.ofMillis(50)).forEach(r -> seen.add(r.value()));
+        return seen.size() == 101;
+      });
+      assertEquals(before, one.assignment());
+      one.commitSync();
+      two.commitSync();
+      var described = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+      assertEquals(GroupType.CONSUMER, described.type());
+      assertEquals(2, described.members().size());
+      // A topic that comes later matches as well.
+      admin.createTopics(List.of(new NewTopic("next-b", 2, (short) 1))).all().get();
+      eventually(() -> {
+        one.poll(Duration.ofMillis(50));
+        two.poll(Duration.ofMillis(50));
+        return one.assignment().size() + two.assignment().size() == 6;
+      });
     }
   }
 }
