@@ -642,8 +642,12 @@ fn negotiation_as_clients_send_it() {
     assert_eq!(answer[..7], [0, 0, 0, 1, 0, 0, versions::SERVED.len() as u8 + 1]);
     // Produce 0-13.
     assert_eq!(answer[7..14], [0, 0, 0, 0, 0, 13, 0]);
-    // No throttling and no tagged fields: no features, which keeps clients off transactions v2.
-    assert_eq!(answer[answer.len() - 5..], [0; 5]);
+    // Features that are in force, by which clients choose: whether transactions are of the second kind, for one.
+    let told = messages::ApiVersionsResponse::decode(&mut Reader::new(answer.slice(4..)), 3).unwrap();
+    let told =
+        told.finalized_features.iter().map(|feature| (feature.name.as_str(), feature.max_version_level));
+    let on = crate::features::FEATURES.iter().filter(|feature| feature.level > 0);
+    assert_eq!(told.collect::<Vec<_>>(), on.map(|feature| (feature.name, feature.level)).collect::<Vec<_>>());
 
     // kafka-python and others begin with version 0.
     bench.session.frame(Bytes::from_static(b"\0\x12\0\0\0\0\0\x02\0\x01c"), bench.now);
