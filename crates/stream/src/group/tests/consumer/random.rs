@@ -123,12 +123,14 @@ proptest! {
                 Step::Restart(n) if !clients[n].there => clients[n].renamed(),
                 Step::Subscribe(n, which) => {
                     let topics = SUBSCRIPTIONS[which].iter().map(|t| t.to_string()).collect();
+                    if let Some(told) = clients[n].told.take() {
+                        clients[n].reader.obey(&told);
+                    }
                     clients[n].reader.topics = topics;
                     if clients[n].there && clients[n].reader.epoch > 0 {
                         let topics = Some(clients[n].reader.topics.clone());
                         let result = s.send(Heartbeat { topics, ..clients[n].reader.heartbeat() });
                         clients[n].reader.obey(&result);
-                        clients[n].reader.full = clients[n].told.take().is_some();
                     }
                 }
                 Step::Topics(which) => {
