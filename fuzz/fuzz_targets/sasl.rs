@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let [how, token @ ..] = data else { return };
     let mechanism = if how & 0x80 == 0 { ScramMechanism::Sha256 } else { ScramMechanism::Sha512 };
     match how & 3 {
-        0 => drop(plain::read(token).is_ok()),
+        0 => _ = plain::read(token),
         1 => {
             let mut parts = token.splitn(2, |octet| *octet == b'\n');
             let (first, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -26,6 +26,6 @@ fuzz_target!(|data: &[u8]| {
             let rules = Rules { issuer: None, audience: None, skew_ms: 0 };
             assert!(jwt::verify(message.token, &keys, &rules, 0).is_err(), "nobody has this key");
         }
-        _ => drop(Keys::parse(token).is_ok()),
+        _ => _ = Keys::parse(token),
     }
 });
