@@ -35,7 +35,7 @@ Examples:
 #[derive(Subcommand)]
 enum Command {
     /// Run the broker.
-    Serve(config::ServeArgs),
+    Serve(Box<config::ServeArgs>),
     /// Publish messages over AMQP or Kafka.
     Publish(bowline_cli::publish::Args),
     /// Consume messages over AMQP or Kafka.
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Publish(args) => bowline_cli::publish::run(args),
         Command::Consume(args) => bowline_cli::consume::run(args),
         Command::Peek(args) => bowline_cli::peek::run(args),
