@@ -42,6 +42,7 @@ const PARTS: &[Part] = &[
 /// Run only when they are asked for by name: they start a real RabbitMQ or Kafka, and wait a lot.
 const ON_DEMAND: &[Part] = &[
     Part { name: "differential", run: differential },
+    Part { name: "kafka-differential", run: kafka_differential },
     Part { name: "kafka-ecosystem", run: kafka_ecosystem },
 ];
 
@@ -235,13 +236,25 @@ fn differential(root: &Path) -> anyhow::Result<Outcome> {
     if !available("python3") {
         return Ok(Outcome::Skipped("no python3".into()));
     }
+    compared(root, "tests/differential", "no rabbitmq-server")
+}
+
+/// The same conversations with Kafka and with Bowline: `tests/kafka-differential`.
+fn kafka_differential(root: &Path) -> anyhow::Result<Outcome> {
+    if !available("python3") {
+        return Ok(Outcome::Skipped("no python3".into()));
+    }
+    compared(root, "tests/kafka-differential", "no Java, or no Kafka")
+}
+
+fn compared(root: &Path, suite: &str, missing: &str) -> anyhow::Result<Outcome> {
     let mut run = Command::new("python3");
     run.arg("run.py").arg("--program").arg(root.join("target/release/bowline"));
-    let status = run.current_dir(root.join("tests/differential")).status().context("starting python3")?;
+    let status = run.current_dir(root.join(suite)).status().context("starting python3")?;
     match status.code() {
         Some(0) => Ok(Outcome::Passed),
-        Some(SKIPPED_STATUS) => Ok(Outcome::Skipped("no rabbitmq-server".into())),
-        _ => bail!("Bowline answers what RabbitMQ does not, and no rule knows why: {status}"),
+        Some(SKIPPED_STATUS) => Ok(Outcome::Skipped(missing.into())),
+        _ => bail!("Bowline answers what the other does not, and no rule knows why: {status}"),
     }
 }
 

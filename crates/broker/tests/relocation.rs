@@ -164,7 +164,7 @@ fn find(world: &mut World, id: u32, time: i64) -> Option<u64> {
     let events = world.take_events();
     let [(_, Event::Offsets { results, .. })] = &events[..] else { panic!("{events:?}") };
     match results[0].1.as_ref().unwrap() {
-        bowline_model::event::OffsetFound::Batches(batches) => batches.first().map(|b| b.base_offset),
+        bowline_model::event::OffsetFound::Batches { batches, .. } => batches.first().map(|b| b.base_offset),
         other => panic!("{other:?}"),
     }
 }

@@ -130,7 +130,7 @@ fn a_fetch_waits_for_its_blocks_and_a_bad_disk_is_told() {
     let events = world.take_events();
     let [(_, Event::Offsets { results, .. })] = &events[..] else { panic!("{events:?}") };
     assert!(matches!(results[0].1, Ok(OffsetFound::Offset(60))));
-    assert!(matches!(&results[1].1, Ok(OffsetFound::Batches(batches)) if batches[0].base_offset == 0));
+    assert!(matches!(&results[1].1, Ok(OffsetFound::Batches { batches, .. }) if batches[0].base_offset == 0));
 }
 
 #[test]

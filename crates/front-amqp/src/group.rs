@@ -431,7 +431,7 @@ impl Session {
             let StartAt::Time(time) = reader.start else { return };
             let Some(part) = reader.part_of(partition) else { continue };
             // A partition that is gone is found out by joining.
-            if let Ok(OffsetFound::Batches(slices)) = result
+            if let Ok(OffsetFound::Batches { batches: slices, .. }) = result
                 && let Some(offset) = first_at(&slices, time)
             {
                 part.start = Start::Offset(offset);

@@ -416,7 +416,7 @@ impl Session {
                     position.next = offset.saturating_sub(1);
                 }
                 Ok(OffsetFound::Offset(offset)) => position.next = offset,
-                Ok(OffsetFound::Batches(slices)) => {
+                Ok(OffsetFound::Batches { batches: slices, .. }) => {
                     let StartAt::Time(time) = start else { continue };
                     // No record is that young: what comes from now on is; a fetch beyond the end finds it.
                     position.next = first_at(&slices, time).unwrap_or(u64::MAX);

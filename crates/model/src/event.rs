@@ -273,8 +273,8 @@ pub enum OffsetFound {
     /// For Earliest and Latest. timestamp is −1.
     Offset(u64),
     /// For times: the front end looks in these batches, in order, for the record it wants; empty when no
-    /// record is that young.
-    Batches(Vec<BatchSlice>),
+    /// record is that young. Records below `log_start` were deleted, though their batch is still there.
+    Batches { batches: Vec<BatchSlice>, log_start: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -17,11 +17,23 @@ pub enum Workload {
     /// AMQP queues that enforce something: lifetimes, dead letters, retries, delays, duplicates, priorities,
     /// order by key, lengths; and transactions.
     Rules,
+    /// Kafka transactions: transfers between accounts, with committed offsets, aborts, and a reader of what is
+    /// committed.
+    Transactions,
 }
 
 impl Workload {
     pub fn uses_kafka(self) -> bool {
-        matches!(self, Workload::Kafka | Workload::Stream)
+        matches!(self, Workload::Kafka | Workload::Stream | Workload::Transactions)
+    }
+
+    pub fn uses_amqp(self) -> bool {
+        !matches!(self, Workload::Kafka | Workload::Transactions)
+    }
+
+    /// Whether its messages are counted one by one, in the first table of the report.
+    pub fn is_counted(self) -> bool {
+        !matches!(self, Workload::Rules | Workload::Transactions)
     }
 }
 
@@ -38,7 +50,8 @@ Examples:
 What counts: a message that was confirmed must be delivered at least once, unharmed, in the order of its channel or
 partition; `redelivered` must not be false twice; an idempotent Kafka producer's records appear once, at the offset
 that was confirmed; confirmed offset commits stay. In queues with rules a confirmed message is consumed or dead, never
-twice among the dead, never too early; duplicates are dropped; a transaction is there as a whole or not at all. What was not confirmed may be there or not.
+twice among the dead, never too early; duplicates are dropped; a transaction is there as a whole or not at all. A Kafka
+transaction's records and offsets come together, in full, once, or never. What was not confirmed may be there or not.
 The exit status is 0 when every promise was kept, 1 when not.";
 
 /// Arguments of `bowline verify`.
@@ -129,6 +142,11 @@ pub struct Args {
     /// kept when a promise was broken]
     #[arg(long, value_name = "DIR", help_heading = "The broker")]
     pub dir: Option<PathBuf>,
+
+    /// Reads what is not committed as well, so that the workload `transactions` must find aborted reads: to see that
+    /// it can.
+    #[arg(long, hide = true)]
+    pub read_uncommitted: bool,
 
     /// Print the report as JSON.
     #[arg(long)]

@@ -261,7 +261,7 @@ impl<'a> Attacker<'a> {
         if self.citizens.len() >= CITIZENS_MAX {
             self.citizens.remove(0);
         }
-        let amqp = self.plan.workloads.iter().any(|workload| *workload != Workload::Kafka);
+        let amqp = self.plan.workloads.iter().any(|workload| workload.uses_amqp());
         let kafka = self.plan.workloads.iter().any(|workload| workload.uses_kafka());
         let citizen = match self.random.random_range(0..5) {
             0 => self.silent(),

@@ -21,6 +21,8 @@ pub struct Report {
     pub workloads: Vec<Verdict>,
     /// Queues that enforce something, by what they do.
     pub rules: Vec<crate::rules::judge::Verdict>,
+    /// Kafka transactions.
+    pub transactions: Option<crate::transactions::judge::Verdict>,
     /// Broken promises of all workloads, by kind.
     pub wrong: BTreeMap<&'static str, u64>,
     pub attacks: Option<Tally>,
@@ -99,6 +101,7 @@ impl Verdict {
                 Workload::Kafka => "kafka",
                 Workload::Stream => "stream",
                 Workload::Rules => "rules",
+                Workload::Transactions => "transactions",
             },
             published: 0,
             confirmed: 0,
@@ -242,14 +245,14 @@ pub fn shares(world: &World) -> Vec<Share> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ledger::Account;
     use crate::world::{Config, Producer};
     use bowline_client::address::{AmqpAddress, KafkaAddress};
     use std::sync::atomic::AtomicU64;
 
-    fn world(workload: Workload) -> World {
+    pub(crate) fn world(workload: Workload) -> World {
         let config = Config {
             amqp: AmqpAddress::at("localhost:1"),
             kafka: KafkaAddress::at("localhost:1"),
@@ -262,6 +265,7 @@ mod tests {
             partitions: 1,
             stream: "s".into(),
             group: "g".into(),
+            read_uncommitted: false,
         };
         static LIFE: AtomicU64 = AtomicU64::new(0);
         let mut world = World::new(1, 1, config, &LIFE);

@@ -36,6 +36,7 @@ mod ledger;
 mod payload;
 mod report;
 mod rules;
+mod transactions;
 mod world;
 
 pub use args::{Args, Workload};
@@ -45,6 +46,7 @@ use attack::{Attacker, Plan, Tally};
 use broker::{Broker, Launch};
 use disk::SmallDisk;
 use judge::{Recovery, Verdict};
+use transactions::Bank;
 use ledger::Account;
 use world::{Config, Consumer, Phase, Producer, World, Wrong};
 
@@ -120,7 +122,7 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let mut home = Home::make(args)?;
     let mut random = rand::rng();
     let (amqp, kafka) = (broker::free_port(&mut random)?, broker::free_port(&mut random)?);
-    let uses_amqp = workloads.iter().any(|one| *one != Workload::Kafka);
+    let uses_amqp = workloads.iter().any(|one| one.uses_amqp());
     let uses_kafka = workloads.iter().any(|one| one.uses_kafka());
     let (mut awaited, mut ports) = (Vec::new(), Vec::new());
     if uses_amqp {
@@ -272,6 +274,7 @@ impl Test {
             partitions: args.partitions.max(1),
             stream: format!("{name}-stream"),
             group: format!("{name}-group"),
+            read_uncommitted: args.read_uncommitted,
         };
         let mut world = World::new(run, seed, config, incarnation);
         let uses = |workload| workloads.contains(&workload);
@@ -300,6 +303,11 @@ impl Test {
         if uses(Workload::Rules) {
             world.lanes = rules::lanes(&name);
             drain::retry(|| rules::set_up(&world)).context("declaring queues with rules")?;
+        }
+        if uses(Workload::Transactions) {
+            let bank = Bank::new(&name, args.producers.max(1), args.partitions.max(1));
+            drain::retry(|| transactions::work::set_up(&world, &bank)).context("creating the bank's topic")?;
+            world.bank = Some(bank);
         }
         if uses(Workload::Amqp) || uses(Workload::Stream) {
             drain::retry(|| amqp_work::set_up(&world, &queues, uses(Workload::Stream)))
@@ -347,6 +355,12 @@ impl Test {
                     consumers.push(scope.spawn(move || rules::take::run(world, from)));
                 }
             }
+            if let Some(bank) = &world.bank {
+                for worker in 0..bank.workers() {
+                    producers.push(scope.spawn(move || transactions::work::run(world, bank, worker)));
+                }
+                consumers.push(scope.spawn(move || transactions::work::look_on(world, bank)));
+            }
             for (index, consumer) in world.consumers.iter().enumerate() {
                 consumers.push(scope.spawn(move || match consumer.workload {
                     Workload::Kafka => kafka_work::consume(world, index),
@@ -375,13 +389,20 @@ impl Test {
         if let Err(error) = drain::logs(world, self.uses(Workload::Kafka), self.uses(Workload::Stream)) {
             world.wrong(Wrong::Unreadable, || format!("the final read: {}", world::chain(&error)));
         }
+        let bank = world.bank.as_ref().and_then(|bank| match transactions::judge::judge(world, bank) {
+            Ok(verdict) => Some(verdict),
+            Err(error) => {
+                world.wrong(Wrong::Unreadable, || format!("the bank: {}", world::chain(&error)));
+                None
+            }
+        });
         role.look_after()?;
         progress.finish_and_clear();
         if interrupt.is_set() {
             world.note("interrupted: the attacks ended early".into());
         }
         let (tally, starts) = role.done();
-        Ok(self.judge(tally, starts, &ends, start.elapsed()))
+        Ok(self.judge(tally, starts, &ends, bank, start.elapsed()))
     }
 
     /// Gives the ends of the topic's partitions. That the broker cannot give back what it has is a finding, too.
@@ -412,10 +433,11 @@ impl Test {
         attacks: Option<Tally>,
         starts: Vec<Duration>,
         ends: &[(i32, i64)],
+        transactions: Option<transactions::judge::Verdict>,
         took: Duration,
     ) -> Report {
         let world = &self.world;
-        let counted = self.workloads.iter().filter(|workload| **workload != Workload::Rules);
+        let counted = self.workloads.iter().filter(|workload| workload.is_counted());
         let workloads: Vec<Verdict> = counted.map(|workload| Verdict::of(world, *workload, ends)).collect();
         let rules = rules::judge::all(world);
         let wrong = world.all_wrong();
@@ -424,9 +446,11 @@ impl Test {
             seconds: took.as_secs_f64(),
             kept: wrong.is_empty()
                 && workloads.iter().all(Verdict::kept)
-                && rules.iter().all(rules::judge::Verdict::kept),
+                && rules.iter().all(rules::judge::Verdict::kept)
+                && transactions.as_ref().is_none_or(|bank| bank.kept()),
             workloads,
             rules,
+            transactions,
             wrong: wrong.into_iter().map(|(kind, times)| (kind.name(), times)).collect(),
             attacks,
             recovery: Recovery::all(world, starts),
@@ -447,6 +471,9 @@ impl Test {
         }
         if kafka {
             outcomes.push(kafka_work::delete_all(&self.world));
+        }
+        if let Some(bank) = &self.world.bank {
+            outcomes.push(transactions::work::delete_all(&self.world, bank));
         }
         for error in outcomes.into_iter().filter_map(Result::err) {
             eprintln!("could not remove everything that the test has created: {error}");

@@ -14,6 +14,9 @@ pub fn text(report: &Report) -> String {
     if !report.rules.is_empty() {
         out += &format!("\n{}\n", rules(&report.rules));
     }
+    if let Some(bank) = &report.transactions {
+        out += &format!("\n{}\n", transactions(bank));
+    }
     if !report.wrong.is_empty() {
         let rows = report.wrong.iter().map(|(name, count)| [(*name).to_owned(), grouped(*count as f64)]);
         out += &format!("\nBroken promises\n{}\n", plain(["kind", "times"], rows));
@@ -148,6 +151,29 @@ fn rules(verdicts: &[crate::rules::judge::Verdict]) -> String {
         cells
     });
     plain(header, rows)
+}
+
+/// Kafka transactions, one row a number.
+fn transactions(bank: &crate::transactions::judge::Verdict) -> String {
+    let counts = [
+        ("begun", bank.transactions),
+        ("committed", bank.committed),
+        ("aborted", bank.aborted),
+        ("in doubt", bank.in_doubt),
+        ("  of them committed", bank.in_doubt_committed),
+        ("transfers by committed offsets", bank.transfers),
+        ("records read", bank.records),
+        ("LOST after commit", bank.lost),
+        ("TORN", bank.torn),
+        ("ABORTED and read", bank.aborted_reads),
+        ("DUPLICATED records", bank.duplicated),
+        ("transfers DOUBLED", bank.doubled),
+        ("transfers SKIPPED by the offset", bank.skipped),
+        ("transfers AHEAD of the offset", bank.ahead),
+    ];
+    let mut rows: Vec<_> = counts.iter().map(|(name, count)| [(*name).to_owned(), grouped(*count as f64)]).collect();
+    rows.push(["MONEY made or lost".into(), bank.balance.to_string()]);
+    plain(["transactions", ""], rows.into_iter())
 }
 
 fn plain<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

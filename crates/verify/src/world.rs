@@ -116,6 +116,8 @@ pub struct World {
     pub consumers: Vec<Consumer>,
     /// Queues that enforce something.
     pub lanes: Vec<crate::rules::Lane>,
+    /// Kafka transactions.
+    pub bank: Option<crate::transactions::Bank>,
     /// Partitions of the Kafka topic, then the one of the stream.
     pub topic_log: Vec<PartitionLog>,
     pub stream_log: PartitionLog,
@@ -143,6 +145,8 @@ pub struct Config {
     pub partitions: usize,
     pub stream: String,
     pub group: String,
+    /// Readers of transactions read everything.
+    pub read_uncommitted: bool,
 }
 
 impl World {
@@ -156,6 +160,7 @@ impl World {
             producers: Vec::new(),
             consumers: Vec::new(),
             lanes: Vec::new(),
+            bank: None,
             incarnation,
             amqp_recovery: Recovery::default(),
             kafka_recovery: Recovery::default(),
@@ -251,7 +256,8 @@ impl World {
     /// Messages published and confirmed so far.
     pub fn progress(&self) -> u64 {
         let ruled: usize = self.lanes.iter().map(|lane| lane.items().len()).sum();
-        self.producers.iter().map(|producer| producer.account.len()).sum::<u64>() + ruled as u64
+        let sent: u64 = self.producers.iter().map(|producer| producer.account.len()).sum();
+        sent + ruled as u64 + self.bank.as_ref().map_or(0, |bank| bank.transactions())
     }
 }
 

@@ -17,6 +17,9 @@ use crate::retry::Backoff;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 const RETRY_CEILING: Duration = Duration::from_millis(250);
+// What FindCoordinator can be asked for.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -187,10 +190,19 @@ impl Cluster {
 
     /// A connection to the broker that coordinates a group.
     pub fn connect_to_coordinator(&mut self, group: &str) -> Result<Connection> {
+        self.connect_to_coordinator_of(group, GROUP)
+    }
+
+    /// A connection to the broker that coordinates the transactions of a transactional id.
+    pub fn connect_to_transaction_coordinator(&mut self, transactional_id: &str) -> Result<Connection> {
+        self.connect_to_coordinator_of(transactional_id, TRANSACTION)
+    }
+
+    fn connect_to_coordinator_of(&mut self, key: &str, key_type: i8) -> Result<Connection> {
         let deadline = Instant::now() + self.options.timeout;
         let mut backoff = Backoff::new(RETRY_CEILING);
         loop {
-            let request = FindCoordinatorRequest { key: group.to_owned(), ..Default::default() };
+            let request = FindCoordinatorRequest { key: key.to_owned(), key_type, ..Default::default() };
             let response = self.control.call(&request)?;
             match response.error_code {
                 0 => {

@@ -37,6 +37,10 @@ const fn newest_version(api: ApiKey) -> i16 {
         ApiKey::DeleteTopics => 5,
         ApiKey::ApiVersions => 3,
         ApiKey::InitProducerId => 4,
+        // Before KIP-890: partitions are added by the client and an epoch lasts.
+        ApiKey::AddPartitionsToTxn => 3,
+        ApiKey::EndTxn => 4,
+        ApiKey::TxnOffsetCommit => 4,
         _ => i16::MAX,
     }
 }

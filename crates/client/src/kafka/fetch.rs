@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use bowline_codec_kafka::messages::FetchRequest;
 use bowline_codec_kafka::messages::fetch_request::{FetchPartition, FetchTopic};
-use bowline_codec_kafka::records::{BatchError, BatchHeader, Batches, Record, RecordIter, verify_batch};
+use bowline_codec_kafka::records::{
+    Batch, BatchError, BatchHeader, Batches, ControlRecord, Record, RecordIter, verify_batch,
+};
 
 use super::{Connection, check};
 use crate::error::{Error, Result};
@@ -58,6 +60,9 @@ pub struct Fetched {
     pub offset: i64,
     /// Whole batches, the last one perhaps cut off.
     pub records: Bytes,
+    /// Aborted transactions of which these batches have records: producer id, and the first offset. Only told to who
+    /// reads what is committed.
+    pub aborted: Vec<(i64, i64)>,
 }
 
 /// Reads some partitions over a connection to their leader, one request at a time. The next request can be sent
@@ -139,6 +144,8 @@ impl Fetcher {
         for topic in response.responses {
             for partition in topic.partitions {
                 let records = partition.records.map(|records| records.into_bytes()).unwrap_or_default();
+                let aborted = partition.aborted_transactions.unwrap_or_default().into_iter();
+                let aborted = aborted.map(|one| (one.producer_id, one.first_offset)).collect();
                 let Some(position) = self.position_mut(&topic.topic, partition.partition_index) else {
                     return Err(Error::Protocol(format!(
                         "records of {} {}, which nobody asked for",
@@ -156,6 +163,7 @@ impl Fetcher {
                     high_watermark: partition.high_watermark,
                     offset,
                     records,
+                    aborted,
                 });
             }
         }
@@ -182,16 +190,17 @@ pub fn position_after(records: &Bytes) -> std::result::Result<Option<i64>, Batch
     Ok(next)
 }
 
-/// Calls `each` with batch header, offset and record, for all data records from `fetched.offset` on. Checks every
-/// batch's checksum first.
+/// Calls `each` with batch header, offset and record, for all data records from `fetched.offset` on, without those of
+/// aborted transactions. Checks every batch's checksum first.
 pub fn for_each_record(
     fetched: &Fetched,
     mut each: impl FnMut(&BatchHeader, i64, &Record<'_>),
 ) -> Result<()> {
+    let mut aborted = Aborted::new(&fetched.aborted);
     for batch in Batches::new(fetched.records.clone()) {
         let batch = batch.map_err(bad_batch)?;
         verify_batch(&batch.bytes).map_err(bad_batch)?;
-        if batch.header.is_control() {
+        if aborted.covers(&batch)? || batch.header.is_control() {
             continue;
         }
         let body = batch.records(DECOMPRESSED_MAX).map_err(bad_batch)?;
@@ -206,6 +215,100 @@ pub fn for_each_record(
     Ok(())
 }
 
+/// Tells the batches of aborted transactions from others, as one goes through a partition (KIP-98): a transaction is
+/// aborted from its first offset up to the marker that says so.
+struct Aborted {
+    /// Not reached yet, the nearest last.
+    ahead: Vec<(i64, i64)>,
+    /// Producers in an aborted transaction.
+    open: Vec<i64>,
+}
+
+impl Aborted {
+    fn new(transactions: &[(i64, i64)]) -> Aborted {
+        let mut ahead = transactions.to_vec();
+        ahead.sort_by_key(|(_, first_offset)| std::cmp::Reverse(*first_offset));
+        Aborted { ahead, open: Vec::new() }
+    }
+
+    /// Whether a batch is part of an aborted transaction. To be asked about each, in order.
+    fn covers(&mut self, batch: &Batch) -> Result<bool> {
+        let header = &batch.header;
+        while let Some((producer, _)) = self.ahead.pop_if(|(_, first)| *first <= header.last_offset()) {
+            self.open.push(producer);
+        }
+        if !header.is_transactional() {
+            return Ok(false);
+        }
+        if header.is_control() {
+            let body = batch.records(DECOMPRESSED_MAX).map_err(bad_batch)?;
+            let first = RecordIter::new(&body, header.records_count).next();
+            let marker = first.transpose().map_err(bad_batch)?;
+            if marker.is_some_and(|record| ControlRecord::of(&record) == Some(ControlRecord::Abort))
+                && let Some(place) = self.open.iter().position(|producer| *producer == header.producer_id)
+            {
+                self.open.swap_remove(place);
+            }
+            return Ok(false);
+        }
+        Ok(self.open.contains(&header.producer_id))
+    }
+}
+
 fn bad_batch(error: BatchError) -> Error {
     Error::Protocol(format!("bad record batch: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_codec_kafka::records::{BatchBuilder, end_transaction_marker, set_base_offset};
+
+    /// A batch of one record in a transaction of that producer.
+    fn data(producer: i64, value: &[u8]) -> Bytes {
+        let mut builder = BatchBuilder::new(0).producer(producer, 0, 0).transactional();
+        builder.append(None, Some(value), &[], 0).unwrap();
+        builder.build().unwrap()
+    }
+
+    fn marker(producer: i64, commit: bool) -> Bytes {
+        end_transaction_marker(commit, producer, 0, 0, 0).unwrap()
+    }
+
+    fn read(batches: &[Bytes], aborted: &[(i64, i64)]) -> Vec<u8> {
+        let mut records = Vec::new();
+        for (offset, batch) in (0..).zip(batches) {
+            let mut batch = batch.to_vec();
+            set_base_offset(&mut batch, offset).unwrap();
+            records.extend(batch);
+        }
+        let fetched = Fetched {
+            topic: "t".into(),
+            partition: 0,
+            error_code: 0,
+            high_watermark: 0,
+            offset: 0,
+            records: records.into(),
+            aborted: aborted.to_vec(),
+        };
+        let mut seen = Vec::new();
+        for_each_record(&fetched, |_, _, record| seen.extend(record.value.unwrap())).unwrap();
+        seen
+    }
+
+    #[test]
+    fn records_of_aborted_transactions_are_left_out() {
+        let log = [
+            data(1, b"a"),
+            data(2, b"b"),
+            marker(1, false),
+            data(1, b"c"),
+            marker(2, true),
+            marker(1, true),
+            data(1, b"d"),
+            marker(1, false),
+        ];
+        assert_eq!(read(&log, &[]), b"abcd", "who is told of none reads everything");
+        assert_eq!(read(&log, &[(1, 6), (1, 0)]), b"bc", "in whatever order they are told");
+    }
 }

@@ -2,7 +2,7 @@
 //! group member do on top.
 //!
 //! ```text
-//! Cluster ─ metadata, topics, who leads what ─► Connection to a broker ─► Producer | Fetcher | Member
+//! Cluster ─ metadata, topics, who leads what ─► Connection to a broker ─► Producer | Fetcher | Member | Transactions
 //! ```
 //!
 //! Requests are pipelined by whoever sends them; a broker answers in order (protocol guide, "Network"), which the
@@ -15,14 +15,18 @@ mod fetch;
 mod group;
 mod offsets;
 mod produce;
+mod transaction;
 
 pub use assign::range_assignment;
 pub use cluster::{Cluster, ConnectOptions, NewTopic, Partition, Topic};
 pub use connection::Connection;
 pub use fetch::{FetchLimits, Fetched, Fetcher, Position, for_each_record, position_after, wait_any};
 pub use group::{Beat, GroupOptions, Member};
-pub use offsets::{EARLIEST, LATEST, list_offsets};
-pub use produce::{Acks, Appended, ProducerId, Sequences, init_producer_id, receive_produce, send_produce};
+pub use offsets::{EARLIEST, LATEST, committed_offsets, list_offsets};
+pub use produce::{
+    Acks, Appended, ProducerId, Sequences, init_producer_id, receive_produce, send_produce, send_produce_in,
+};
+pub use transaction::{End, Transactions};
 
 pub use bowline_codec_kafka as codec;
 

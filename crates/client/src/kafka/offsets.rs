@@ -1,10 +1,19 @@
-//! Where a partition begins and ends.
+//! Where a partition begins and ends, and how far a group is.
 
-use bowline_codec_kafka::messages::ListOffsetsRequest;
+use std::time::{Duration, Instant};
+
 use bowline_codec_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use bowline_codec_kafka::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use bowline_codec_kafka::messages::{ListOffsetsRequest, OffsetFetchRequest};
 
 use super::{Connection, check};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::retry::Backoff;
+
+const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+/// A transaction with offsets is ended by its coordinator at the latest; usually it takes milliseconds.
+const UNSTABLE_MAX: Duration = Duration::from_secs(60);
+const RETRY_CEILING: Duration = Duration::from_millis(100);
 
 /// Stands for the offset of the next record.
 pub const LATEST: i64 = -1;
@@ -36,4 +45,41 @@ pub fn list_offsets(
             Ok((partition.partition_index, partition.offset))
         })
         .collect()
+}
+
+/// Committed offsets of a group, −1 where there is none; asked of its coordinator by who is no member. While a
+/// transaction with a commit is open, its outcome is waited for (KIP-447).
+pub fn committed_offsets(
+    coordinator: &mut Connection,
+    group: &str,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<Vec<(i32, i64)>> {
+    let request = OffsetFetchRequest {
+        group_id: group.to_owned(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: topic.to_owned(),
+            partition_indexes: partitions.to_vec(),
+        }]),
+        require_stable: true,
+        ..Default::default()
+    };
+    let deadline = Instant::now() + UNSTABLE_MAX;
+    let mut backoff = Backoff::new(RETRY_CEILING);
+    loop {
+        let response = coordinator.call(&request)?;
+        check("OffsetFetch", response.error_code)?;
+        let found: Vec<_> = response.topics.into_iter().flat_map(|topic| topic.partitions).collect();
+        if found.iter().all(|partition| partition.error_code != UNSTABLE_OFFSET_COMMIT) {
+            let told = found.into_iter().map(|partition| {
+                check("OffsetFetch", partition.error_code)?;
+                Ok((partition.partition_index, partition.committed_offset))
+            });
+            return told.collect();
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Timeout("the end of a transaction with offsets"));
+        }
+        std::thread::sleep(backoff.step());
+    }
 }

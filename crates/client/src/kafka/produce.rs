@@ -77,12 +77,24 @@ pub fn send_produce(
     timeout: Duration,
     batches: Vec<(i32, Bytes)>,
 ) -> Result<()> {
+    send_produce_in(connection, None, topic, acks, timeout, batches)
+}
+
+/// As [`send_produce`], in the transaction of that transactional id.
+pub fn send_produce_in(
+    connection: &mut Connection,
+    transactional_id: Option<&str>,
+    topic: &str,
+    acks: Acks,
+    timeout: Duration,
+    batches: Vec<(i32, Bytes)>,
+) -> Result<()> {
     let partition_data = batches
         .into_iter()
         .map(|(index, batch)| PartitionProduceData { index, records: Some(Records::from(batch)) })
         .collect();
     let request = ProduceRequest {
-        transactional_id: None,
+        transactional_id: transactional_id.map(str::to_owned),
         acks: match acks {
             Acks::None => 0,
             Acks::Leader => 1,

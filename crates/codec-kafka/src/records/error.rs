@@ -32,17 +32,16 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// The code for a producer that sent such a batch. Damage is CORRUPT_MESSAGE, which clients
-    /// retry; rule violations are INVALID_RECORD, which they do not.
+    /// The code for a producer that sent such a batch. Damage on the way is CORRUPT_MESSAGE, which clients retry; what
+    /// the same bytes would meet again is INVALID_RECORD, which they do not.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Truncated { .. } | Self::InvalidLength(_) | Self::CrcMismatch { .. } => {
-                ErrorCode::CorruptMessage
-            }
+            Self::InvalidLength(_) | Self::CrcMismatch { .. } => ErrorCode::CorruptMessage,
             Self::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
-            Self::Compression(_) => ErrorCode::CorruptMessage,
             Self::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
-            Self::UnsupportedMagic(_)
+            Self::Truncated { .. }
+            | Self::Compression(_)
+            | Self::UnsupportedMagic(_)
             | Self::MoreThanOneBatch(_)
             | Self::CountMismatch { .. }
             | Self::ControlBatch

@@ -165,24 +165,22 @@ fn check(topic: CreatableTopic, cx: &mut Context<'_>) -> Result<Creation, Refusa
 }
 
 fn unassigned_partitions(topic: &CreatableTopic, cx: &Context<'_>) -> Result<u32, Refusal> {
-    match topic.replication_factor {
-        -1 | 1 => {}
-        n if n > 1 => {
-            let text = format!("replication factor {n} is larger than the number of brokers, 1");
-            return Err((ErrorCode::InvalidReplicationFactor, text));
-        }
-        n => {
-            return Err((
-                ErrorCode::InvalidReplicationFactor,
-                format!("replication factor {n} is not positive"),
-            ));
-        }
+    // Which of two mistakes is told: Kafka looks for impossible numbers first, then for brokers.
+    let replicas = topic.replication_factor;
+    if replicas == 0 || replicas < -1 {
+        let text = format!("replication factor {replicas} is not positive");
+        return Err((ErrorCode::InvalidReplicationFactor, text));
     }
-    match topic.num_partitions {
-        BROKER_DEFAULT => Ok(cx.broker.options.num_partitions),
-        n if n > 0 => Ok(n as u32),
-        n => Err((ErrorCode::InvalidPartitions, format!("{n} partitions are not possible"))),
+    let partitions = match topic.num_partitions {
+        BROKER_DEFAULT => cx.broker.options.num_partitions,
+        n if n > 0 => n as u32,
+        n => return Err((ErrorCode::InvalidPartitions, format!("{n} partitions are not possible"))),
+    };
+    if replicas > 1 {
+        let text = format!("replication factor {replicas} is larger than the number of brokers, 1");
+        return Err((ErrorCode::InvalidReplicationFactor, text));
     }
+    Ok(partitions)
 }
 
 fn assigned_partitions(topic: &CreatableTopic, cx: &Context<'_>) -> Result<u32, Refusal> {
@@ -209,7 +207,7 @@ fn refused(result: CreatableTopicResult, (error, message): Refusal) -> Creatable
         error_message: Some(message),
         num_partitions: -1,
         replication_factor: -1,
-        configs: None,
+        configs: Some(Vec::new()),
         ..Default::default()
     }
 }

@@ -20,7 +20,6 @@ pub fn start(request: DescribeClusterRequest, cx: &mut Context<'_>) -> Step {
         return cx.reply(&DescribeClusterResponse {
             error_code: error.code(),
             error_message: Some("this is a broker endpoint".into()),
-            endpoint_type: request.endpoint_type,
             ..Default::default()
         });
     }

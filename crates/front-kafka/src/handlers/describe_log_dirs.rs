@@ -55,6 +55,7 @@ pub fn start(request: DescribeLogDirsRequest, cx: &mut Context<'_>) -> Step {
                 _ => false,
             });
         }
+        topics.retain(|topic| !topic.partitions.is_empty());
         let volume = cx.broker.catalog.volume().filter(|_| cx.head.version >= VOLUME_FROM);
         let (total_bytes, usable_bytes) =
             volume.map_or((UNKNOWN_BYTES, UNKNOWN_BYTES), |(total, free)| (total as i64, free as i64));

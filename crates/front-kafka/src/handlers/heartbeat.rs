@@ -8,6 +8,10 @@ use bowline_model::event::Event;
 use bowline_model::group::{Member, Reply, Request};
 
 pub fn start(request: HeartbeatRequest, cx: &mut Context<'_>) -> Step {
+    if request.group_id.is_empty() {
+        let error_code = ErrorCode::InvalidGroupId.code();
+        return cx.reply(&HeartbeatResponse { error_code, ..Default::default() });
+    }
     let member = Member {
         group: request.group_id,
         member_id: request.member_id,

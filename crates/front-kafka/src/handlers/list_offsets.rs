@@ -137,7 +137,7 @@ fn fill(result: &mut ListOffsetsPartitionResponse, found: OffsetFound, time: i64
             result.offset = offset as i64;
             result.leader_epoch = LEADER_EPOCH;
         }
-        OffsetFound::Batches(batches) => match seek(&batches, time) {
+        OffsetFound::Batches { batches, log_start } => match seek(&batches, log_start, time) {
             Ok(Some((offset, timestamp))) => {
                 result.offset = offset;
                 result.timestamp = timestamp;
@@ -152,8 +152,9 @@ fn fill(result: &mut ListOffsetsPartitionResponse, found: OffsetFound, time: i64
     }
 }
 
-/// Offset and time of the record that is asked for: the first at or after `time`, or the youngest.
-fn seek(batches: &[BatchSlice], time: i64) -> Result<Option<(i64, i64)>, BatchError> {
+/// Offset and time of the record that is asked for: the first at or after `time`, or the youngest. Records that were
+/// deleted out of the middle of a batch are none.
+fn seek(batches: &[BatchSlice], log_start: u64, time: i64) -> Result<Option<(i64, i64)>, BatchError> {
     let mut youngest: Option<(i64, i64)> = None;
     for slice in batches {
         let bytes = slice.block.payload.slice(slice.offset as usize..(slice.offset + slice.len) as usize);
@@ -164,6 +165,9 @@ fn seek(batches: &[BatchSlice], time: i64) -> Result<Option<(i64, i64)>, BatchEr
             let record = record?;
             let timestamp = header.record_timestamp(record.timestamp_delta);
             let offset = slice.base_offset as i64 + i64::from(record.offset_delta);
+            if offset < log_start as i64 {
+                continue;
+            }
             if time >= 0 && timestamp >= time {
                 return Ok(Some((offset, timestamp)));
             }

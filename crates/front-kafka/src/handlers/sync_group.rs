@@ -15,6 +15,9 @@ pub fn start(request: SyncGroupRequest, cx: &mut Context<'_>) -> Step {
     if cx.head.version >= PROTOCOL_FROM && !named {
         return refuse(ErrorCode::InconsistentGroupProtocol, cx);
     }
+    if request.group_id.is_empty() {
+        return refuse(ErrorCode::InvalidGroupId, cx);
+    }
     let sync = Sync {
         member: Member {
             group: request.group_id,

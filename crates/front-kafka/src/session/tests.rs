@@ -339,7 +339,7 @@ fn bad_batches_get_their_codes_and_are_not_sent() {
         (old_magic.into(), ErrorCode::InvalidRecord),
         (Bytes::new(), ErrorCode::InvalidRecord),
         ([&whole[..], &whole[..]].concat().into(), ErrorCode::InvalidRecord),
-        (whole.slice(..40), ErrorCode::CorruptMessage),
+        (whole.slice(..40), ErrorCode::InvalidRecord),
         (transactional.build().unwrap(), ErrorCode::InvalidTxnState),
         (control.build().unwrap(), ErrorCode::InvalidRecord),
         (batch(&vec![0; 1_100_000], now), ErrorCode::MessageTooLarge),

@@ -283,7 +283,7 @@ impl Clients {
                         "promise: offsets of partition {id} do not go back: {offset} < {known}"
                     );
                 }
-                Ok(OffsetFound::Batches(batches)) => {
+                Ok(OffsetFound::Batches { batches, .. }) => {
                     batches.iter().for_each(|slice| {
                         super::partition::identify(slice, &self.streams.batches);
                     });

@@ -26,14 +26,17 @@ pub struct OffsetsSearch {
 struct Search {
     partition: PartitionId,
     query: OffsetQuery,
-    /// Everything below has been looked at in vain.
+    /// Everything below has been looked at.
     from: u64,
+    /// A batch that will do, of which a part was deleted. Whether what is left of it will do as well, only who reads
+    /// its records can say, so that the next one is looked for, too.
+    cut: Option<BatchSlice>,
     answer: Option<Answer>,
 }
 
 impl OffsetsSearch {
     pub fn new(queries: Vec<(PartitionId, OffsetQuery)>) -> OffsetsSearch {
-        let start = |(partition, query)| Search { partition, query, from: 0, answer: None };
+        let start = |(partition, query)| Search { partition, query, from: 0, cut: None, answer: None };
         OffsetsSearch { queries: queries.into_iter().map(start).collect() }
     }
 }
@@ -100,23 +103,43 @@ fn find(
             partition.log_start,
             lowest,
         ) {
-            Ok(Some(batch)) => return Some(Ok(OffsetFound::Batches(vec![detached(&batch)]))),
-            Ok(None) => search.from = extent.end(),
+            Ok((cut, whole)) => {
+                search.cut = search.cut.take().or(cut.as_ref().map(detached));
+                search.from = extent.end();
+                if let Some(batch) = whole {
+                    return Some(found(partition, search, Some(detached(&batch))));
+                }
+            }
             Err(Broken) => return Some(Err(FetchError::Storage)),
         }
     }
-    Some(Ok(OffsetFound::Batches(Vec::new())))
+    Some(found(partition, search, None))
 }
 
-/// The first batch that reaches beyond `log_start` and has a record of time `lowest` or later.
-fn first_batch(batches: Batches<'_>, log_start: u64, lowest: i64) -> Result<Option<BatchSlice>, Broken> {
+fn found(partition: &Partition, search: &mut Search, whole: Option<BatchSlice>) -> Answer {
+    let batches = search.cut.take().into_iter().chain(whole).collect();
+    Ok(OffsetFound::Batches { batches, log_start: partition.log_start })
+}
+
+/// The first batch from `log_start` on that has a record of time `lowest` or later; before it the one into which
+/// `log_start` falls, if it has such a record.
+fn first_batch(
+    batches: Batches<'_>,
+    log_start: u64,
+    lowest: i64,
+) -> Result<(Option<BatchSlice>, Option<BatchSlice>), Broken> {
+    let mut cut = None;
     for item in batches {
         let (batch, header) = item?;
-        if header.max_timestamp >= lowest && batch.base_offset + u64::from(header.count) > log_start {
-            return Ok(Some(batch));
+        if header.max_timestamp < lowest || batch.base_offset + u64::from(header.count) <= log_start {
+            continue;
         }
+        if batch.base_offset >= log_start {
+            return Ok((cut, Some(batch)));
+        }
+        cut = Some(batch);
     }
-    Ok(None)
+    Ok((cut, None))
 }
 
 fn detached(batch: &BatchSlice) -> BatchSlice {

@@ -428,7 +428,7 @@ fn well(request: &Request) -> Event {
                     else {
                         panic!()
                     };
-                    OffsetFound::Batches(partitions.remove(0).result.unwrap().batches)
+                    OffsetFound::Batches { batches: partitions.remove(0).result.unwrap().batches, log_start: 0 }
                 }
                 _ => OffsetFound::Offset(3),
             };

@@ -13,7 +13,7 @@ fn ask(world: &mut World, query: OffsetQuery) -> i64 {
             OffsetsOutcome::Ready(mut answers) => {
                 return match answers.remove(0).1.unwrap() {
                     OffsetFound::Offset(offset) => offset as i64,
-                    OffsetFound::Batches(batches) => batches.first().map_or(-1, |b| {
+                    OffsetFound::Batches { batches, .. } => batches.first().map_or(-1, |b| {
                         assert_eq!(sent(b), &b.block.payload[..], "keeps nothing but the batch");
                         b.base_offset as i64
                     }),
@@ -85,6 +85,6 @@ fn keeps_what_it_has_while_the_rest_is_read() {
     else {
         panic!("all known");
     };
-    assert!(answers[..2].iter().all(|(_, a)| matches!(a, Ok(OffsetFound::Batches(b)) if b.len() == 1)));
+    assert!(answers[..2].iter().all(|(_, a)| matches!(a, Ok(OffsetFound::Batches { batches: b, .. }) if b.len() == 1)));
     assert!(matches!(answers[2], (PartitionId(3), Err(FetchError::UnknownPartition))));
 }

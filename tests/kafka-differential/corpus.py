@@ -1,0 +1,527 @@
+"""Conversations made from a seed. Each theme is a function that gives steps; names begin with the conversation's own
+prefix, so that many can be played at once. A request's version is any that both brokers offer.
+"""
+
+import random
+
+from peer import At, Ref, Step, TopicId
+from records import CODECS, CONTROL, TRANSACTIONAL, Batch, snappy
+
+HOUR = 3_600_000
+GARBAGE = b"\xde\xad\xbe\xef" * 5
+
+GOOD_CONFIGS = [
+    {"retention.ms": "60000"}, {"retention.ms": "-1"}, {"retention.bytes": "1000000"}, {"max.message.bytes": "2000"},
+    {"cleanup.policy": "delete"}, {"cleanup.policy": "compact"}, {"cleanup.policy": "compact,delete"},
+    {"compression.type": "producer"}, {"compression.type": "gzip"}, {"compression.type": "uncompressed"},
+    {"message.timestamp.type": "LogAppendTime"}, {"message.timestamp.type": "CreateTime"},
+    {"min.insync.replicas": "1"}, {"segment.bytes": "10000000"}, {"segment.ms": "100000"}, {"flush.messages": "5"},
+    {"delete.retention.ms": "5"}, {"min.cleanable.dirty.ratio": "0.2"}, {"max.compaction.lag.ms": "10000"},
+    {"message.timestamp.after.max.ms": "1000"}, {"message.timestamp.before.max.ms": "1000000"},
+    {"index.interval.bytes": "100"}, {"preallocate": "true"}, {"file.delete.delay.ms": "1"}, {"segment.jitter.ms": "3"},
+    {"unclean.leader.election.enable": "true"}, {"segment.index.bytes": "10000"}, {"min.compaction.lag.ms": "77"},
+]
+BAD_CONFIGS = [
+    {"retention.ms": "soon"}, {"retention.ms": "-2"}, {"retention.ms": ""}, {"retention.ms": None},
+    {"retention.bytes": "-2"}, {"retention.bytes": "1e6"}, {"max.message.bytes": "-1"},
+    {"max.message.bytes": "99999999999"}, {"cleanup.policy": "shred"}, {"cleanup.policy": "delete,shred"},
+    {"compression.type": "brotli"}, {"message.timestamp.type": "Never"}, {"min.insync.replicas": "0"},
+    {"segment.bytes": "1"}, {"segment.ms": "0"}, {"flush.messages": "0"}, {"min.cleanable.dirty.ratio": "2"},
+    {"min.cleanable.dirty.ratio": "x"}, {"preallocate": "maybe"}, {"no.such.config": "1"}, {"": "1"},
+    {"message.timestamp.after.max.ms": "-1"}, {"index.interval.bytes": "-1"}, {"delete.retention.ms": "-1"},
+    {"max.compaction.lag.ms": "0"}, {"message.format.version": "2.8"},
+]
+CONFIG_NAMES = sorted({name for one in GOOD_CONFIGS for name in one})
+# Of a new topic's configs, which are told unasked, these are compared.
+TOLD_CONFIGS = {"cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes", "compression.type", "min.insync.replicas"}
+
+
+class Talk:
+    """Grows one conversation. `offered`: the versions of each API that both brokers have."""
+
+    def __init__(self, seed, number, offered, prefix):
+        self.random, self.prefix, self.offered = random.Random(f"{seed} {number}"), prefix, offered
+        self.steps, self.bodies = [], 0
+
+    def ask(self, api, body=None, versions=None, **more):
+        low, high = self.offered[api]
+        if versions:
+            low, high = max(low, versions[0]), min(high, versions[1])
+        self.steps.append(Step(api, self.random.randint(low, high), body, **more))
+
+    def name(self, short):
+        return self.prefix + short
+
+    def some(self, *choices):
+        return self.random.choice(choices)
+
+    def chance(self, share):
+        return self.random.random() < share
+
+    # Requests that several themes need.
+
+    def create(self, topic, partitions=1, configs=None, replicas=1, **more):
+        body = {"Topics": [{"Name": topic, "NumPartitions": partitions, "ReplicationFactor": replicas,
+                            "Configs": [{"Name": name, "Value": value} for name, value in (configs or {}).items()]}],
+                "TimeoutMs": 10_000, **more}
+        self.ask("CreateTopics", body)
+
+    def produce(self, topic, batch, partition=0, acks=-1, **more):
+        body = {"Acks": acks, "TimeoutMs": 5000, "TopicData": [
+            {"Name": topic, "TopicId": TopicId(topic), "PartitionData": [{"Index": partition, "Records": batch}]}]}
+        if "transactional_id" in more:
+            body["TransactionalId"] = more.pop("transactional_id")
+        zstd = isinstance(batch, Batch) and batch.codec == "zstd" and self.chance(0.8)
+        self.ask("Produce", body, versions=(7 if zstd else 3, 99), silent=acks == 0, **more)
+
+    def fetch(self, topic, offset, partition=0, max_bytes=1 << 20, partition_bytes=1 << 20, wait=0, min_bytes=1,
+              epoch=-1, isolation=0, versions=None, **more):
+        body = {"ReplicaId": -1, "MaxWaitMs": wait, "MinBytes": min_bytes, "MaxBytes": max_bytes, "SessionEpoch": -1,
+                "IsolationLevel": isolation, "Topics": [{"Topic": topic, "TopicId": TopicId(topic), "Partitions": [
+                    {"Partition": partition, "FetchOffset": offset, "PartitionMaxBytes": partition_bytes,
+                     "CurrentLeaderEpoch": epoch}]}]}
+        body.update(more)
+        self.ask("Fetch", body, versions=versions)
+
+    def list_offsets(self, topic, *times, partition=0, isolation=0, epoch=-1, versions=None):
+        for at in times:
+            needed = {-3: 7, -4: 8, -5: 9, -6: 11}.get(at, 1) if isinstance(at, int) else 1
+            if needed <= self.offered["ListOffsets"][1]:
+                low = needed if self.chance(0.9) else 1
+                body = {"ReplicaId": -1, "IsolationLevel": isolation, "TimeoutMs": 1000, "Topics": [
+                    {"Name": topic, "Partitions": [{"PartitionIndex": partition, "Timestamp": at, "CurrentLeaderEpoch": epoch}]}]}
+                self.ask("ListOffsets", body, versions=versions or (low, 99))
+
+    def values(self, count=1, size=0):
+        self.bodies += count
+        return [f"v{self.bodies - count + index}".encode().ljust(size, b".") for index in range(count)]
+
+    def init(self, name="p", transactional_id=None, timeout=60_000, producer=-1, epoch=-1, **more):
+        body = {"TransactionalId": transactional_id, "TransactionTimeoutMs": timeout, "ProducerId": producer,
+                "ProducerEpoch": epoch}
+        self.ask("InitProducerId", body, keep={name: ("ProducerId",), f"{name}-epoch": ("ProducerEpoch",)}, **more)
+
+    def producer(self, name="p", sequence=0, epoch=0):
+        return (Ref(name, 987654), Ref(f"{name}-epoch", 0, epoch), sequence)
+
+    def state(self, topic, partition=0):
+        """What the log has after all."""
+        self.list_offsets(topic, -1, -2, partition=partition, versions=(1, 99))
+        self.fetch(topic, 0, partition)
+
+
+def topics(talk):
+    """Topics made, looked at, grown and deleted; names and numbers good and bad."""
+    names = [talk.name(short) for short in ("t1", "t2", "t.x", "t_x")]
+    bad = ["", ".", "..", "a b", "a/b", "ä", "x" * 250, "__" + talk.name("hidden"), talk.name("ok-" + "y" * 200)]
+    for _ in range(10):
+        topic = talk.some(*names, *names, talk.some(*bad))
+        match talk.random.randrange(10):
+            case 0 | 1 | 2:
+                talk.create(topic, talk.some(1, 2, 3, 0, -1, -2, 5), talk.some({}, {}, *GOOD_CONFIGS[:6]),
+                            talk.some(1, 1, 1, -1, 0, 2, -2), **talk.some({}, {}, {"ValidateOnly": True}))
+            case 3:
+                body = {"Topics": [{"Name": topic, "NumPartitions": talk.some(-1, 2), "ReplicationFactor": talk.some(-1, 1),
+                                    "Assignments": talk.some(
+                                        [{"PartitionIndex": 0, "BrokerIds": [99]}],
+                                        [{"PartitionIndex": 1, "BrokerIds": [1]}],
+                                        [{"PartitionIndex": 0, "BrokerIds": []}],
+                                        [{"PartitionIndex": 0, "BrokerIds": [1, 1]}])}], "TimeoutMs": 10_000}
+                talk.ask("CreateTopics", body)
+            case 4:
+                body = {"Topics": [{"Name": topic, "NumPartitions": 1, "ReplicationFactor": 1}] * 2, "TimeoutMs": 10_000}
+                talk.ask("CreateTopics", body)
+            case 5 | 6:
+                body = {"TopicNames": [topic], "Topics": [{"Name": topic}], "TimeoutMs": 10_000}
+                talk.ask("DeleteTopics", body, versions=talk.some((1, 5), (6, 6)))
+            case 7:
+                talk.ask("DeleteTopics", {"Topics": [{"Name": None, "TopicId": TopicId(topic)}], "TimeoutMs": 1000}, versions=(6, 6))
+            case 8:
+                body = {"Topics": [{"Name": topic, "Count": talk.some(1, 2, 3, 4, 0, -1), "Assignments": talk.some(
+                    None, None, [{"BrokerIds": [99]}], [])}], "TimeoutMs": 10_000, "ValidateOnly": talk.chance(0.2)}
+                talk.ask("CreatePartitions", body)
+            case 9:
+                talk.ask("Metadata", {"Topics": [{"Name": topic}], "AllowAutoTopicCreation": False}, versions=(4, 99))
+        talk.ask("Metadata", {"Topics": [{"Name": name} for name in names], "AllowAutoTopicCreation": False}, versions=(4, 99))
+
+
+def configs(talk):
+    """Topic configs: at creation, altered, described; values good and bad."""
+    topic = talk.name("c")
+    talk.create(topic, 1, talk.some({}, *GOOD_CONFIGS))
+    describe = {"Resources": [{"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": CONFIG_NAMES}],
+                "IncludeSynonyms": False}
+    for index in range(8):
+        pairs = talk.some(talk.some(*GOOD_CONFIGS), talk.some(*BAD_CONFIGS))
+        match talk.random.randrange(6):
+            case 0 | 1:
+                talk.create(talk.name(f"c{index}"), 1, pairs, **talk.some({}, {"ValidateOnly": True}))
+            case 2 | 3 | 4:
+                operation = talk.some(0, 0, 0, 1, 2, 3, 9)
+                body = {"Resources": [{"ResourceType": talk.some(2, 2, 2, 2, 4, 99), "ResourceName": talk.some(topic, topic, topic, talk.name("nowhere"), ""),
+                                       "Configs": [{"Name": name, "ConfigOperation": operation, "Value": value}
+                                                   for name, value in pairs.items()]}], "ValidateOnly": talk.chance(0.1)}
+                talk.ask("IncrementalAlterConfigs", body)
+            case 5:
+                body = {"Resources": [{"ResourceType": 2, "ResourceName": topic, "Configs": [
+                    {"Name": name, "Value": value} for name, value in pairs.items()]}], "ValidateOnly": talk.chance(0.1)}
+                talk.ask("AlterConfigs", body)
+        talk.ask("DescribeConfigs", describe)
+    for resource in ((2, talk.name("nowhere")), (4, "77"), (4, "x"), (2, "a b"), (2, ""), (99, "x")):
+        talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": resource[0], "ResourceName": resource[1],
+                                                    "ConfigurationKeys": ["retention.ms"]}]})
+    talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": [
+        talk.some("no.such", "retention.ms")]}] * talk.some(1, 2), "IncludeSynonyms": True})
+
+
+def produce(talk):
+    """Batches good and bad, on topics of several kinds; what the log has after each."""
+    settings = talk.some({}, {}, {"message.timestamp.type": "LogAppendTime"}, {"max.message.bytes": "300"},
+                         {"message.timestamp.after.max.ms": "1000"}, {"message.timestamp.before.max.ms": "1000"},
+                         {"cleanup.policy": "compact"}, {"compression.type": "gzip"}, {"compression.type": "uncompressed"})
+    topic = talk.name("p")
+    talk.create(topic, 1, settings)
+    for _ in range(9):
+        values = talk.values(talk.some(1, 1, 2, 5))
+        keys = [value if talk.chance(0.8) else None for value in values] if "cleanup.policy" in settings else None
+        good = Batch(*values, codec=talk.some("none", *CODECS), keys=keys, time=talk.some(0, -100, -60_000, 30_000))
+        bad = talk.some(
+            Batch(*values, crc=1), Batch(*values, magic=3), Batch(*values, magic=1), Batch(*values, magic=0), Batch(*values, cut=-3),
+            Batch(*values, cut=-50), b"", None, b"x", Batch(*values, length=10**6), Batch(*values, length=-1),
+            Batch(*values, length=0), Batch(*values, length=30), Batch(*values, behind=b"junk"), Batch(count=0, last_delta=-1), Batch(count=0, last_delta=0),
+            Batch(*values, count=len(values) + 1), Batch(*values, count=len(values) - 1 or 3), Batch(*values, last_delta=9),
+            Batch(*values, count=-1), Batch(*values, count=2**31 - 1), Batch(*values, attributes=5),
+            Batch(*values, attributes=6), Batch(*values, attributes=0x40), Batch(*values, attributes=0x8),
+            *(Batch(*values, codec=codec, body=GARBAGE) for codec in CODECS), Batch(*values, codec="gzip", body=b""),
+            Batch(*values, codec="snappy", body=snappy(b"\1\2\3")), Batch(*values, attributes=CONTROL),
+            Batch(*values, attributes=TRANSACTIONAL), Batch(*values, attributes=TRANSACTIONAL, producer=(5, 0, 0)), Batch(*values, producer=(5, 0, -1)),
+            Batch(*values, producer=(5, -1, 0)), Batch(*values, producer=(-1, 0, 0)), Batch(*values, producer=(5, 0, 7)), Batch(*values, time=2 * HOUR),
+            Batch(*values, time=-400 * 24 * HOUR), Batch(*values, max_time=5), Batch(*values, base_offset=77),
+            Batch(*values, leader_epoch=5), Batch(b"x" * 400), Batch(b"x" * 400, codec="gzip"), Batch(*values, keys=[None] * len(values)))
+        batch = talk.some(good, bad, bad)
+        acks = talk.some(-1, -1, -1, -1, 1, 0, 2, -2)
+        where = talk.some(*[(topic, 0)] * 9, (topic, 1), (topic, -1), (talk.name("nowhere"), 0), ("a b", 0))
+        talk.produce(where[0], batch, where[1], acks)
+        if acks != 0 or talk.chance(0.5):
+            talk.state(topic)
+
+
+def produce_several(talk):
+    """One request with several partitions and topics, some of them bad, some twice."""
+    one, two = talk.name("one"), talk.name("two")
+    talk.create(one, 2)
+    talk.create(two, 1)
+    for _ in range(4):
+        parts = []
+        for topic in talk.random.sample([one, two, talk.name("nowhere")], talk.some(1, 2, 3)):
+            indexes = talk.some([0], [0, 1], [1, 0], [0, 5])
+            parts.append({"Name": topic, "TopicId": TopicId(topic), "PartitionData": [
+                {"Index": index, "Records": talk.some(Batch(*talk.values()), Batch(*talk.values()), Batch(*talk.values(), crc=1))}
+                for index in indexes]})
+        talk.ask("Produce", {"Acks": talk.some(-1, 1), "TimeoutMs": 5000, "TopicData": parts}, versions=(3, 99))
+    for topic, partition in ((one, 0), (one, 1), (two, 0)):
+        talk.state(topic, partition)
+
+
+def sequences(talk):
+    """Idempotent producers: in order, repeated, with gaps, with epochs that are over or to come."""
+    topic = talk.name("s")
+    talk.create(topic, 2)
+    talk.init("p")
+    talk.init("q", producer=talk.some(-1, 5), epoch=talk.some(-1, 0))
+    sent, following = [], 0
+    for _ in range(14):
+        values = talk.values(talk.some(1, 2, 3))
+        match talk.random.randrange(9):
+            case 0 | 1 | 2 | 3:
+                batch = Batch(*values, producer=talk.producer("p", following))
+                following += len(values)
+                sent.append(batch)
+            case 4 if sent:
+                batch = talk.some(*sent)
+            case 5:
+                batch = Batch(*values, producer=talk.producer("p", talk.some(following + 1, following + 5, 0, 2**31 - 1)))
+            case 6:
+                batch = Batch(*values, producer=talk.producer("p", talk.some(0, following), epoch=talk.some(1, 1, 2)))
+            case 7:
+                batch = Batch(*values, producer=talk.producer(talk.some("p", "q"), talk.some(0, 3, following)))
+            case _ if sent:
+                # The same numbers with other records: a duplicate is known by its numbers alone.
+                last = sent[-1]
+                batch = Batch(*[value.upper() for value in last.values], *talk.some([], [b"more"]), producer=last.producer)
+            case _:
+                batch = Batch(*values, producer=(talk.some(4321, 0), talk.some(0, 3), talk.some(0, 9)))
+        talk.produce(topic, batch, talk.some(0, 0, 0, 0, 1))
+    talk.state(topic)
+    if "DescribeProducers" in talk.offered:
+        talk.ask("DescribeProducers", {"Topics": [{"Name": topic, "PartitionIndexes": [0, 1, 7]}]})
+
+
+def wrapping(talk):
+    """Sequence numbers begin again at 0 after 2^31 - 1."""
+    topic = talk.name("w")
+    talk.create(topic)
+    talk.init("p")
+    last = 2**31 - 1
+    for first, count in ((last - 2, 2), (last, 1), (0, 1), (1, 1), (last, 1), (0, 1), (last - 1, 4), (5, 1)):
+        talk.produce(topic, Batch(*talk.values(count), producer=talk.producer("p", first)))
+    talk.state(topic)
+
+
+def fetch(talk):
+    """Offsets in and out of range, sizes, epochs, by name and by id, several partitions."""
+    topic = talk.name("f")
+    talk.create(topic, 2)
+    for _ in range(3):
+        talk.produce(topic, Batch(*talk.values(talk.some(1, 2, 4)), codec=talk.some("none", *CODECS)))
+    end = talk.bodies
+    for _ in range(8):
+        offset = talk.some(0, 0, 1, 2, 3, end - 1, end, end + 1, -1, -5, 2**62)
+        talk.fetch(topic if talk.chance(0.9) else talk.name("nowhere"), offset, talk.some(0, 0, 0, 0, 1, 2, -1),
+                   max_bytes=talk.some(1 << 20, 1 << 20, 1, 0, 100), partition_bytes=talk.some(1 << 20, 1, 0, 100),
+                   wait=talk.some(0, 0, 30), min_bytes=talk.some(1, 1, 0, 10_000), epoch=talk.some(-1, -1, 0, 1, 7),
+                   isolation=talk.some(0, 1), MaxWaitMs=talk.some(0, 20, -1))
+    talk.ask("Fetch", {"ReplicaId": -1, "MaxWaitMs": 0, "MinBytes": 0, "MaxBytes": 1000, "SessionEpoch": -1, "Topics": [
+        {"Topic": name, "TopicId": TopicId(name), "Partitions": [
+            {"Partition": part, "FetchOffset": 0, "PartitionMaxBytes": 1000, "CurrentLeaderEpoch": -1} for part in parts]}
+        for name, parts in ((topic, [0, 1]), (talk.name("nowhere"), [0]))]})
+
+
+def offsets(talk):
+    """ListOffsets by time and by every sentinel."""
+    topic = talk.name("o")
+    talk.create(topic, 1, talk.some({}, {}, {"message.timestamp.type": "LogAppendTime"}))
+    talk.list_offsets(topic, -1, -2, -3, -4, -5, -6, At(0))
+    for at in talk.random.sample([-60_000, 0, 60_000, -120_000, 120_000], 3):
+        talk.produce(topic, Batch(*talk.values(talk.some(1, 3)), time=at, codec=talk.some("none", "gzip", "lz4")))
+    sentinels = [-1, -2, -3, -4, -5, -6, -7, -100, 0, 1]
+    talk.list_offsets(topic, *talk.random.sample(sentinels, 5), *(At(talk.some(0, 1, 2, 3)
+                      + talk.some(-60_000, 0, 60_000, 120_000, -120_000)) for _ in range(4)), isolation=talk.some(0, 1))
+    talk.list_offsets(topic, -1, partition=talk.some(0, 3, -1), epoch=talk.some(-1, 0, 1, 9))
+    talk.list_offsets(talk.name("nowhere"), -1)
+    for asked in (-1, 0, 1, 5):
+        talk.ask("OffsetForLeaderEpoch", {"ReplicaId": -1, "Topics": [{"Topic": talk.some(topic, topic, talk.name("nowhere")), "Partitions": [
+            {"Partition": talk.some(0, 0, 4), "CurrentLeaderEpoch": talk.some(-1, -1, 0, 3), "LeaderEpoch": asked}]}]})
+
+
+def deletions(talk):
+    """DeleteRecords: to offsets within batches, beyond, and up to the end."""
+    topic = talk.name("d")
+    talk.create(topic)
+    for _ in range(3):
+        talk.produce(topic, Batch(*talk.values(3)))
+    for _ in range(5):
+        offset = talk.some(0, 1, 2, 4, 5, 8, 9, 10, -1, -2, 100)
+        talk.ask("DeleteRecords", {"Topics": [{"Name": talk.some(topic, topic, topic, talk.name("nowhere")), "Partitions": [
+            {"PartitionIndex": talk.some(0, 0, 0, 1), "Offset": offset}]}], "TimeoutMs": 5000})
+        talk.list_offsets(topic, -2, -1, -3, At(0))
+        talk.fetch(topic, talk.some(0, 1, 4, 8, 9))
+    talk.produce(topic, Batch(*talk.values(1)))
+    talk.state(topic)
+
+
+def join(talk, group, member, protocols=(("range", b"m"),), kind="consumer", session=10_000, instance=None, rebalance=10_000, **more):
+    body = {"GroupId": group, "SessionTimeoutMs": session, "RebalanceTimeoutMs": rebalance, "MemberId": member,
+            "ProtocolType": kind, "Protocols": [{"Name": name, "Metadata": data} for name, data in protocols]}
+    if instance:
+        body["GroupInstanceId"] = instance
+    keep = {more.pop("as_", "m"): ("MemberId",), more.pop("generation", "g"): ("GenerationId",)}
+    talk.ask("JoinGroup", body, keep=keep, **more)
+
+
+def commit(talk, group, topic, offset, generation=-1, member="", metadata="", partition=0, **more):
+    talk.ask("OffsetCommit", {"GroupId": group, "GenerationIdOrMemberEpoch": generation, "MemberId": member,
+                              "Topics": [{"Name": topic, "TopicId": TopicId(topic), "Partitions": [
+                                  {"PartitionIndex": partition, "CommittedOffset": offset, "CommittedMetadata": metadata}]}]}, **more)
+
+
+def fetch_offsets(talk, group, topic, partitions=(0, 1), member=None, epoch=-1, stable=False, everything=False):
+    named = {"Name": topic, "PartitionIndexes": list(partitions)}
+    talk.ask("OffsetFetch", {"GroupId": group, "Topics": None if everything else [named], "RequireStable": stable, "Groups": [
+        {"GroupId": group, "MemberId": member, "MemberEpoch": epoch,
+         "Topics": None if everything else [{**named, "TopicId": TopicId(topic)}]}]}, versions=(2 if everything else 1, 99))
+
+
+def look_at_group(talk, group):
+    talk.ask("DescribeGroups", {"Groups": [group], "IncludeAuthorizedOperations": False})
+    talk.ask("ListGroups", {"StatesFilter": talk.some([], [], ["Stable"], ["Empty"], ["stable"], ["Nonsense"]),
+                            "TypesFilter": talk.some([], ["classic"], ["consumer"], ["Classic"], ["nonsense"])}, versions=(talk.some(0, 4, 5), 99))
+
+
+def plain_offsets(talk):
+    """Offsets of groups without members."""
+    topic, groups = talk.name("t"), [talk.name("g"), talk.name("h")]
+    talk.create(topic, 2)
+    for _ in range(8):
+        group = talk.some(*groups)
+        match talk.random.randrange(8):
+            case 0 | 1 | 2:
+                commit(talk, group, talk.some(topic, topic, topic, talk.name("nowhere")), talk.some(0, 5, 5, -1, -2, 2**62), talk.some(-1, -1, -1, 0, 3),
+                       talk.some("", "", "", "made-up"), talk.some("", "about", None, "x" * 4096, "x" * 4097), talk.some(0, 1, 0, 7, -1))
+            case 3 | 4:
+                fetch_offsets(talk, group, topic, talk.some((0, 1), (0,), (7,), ()), everything=talk.chance(0.4), stable=talk.chance(0.3))
+            case 5:
+                look_at_group(talk, group)
+            case 6:
+                talk.ask("DeleteGroups", {"GroupsNames": talk.some([group], [group, talk.name("nobody")], [])})
+            case 7:
+                talk.ask("OffsetDelete", {"GroupId": talk.some(group, talk.name("nobody"), ""), "Topics": [
+                    {"Name": talk.some(topic, topic, talk.name("nowhere")), "Partitions": [{"PartitionIndex": talk.some(0, 0, 1, 9)}]}]})
+    commit(talk, "", topic, 1)
+    fetch_offsets(talk, "", topic)
+    for group in groups:
+        fetch_offsets(talk, group, topic)
+
+
+def membership(talk):
+    """One or two members of a classic group: in their places and out of them."""
+    topic, group = talk.name("t"), talk.name("g")
+    talk.create(topic, 2)
+    # The first join gives an id, the second brings it; older versions are let in at once.
+    version = talk.some((4, 99), (0, 3))
+    join(talk, group, "", versions=version)
+    if version[0] == 4:
+        join(talk, group, Ref("m", ""), versions=version)
+    heartbeat = {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", "")}
+    if talk.chance(0.3):
+        talk.ask("Heartbeat", heartbeat)
+        commit(talk, group, topic, 3, Ref("g", 1), Ref("m", ""))
+        look_at_group(talk, group)
+    talk.ask("SyncGroup", {"GroupId": group, "GenerationId": Ref("g", 1, talk.some(0, 0, 0, 0, 1)), "MemberId": Ref("m", ""),
+                           "ProtocolType": talk.some("consumer", "consumer", "consumer", "other", None), "ProtocolName": talk.some("range", "range", "range", "other"),
+                           "Assignments": [{"MemberId": Ref("m", ""), "Assignment": b"\0\1"}]})
+    for _ in range(9):
+        member = talk.some(*[Ref("m", "")] * 5, "made-up", "")
+        generation = talk.some(*[Ref("g", 1)] * 5, Ref("g", 1, 1), Ref("g", 1, -1), -1)
+        match talk.random.randrange(9):
+            case 0:
+                talk.ask("Heartbeat", {"GroupId": talk.some(group, group, talk.name("nobody"), ""), "GenerationId": generation, "MemberId": member})
+            case 1 | 2:
+                commit(talk, group, topic, talk.some(1, 2, 3), generation, member)
+            case 3:
+                fetch_offsets(talk, group, topic, everything=talk.chance(0.5))
+            case 4:
+                look_at_group(talk, talk.some(group, group, talk.name("nobody"), ""))
+            case 5:
+                talk.ask("SyncGroup", {"GroupId": group, "GenerationId": generation, "MemberId": member, "ProtocolType": "consumer",
+                                       "ProtocolName": "range", "Assignments": []})
+            case 6:
+                talk.ask("DeleteGroups", {"GroupsNames": [group]})
+            case 7:
+                talk.ask("OffsetDelete", {"GroupId": group, "Topics": [{"Name": topic, "Partitions": [{"PartitionIndex": 0}]}]})
+            case 8:
+                join(talk, group, talk.some("made-up", Ref("m", "")), kind=talk.some("consumer", "other", ""), as_="n", generation="o",
+                     protocols=talk.some((("range", b"m"),), (("other", b"m"),), (), (("range", b"m"), ("other", b""))), session=talk.some(10_000, 10_000, 1, 10**8))
+                talk.ask("SyncGroup", {"GroupId": group, "GenerationId": Ref("g", 1, talk.some(0, 1)), "MemberId": Ref("m", ""), "ProtocolType": "consumer",
+                                       "ProtocolName": "range", "Assignments": [{"MemberId": Ref("m", ""), "Assignment": b"\0\2"}]})
+    member = talk.some(Ref("m", ""), Ref("m", ""), "made-up")
+    talk.ask("LeaveGroup", {"GroupId": group, "MemberId": member, "Members": [{"MemberId": member}]})
+    look_at_group(talk, group)
+    fetch_offsets(talk, group, topic, everything=True)
+
+
+def two_members(talk):
+    """A second member comes: the first is told, both join again, the leader assigns, one leaves."""
+    group = talk.name("g")
+    both = (("range", b"m"), ("other", b"x"))
+    join(talk, group, "", both, versions=(4, 99))
+    join(talk, group, Ref("m", ""), both, versions=(4, 99))
+    talk.ask("SyncGroup", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", ""), "ProtocolType": "consumer",
+                           "ProtocolName": "range", "Assignments": [{"MemberId": Ref("m", ""), "Assignment": b"all"}]})
+    second = talk.some((("range", b"n"),), (("other", b"n"), ("range", b"n")), (("third", b""),))
+    join(talk, group, "", second, connection="b", as_="n", generation="o", versions=(4, 99))
+    join(talk, group, Ref("n", ""), second, connection="b", as_="n", generation="o", versions=(4, 99), later=second[0][0] != "third")
+    talk.ask("Heartbeat", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", "")})
+    commit(talk, group, talk.name("t"), 1, Ref("g", 1), Ref("m", ""))
+    look_at_group(talk, group)
+    join(talk, group, Ref("m", ""), both, versions=(4, 99))
+    if second[0][0] != "third":
+        talk.steps.append(Step("collect", connection="b"))
+        sync = {"GroupId": group, "GenerationId": Ref("g", 1), "ProtocolType": "consumer", "ProtocolName": talk.some("range", "range", "other")}
+        talk.ask("SyncGroup", {**sync, "MemberId": Ref("n", ""), "Assignments": []}, connection="b", later=True, versions=(0, 4))
+        talk.ask("Heartbeat", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", "")})
+        talk.ask("SyncGroup", {**sync, "MemberId": Ref("m", ""), "Assignments": [
+            {"MemberId": Ref("m", ""), "Assignment": b"one"}, {"MemberId": Ref("n", ""), "Assignment": b"two"}]}, versions=(0, 4))
+        talk.steps.append(Step("collect", connection="b"))
+        look_at_group(talk, group)
+        talk.ask("LeaveGroup", {"GroupId": group, "MemberId": Ref("n", ""), "Members": [
+            {"MemberId": Ref("n", "")}, *talk.some([], [{"MemberId": "made-up"}])]}, connection="b")
+        talk.ask("Heartbeat", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", "")})
+    look_at_group(talk, group)
+    talk.ask("DeleteGroups", {"GroupsNames": [group]})
+
+
+def static_members(talk):
+    """Members with an instance id: replaced without a rebalance, fenced, removed by an administrator."""
+    group, versions = talk.name("g"), (5, 99)
+    join(talk, group, "", instance="i", versions=versions)
+    sync = {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", ""), "GroupInstanceId": "i", "ProtocolType": "consumer",
+            "ProtocolName": "range", "Assignments": [{"MemberId": Ref("m", ""), "Assignment": b"all"}]}
+    talk.ask("SyncGroup", sync, versions=(3, 99))
+    talk.ask("Heartbeat", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref("m", ""), "GroupInstanceId": talk.some("i", "other", None)}, versions=(3, 99))
+    join(talk, group, "", talk.some((("range", b"m"),), (("range", b"different"),)), instance="i", versions=versions, as_="n", generation="o")
+    for member in ("m", "n"):
+        talk.ask("Heartbeat", {"GroupId": group, "GenerationId": Ref("g", 1), "MemberId": Ref(member, ""), "GroupInstanceId": talk.some("i", "i", None)}, versions=(3, 99))
+        commit(talk, group, talk.name("t"), 1, Ref("g", 1), Ref(member, ""))
+        talk.ask("SyncGroup", {**sync, "MemberId": Ref(member, ""), "Assignments": []}, versions=(3, 99))
+    look_at_group(talk, group)
+    talk.ask("LeaveGroup", {"GroupId": group, "Members": [{"MemberId": talk.some("", Ref("m", ""), Ref("n", ""), "made-up"),
+                                                           "GroupInstanceId": talk.some("i", "i", "other")}]}, versions=(3, 99))
+    look_at_group(talk, group)
+
+
+def cluster(talk):
+    """What there is and who leads it."""
+    topic = talk.name("t")
+    talk.create(topic, 3)
+    for _ in range(8):
+        match talk.random.randrange(7):
+            case 0:
+                talk.ask("Metadata", {"Topics": talk.some(None, [], [{"Name": topic}], [{"Name": talk.name("nowhere")}], [{"Name": "a b"}], [{"Name": ""}]),
+                                      "AllowAutoTopicCreation": False}, versions=(4, 99))
+            case 1:
+                talk.ask("Metadata", {"Topics": [{"Name": None, "TopicId": TopicId(talk.some(topic, talk.name("nowhere")))}],
+                                      "AllowAutoTopicCreation": talk.chance(0.5)}, versions=(12, 99))
+            case 2:
+                talk.ask("FindCoordinator", {"Key": talk.some("", talk.name("g")), "KeyType": talk.some(0, 0, 7),
+                                             "CoordinatorKeys": talk.some([], [talk.name("g")], [talk.name("g"), ""])})
+            case 3:
+                talk.ask("DescribeCluster", {"EndpointType": talk.some(1, 1, 2, 9)})
+            case 4:
+                talk.ask("DescribeTopicPartitions", {"Topics": [{"Name": talk.some(topic, talk.name("nowhere"), "a b", "")}],
+                                                     "ResponsePartitionLimit": talk.some(2000, 2, 0, -1),
+                                                     "Cursor": talk.some(None, {"TopicName": topic, "PartitionIndex": talk.some(0, 1, 9, -1)})})
+            case 5:
+                talk.ask("DescribeLogDirs", {"Topics": talk.some([{"Topic": topic, "Partitions": [0, 1]}], [{"Topic": topic, "Partitions": [9]}], [])})
+            case 6:
+                talk.ask("ApiVersions", {"ClientSoftwareName": talk.some("a", "a b", "", "-a"), "ClientSoftwareVersion": talk.some("1", "", "1 2")}, versions=(3, 99))
+
+
+def strange_versions(talk):
+    """Requests in versions that there are not."""
+    for api in talk.random.sample(sorted(talk.offered), 8):
+        if api == "ApiVersions":
+            continue
+        low, high = talk.offered[api]
+        version = talk.some(-1, 0 if low > 0 else -2, high + 7, 99)
+        if api == "Produce" and version == 0:
+            version = 1
+        talk.steps.append(Step(api, version))
+
+
+# Theme, and the APIs that both must have for it.
+THEMES = {
+    topics: (), configs: (), produce: (), produce_several: (), sequences: (), wrapping: (), fetch: (), offsets: (), deletions: (), plain_offsets: (),
+    membership: (), two_members: (), static_members: (), cluster: (), strange_versions: (),
+}
+
+
+def conversation(seed, number, offered, prefix, theme=None):
+    """(theme's name, steps); or None when the theme needs what is not offered."""
+    themes = [it for it in THEMES if theme in (None, it.__name__)]
+    chosen = themes[number % len(themes)]
+    if not all(api in offered for api in THEMES[chosen]):
+        return chosen.__name__, None
+    talk = Talk(seed, number, offered, prefix)
+    chosen(talk)
+    return chosen.__name__, talk.steps
