@@ -187,7 +187,7 @@ def produce(talk):
         good = Batch(*values, codec=talk.some("none", *CODECS), keys=keys, time=talk.some(0, -100, -60_000, 30_000))
         bad = talk.some(
             Batch(*values, crc=1), Batch(*values, magic=3), Batch(*values, magic=1), Batch(*values, magic=0), Batch(*values, cut=-3),
-            Batch(*values, cut=-50), b"", None, b"x", Batch(*values, length=10**6), Batch(*values, length=-1),
+            Batch(*values, cut=-50), b"", b"x", Batch(*values, length=10**6), Batch(*values, length=-1),
             Batch(*values, length=0), Batch(*values, length=30), Batch(*values, behind=b"junk"), Batch(count=0, last_delta=-1), Batch(count=0, last_delta=0),
             Batch(*values, count=len(values) + 1), Batch(*values, count=len(values) - 1 or 3), Batch(*values, last_delta=9),
             Batch(*values, count=-1), Batch(*values, count=2**31 - 1), Batch(*values, attributes=5),

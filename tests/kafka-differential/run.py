@@ -155,7 +155,8 @@ def one(options, number, offered, kafka, bowline, rules):
             theirs = Peer(kafka.kafka_port, prefix, clock, quiet, corpus.TOLD_CONFIGS).play(steps)
             ours = Peer(bowline.kafka_port, prefix, clock, quiet, corpus.TOLD_CONFIGS).play(steps)
         except (OSError, RuntimeError, ValueError, KeyError, IndexError, AssertionError) as error:
-            return 0, (number, f"{theme}: {error!r}", f"--- {number} {theme}: {error!r}"), [], set()
+            who = "Kafka" if str(kafka.kafka_port) in str(error) else "Bowline"
+            return 0, (number, f"{theme}: {who}: {error!r}"[:300], f"--- {number} {theme}: {who}: {error!r}"), [], set()
         applying = [rule for rule in rules if rule.get("theme", theme) == theme]
         at, difference, met = first_difference(steps, theirs, ours, applying)
         met = [rules.index(applying[rule]) for rule in met]

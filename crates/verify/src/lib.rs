@@ -46,8 +46,8 @@ use attack::{Attacker, Plan, Tally};
 use broker::{Broker, Launch};
 use disk::SmallDisk;
 use judge::{Recovery, Verdict};
-use transactions::Bank;
 use ledger::Account;
+use transactions::Bank;
 use world::{Config, Consumer, Phase, Producer, World, Wrong};
 
 const KILLS_DEFAULT: u32 = 20;
@@ -306,7 +306,8 @@ impl Test {
         }
         if uses(Workload::Transactions) {
             let bank = Bank::new(&name, args.producers.max(1), args.partitions.max(1));
-            drain::retry(|| transactions::work::set_up(&world, &bank)).context("creating the bank's topic")?;
+            drain::retry(|| transactions::work::set_up(&world, &bank))
+                .context("creating the bank's topic")?;
             world.bank = Some(bank);
         }
         if uses(Workload::Amqp) || uses(Workload::Stream) {

@@ -171,7 +171,8 @@ fn transactions(bank: &crate::transactions::judge::Verdict) -> String {
         ("transfers SKIPPED by the offset", bank.skipped),
         ("transfers AHEAD of the offset", bank.ahead),
     ];
-    let mut rows: Vec<_> = counts.iter().map(|(name, count)| [(*name).to_owned(), grouped(*count as f64)]).collect();
+    let mut rows: Vec<_> =
+        counts.iter().map(|(name, count)| [(*name).to_owned(), grouped(*count as f64)]).collect();
     rows.push(["MONEY made or lost".into(), bank.balance.to_string()]);
     plain(["transactions", ""], rows.into_iter())
 }

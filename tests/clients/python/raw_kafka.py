@@ -164,10 +164,10 @@ class Raw:
         while self.produce_error(topic, batch()) != 0:
             assert time.monotonic() < end, "the topic did not come"
 
-    def produce(self, topic, records, acks=-1, partition=0):
+    def produce(self, topic, records, acks=-1, partition=0, version=3):
         body = string(None) + int16(acks) + int32(10_000) + array([
             string(topic) + array([int32(partition) + octets(records)])])
-        return self.request(PRODUCE, 3, body)
+        return self.request(PRODUCE, version, body)
 
     def produce_error(self, topic, records, **more):
         """The error code, or None if the server closed."""

@@ -88,7 +88,8 @@ impl Transactions {
         self.persist("AddPartitionsToTxn", |connection| {
             let response = connection.call(&request)?;
             let topics = response.results_by_topic_v3_and_below.iter();
-            let mut codes = topics.flat_map(|topic| &topic.results_by_partition).map(|p| p.partition_error_code);
+            let mut codes =
+                topics.flat_map(|topic| &topic.results_by_partition).map(|p| p.partition_error_code);
             Ok((codes.find(|code| *code != 0).unwrap_or(0), ()))
         })
     }

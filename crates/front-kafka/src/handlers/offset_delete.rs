@@ -11,6 +11,9 @@ use bowline_model::event::Event;
 use bowline_model::group::{Error, Reply, Request};
 
 pub fn start(request: OffsetDeleteRequest, cx: &mut Context<'_>) -> Step {
+    if request.group_id.is_empty() {
+        return refuse(ErrorCode::InvalidGroupId, cx);
+    }
     let topics: Vec<(String, Vec<i32>)> = request
         .topics
         .into_iter()

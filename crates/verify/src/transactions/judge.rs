@@ -122,7 +122,9 @@ fn read_all(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Ent
         for offset in 0..facts.claims_end() {
             let claimed = facts.claimed(offset);
             if claimed.is_some() && claimed != seen.get(&(offset as i64)).copied() {
-                world.wrong(Wrong::Vanished, || format!("bank, {partition}/{offset} was read as committed before"));
+                world.wrong(Wrong::Vanished, || {
+                    format!("bank, {partition}/{offset} was read as committed before")
+                });
             }
         }
     }
@@ -172,7 +174,9 @@ pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], done: &[u64]) -> V
             };
             if let Some(count) = sin {
                 *count += 1;
-                world.note(format!("bank: worker {worker}, transaction {number}: {attempt:?}, {there} records"));
+                world.note(format!(
+                    "bank: worker {worker}, transaction {number}: {attempt:?}, {there} records"
+                ));
             }
             verdict.transactions += 1;
             match attempt.fate {
@@ -221,7 +225,13 @@ mod tests {
     #[test]
     fn a_good_bank() {
         let verdict = of(
-            &[(0, 2, Committed, 4), (2, 1, Aborted, 0), (2, 1, InDoubt, 0), (2, 1, Open, 0), (2, 3, InDoubt, 6)],
+            &[
+                (0, 2, Committed, 4),
+                (2, 1, Aborted, 0),
+                (2, 1, InDoubt, 0),
+                (2, 1, Open, 0),
+                (2, 3, InDoubt, 6),
+            ],
             5,
         );
         assert!(verdict.kept(), "{verdict:?}");

@@ -110,7 +110,8 @@ impl Bank {
     pub fn bounds(&self, worker: usize) -> (u64, u64) {
         let attempts = self.attempts(worker);
         let end = |fates: &[Fate]| {
-            let ends = attempts.iter().filter(|one| fates.contains(&one.fate)).map(|one| one.first + one.count);
+            let ends =
+                attempts.iter().filter(|one| fates.contains(&one.fate)).map(|one| one.first + one.count);
             ends.max().unwrap_or(0)
         };
         (end(&[Fate::Committed]), end(&[Fate::Committed, Fate::InDoubt]))
@@ -159,7 +160,8 @@ impl Entry {
         let (content, crc): (&[u8; ENTRY_BYTES - 4], _) = bytes.split_first_chunk()?;
         let mut sum = Crc32c::new();
         sum.update(content);
-        let u32_at = |at: usize| u32::from_le_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]]);
+        let u32_at =
+            |at: usize| u32::from_le_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         if crc != sum.finish().to_le_bytes() || u32_at(0) != MAGIC || u32_at(4) != run {
             return None;
@@ -176,7 +178,9 @@ impl Entry {
     /// This entry in one number, never 0.
     pub fn fingerprint(&self) -> u64 {
         let side = u64::from(self.amount > 0);
-        (u64::from(self.worker) + 1) << 56 | u64::from(self.attempt) << 28 | (self.transfer << 1 | side) & 0xFFF_FFFF
+        (u64::from(self.worker) + 1) << 56
+            | u64::from(self.attempt) << 28
+            | (self.transfer << 1 | side) & 0xFFF_FFFF
     }
 }
 

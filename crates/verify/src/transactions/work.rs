@@ -62,7 +62,8 @@ fn session(
 ) -> Result<()> {
     let life = world.life();
     let mut cluster = Cluster::connect(&world.kafka_options(&format!("teller-{worker}")))?;
-    let mut transactions = Transactions::open(&mut cluster, &bank.transactional_id(worker), TRANSACTION_TIMEOUT)?;
+    let mut transactions =
+        Transactions::open(&mut cluster, &bank.transactional_id(worker), TRANSACTION_TIMEOUT)?;
     let mut done = transfers_done(world, bank, &mut cluster, worker)?;
     let mut connection = connect_to_leader(&mut cluster, &bank.topic)?;
     let _registered = (
@@ -73,7 +74,8 @@ fn session(
     let begun = Instant::now();
     let mut made = 0;
     while world.phase() == Phase::Load {
-        if world.config.rate > 0 && made as f64 > begun.elapsed().as_secs_f64() * f64::from(world.config.rate) {
+        if world.config.rate > 0 && made as f64 > begun.elapsed().as_secs_f64() * f64::from(world.config.rate)
+        {
             thread::sleep(TICK);
             continue;
         }
@@ -206,7 +208,9 @@ fn watch(world: &World, bank: &Bank, positions: &mut Vec<Position>, backoff: &mu
         for part in &parts {
             if part.error_code == OFFSET_OUT_OF_RANGE {
                 let (partition, offset) = (part.partition, part.offset);
-                world.wrong(Wrong::Vanished, || format!("bank, partition {partition}: {offset} is out of range"));
+                world.wrong(Wrong::Vanished, || {
+                    format!("bank, partition {partition}: {offset} is out of range")
+                });
             }
             if part.error_code != 0 {
                 return Err(Error::Kafka { api: "Fetch", code: part.error_code });

@@ -428,7 +428,10 @@ fn well(request: &Request) -> Event {
                     else {
                         panic!()
                     };
-                    OffsetFound::Batches { batches: partitions.remove(0).result.unwrap().batches, log_start: 0 }
+                    OffsetFound::Batches {
+                        batches: partitions.remove(0).result.unwrap().batches,
+                        log_start: 0,
+                    }
                 }
                 _ => OffsetFound::Offset(3),
             };

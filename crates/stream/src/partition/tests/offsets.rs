@@ -85,6 +85,10 @@ fn keeps_what_it_has_while_the_rest_is_read() {
     else {
         panic!("all known");
     };
-    assert!(answers[..2].iter().all(|(_, a)| matches!(a, Ok(OffsetFound::Batches { batches: b, .. }) if b.len() == 1)));
+    assert!(
+        answers[..2]
+            .iter()
+            .all(|(_, a)| matches!(a, Ok(OffsetFound::Batches { batches: b, .. }) if b.len() == 1))
+    );
     assert!(matches!(answers[2], (PartitionId(3), Err(FetchError::UnknownPartition))));
 }
