@@ -69,10 +69,13 @@ class Talk:
     def produce(self, topic, batch, partition=0, acks=-1, **more):
         body = {"Acks": acks, "TimeoutMs": 5000, "TopicData": [
             {"Name": topic, "TopicId": TopicId(topic), "PartitionData": [{"Index": partition, "Records": batch}]}]}
-        if "transactional_id" in more:
-            body["TransactionalId"] = more.pop("transactional_id")
         zstd = isinstance(batch, Batch) and batch.codec == "zstd" and self.chance(0.8)
         self.ask("Produce", body, versions=(7 if zstd else 3, 99), silent=acks == 0, **more)
+
+    def produce_in(self, topic, transactional_id, batch, partition, versions):
+        """In a transaction."""
+        self.ask("Produce", {"TransactionalId": transactional_id, "Acks": -1, "TimeoutMs": 5000, "TopicData": [
+            {"Name": topic, "TopicId": TopicId(topic), "PartitionData": [{"Index": partition, "Records": batch}]}]}, versions=versions)
 
     def fetch(self, topic, offset, partition=0, max_bytes=1 << 20, partition_bytes=1 << 20, wait=0, min_bytes=1,
               epoch=-1, isolation=0, versions=None, **more):
@@ -509,10 +512,257 @@ def strange_versions(talk):
         talk.steps.append(Step(api, version))
 
 
+def transactions(talk):
+    """Transactional producers of one protocol version: in order and out of it, fenced, with offsets, and what readers see."""
+    topic, group, name = talk.name("x"), talk.name("xg"), talk.name("xid")
+    talk.create(topic, 2)
+    # Version 2 of transactions (KIP-890) goes by the versions of these requests.
+    second = talk.offered["EndTxn"][1] >= 5 and talk.chance(0.5)
+    produce_versions, end_versions, offset_versions = ((12, 99), (5, 5), (5, 99)) if second else ((3, 11), (0, 4), (0, 4))
+    ids = {"ProducerId": Ref("p", 4321), "ProducerEpoch": Ref("p-epoch", 0)}
+    talk.ask("FindCoordinator", {"Key": name, "KeyType": 1, "CoordinatorKeys": [name]}, versions=(1, 99))
+    init = {"transactional_id": name, "versions": (0, 2) if talk.chance(0.2) else (3, 5)}
+    talk.init("p", **init)
+    following = {0: 0, 1: 0}
+
+    def send(partition=0, epoch=0, sequence=None):
+        values = talk.values(talk.some(1, 2))
+        first = following[partition] if sequence is None else sequence
+        batch = Batch(*values, producer=talk.producer("p", first, epoch), attributes=TRANSACTIONAL)
+        talk.produce_in(topic, name, batch, partition, produce_versions)
+        if sequence is None and epoch == 0:
+            following[partition] += len(values)
+
+    def add(*partitions, **wrong):
+        talk.ask("AddPartitionsToTxn", {"V3AndBelowTransactionalId": wrong.get("id", name), "V3AndBelowProducerId": wrong.get("producer", ids["ProducerId"]),
+                                        "V3AndBelowProducerEpoch": wrong.get("epoch", ids["ProducerEpoch"]), "V3AndBelowTopics": [
+                                            {"Name": wrong.get("topic", topic), "Partitions": list(partitions)}]}, versions=(0, 3))
+
+    def end(commit, **wrong):
+        talk.ask("EndTxn", {"TransactionalId": wrong.get("id", name), **ids, **wrong.get("ids", {}), "Committed": commit},
+                 versions=end_versions, keep={"p-epoch": ("ProducerEpoch",)} if second else None)
+        if second:
+            following.update({0: 0, 1: 0})
+
+    def look():
+        for isolation in (0, 1):
+            talk.fetch(topic, talk.some(0, 0, 1, 2), talk.some(0, 1), isolation=isolation)
+            talk.list_offsets(topic, -1, isolation=isolation, versions=(2, 99))
+        if "DescribeTransactions" in talk.offered and talk.chance(0.4):
+            talk.ask("DescribeTransactions", {"TransactionalIds": [name, talk.name("nobody")]})
+            talk.ask("ListTransactions", {"StateFilters": talk.some([], ["Ongoing"], ["CompleteCommit"], ["Nonsense"]), "ProducerIdFilters": []})
+            talk.ask("DescribeProducers", {"Topics": [{"Name": topic, "PartitionIndexes": [0]}]})
+
+    for _ in range(talk.some(2, 3)):
+        for _ in range(talk.some(2, 3, 4)):
+            match talk.random.randrange(10):
+                case 0 | 1 | 2 | 3 | 4:
+                    partition = talk.some(0, 0, 1)
+                    if not second:
+                        add(partition)
+                    send(partition)
+                case 5:
+                    talk.ask("AddOffsetsToTxn", {"TransactionalId": name, **ids, "GroupId": group})
+                    talk.ask("TxnOffsetCommit", {"TransactionalId": name, "GroupId": group, **ids, "Topics": [
+                        {"Name": topic, "TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": 0, "CommittedOffset": talk.some(1, 2, 3), "CommittedMetadata": "m"}]}]},
+                             versions=offset_versions)
+                    fetch_offsets(talk, group, topic, stable=talk.chance(0.5))
+                case 6:
+                    look()
+                case 7:
+                    add(talk.some(0, 7), **talk.some({"epoch": 7}, {"producer": 12345}, {"id": talk.name("nobody")}, {"id": ""}, {"topic": talk.name("nowhere")}))
+                case 8:
+                    send(0, sequence=talk.some(50, 9))
+                case 9:
+                    end(True, **talk.some({"id": talk.name("nobody")}, {"ids": {"ProducerEpoch": 9}}, {"ids": {"ProducerId": 12345}}))
+        commit = talk.chance(0.6)
+        if talk.chance(0.85):
+            end(commit)
+            if talk.chance(0.3) and not second:
+                # Said again, as after a lost answer; or the other way round.
+                end(talk.some(commit, commit, not commit))
+        else:
+            talk.init("p", **init)
+            following.update({0: 0, 1: 0})
+        look()
+        fetch_offsets(talk, group, topic, stable=True)
+    talk.init("p", transactional_id=talk.some(name, "", None), timeout=talk.some(60_000, 0, -1, 10**9), producer=talk.some(-1, 77), epoch=talk.some(-1, 3), versions=(3, 5))
+
+
+def sessions(talk):
+    """Fetch sessions (KIP-227): opened, continued, with partitions added and forgotten, closed; and wrong ones."""
+    one, two = talk.name("f1"), talk.name("f2")
+    talk.create(one, 2)
+    talk.create(two, 1)
+    versions = talk.some((7, 12), (13, 99))
+
+    def ask(session, epoch, parts=(), forgotten=(), keep=None):
+        topics = {}
+        for topic, partition, offset in parts:
+            topics.setdefault(topic, []).append({"Partition": partition, "FetchOffset": offset, "PartitionMaxBytes": 1 << 20})
+        talk.ask("Fetch", {"ReplicaId": -1, "MaxWaitMs": 0, "MinBytes": 0, "MaxBytes": 1 << 20, "SessionId": session, "SessionEpoch": epoch,
+                           "Topics": [{"Topic": topic, "TopicId": TopicId(topic), "Partitions": found} for topic, found in topics.items()],
+                           "ForgottenTopicsData": [{"Topic": topic, "TopicId": TopicId(topic), "Partitions": [partition]} for topic, partition in forgotten]},
+                 versions=versions, keep=keep)
+
+    talk.produce(one, Batch(*talk.values(2)))
+    ask(0, 0, [(one, 0, 0), (one, 1, 0), (two, 0, 0)], keep={"s": ("SessionId",)})
+    epoch, at = 1, 2
+    for _ in range(6):
+        match talk.random.randrange(7):
+            case 0 | 1:
+                ask(Ref("s", 0), epoch, talk.some([], [(one, 0, at)]))
+                epoch += 1
+            case 2:
+                talk.produce(talk.some(one, two), Batch(*talk.values(1)))
+            case 3:
+                ask(Ref("s", 0), epoch, [], [(talk.some(one, two), 0)])
+                epoch += 1
+            case 4:
+                ask(Ref("s", 0), talk.some(epoch + 3, epoch - 1))
+            case 5:
+                ask(424242, talk.some(1, 5))
+            case 6:
+                ask(Ref("s", 0), epoch, [(talk.name("nowhere"), 0, 0), (one, 5, 0), (one, 0, talk.some(0, 999))])
+                epoch += 1
+    ask(Ref("s", 0), -1, [(one, 0, 0)])
+    ask(Ref("s", 0), epoch)
+
+
+def administration(talk):
+    """What tools ask of a cluster, answered for one node."""
+    topic = talk.name("a")
+    talk.create(topic, 2)
+    some = [{"Topic": talk.some(topic, talk.name("nowhere")), "Partitions": talk.some([0], [0, 1], [9])}]
+    talk.ask("ElectLeaders", {"ElectionType": talk.some(0, 0, 1), "TopicPartitions": some, "TimeoutMs": 5000})
+    talk.ask("ListPartitionReassignments", {"Topics": talk.some(None, [{"Name": topic, "PartitionIndexes": [0]}])})
+    talk.ask("AlterPartitionReassignments", {"Topics": [{"Name": talk.some(topic, topic, talk.name("nowhere")), "Partitions": [
+        {"PartitionIndex": talk.some(0, 9), "Replicas": talk.some(None, [], [99], [1, 99])}]}]})
+    talk.ask("ListConfigResources", {"ResourceTypes": talk.some([], [16], [32], [99])})
+    for _ in range(3):
+        talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": talk.some(16, 32), "ResourceName": talk.some(talk.name("r"), ""), "ConfigurationKeys": [
+            "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "interval.ms", "metrics"]}]})
+        talk.ask("IncrementalAlterConfigs", {"Resources": [{"ResourceType": 32, "ResourceName": talk.some(talk.name("r"), ""), "Configs": [
+            {"Name": talk.some("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms", "no.such"), "ConfigOperation": talk.some(0, 0, 1),
+             "Value": talk.some("50000", "6000", "1", "x", "999999999")}]}]})
+
+
+def acls(talk):
+    """Rules made, asked for and deleted."""
+    def rule():
+        return {"ResourceType": talk.some(2, 3, 4, 5, 2, 0, 1, 99), "ResourceName": talk.some(talk.name("t"), talk.name("t"), "", "kafka-cluster"),
+                "ResourcePatternType": talk.some(3, 3, 4, 1, 2, 0), "Principal": talk.some("User:" + talk.name("u"), "User:" + talk.name("u"), "nobody", "User:*"),
+                "Host": talk.some("*", "*", "10.0.0.1", ""), "Operation": talk.some(2, 3, 4, 8, 3, 0, 1, 99, 12), "PermissionType": talk.some(2, 3, 3, 0, 1, 9)}
+
+    def mask():
+        return {"ResourceTypeFilter": talk.some(1, 2, 4, 0), "ResourceNameFilter": talk.some(talk.name("t"), talk.name("t") + "more"),
+                "PatternTypeFilter": talk.some(1, 2, 3, 4), "PrincipalFilter": talk.some(None, "User:" + talk.name("u")), "HostFilter": talk.some(None, "*"),
+                "Operation": talk.some(1, 1, 3), "PermissionType": talk.some(1, 1, 3, 2)}
+
+    good = {"ResourceType": 2, "ResourceName": talk.name("t"), "ResourcePatternType": 3, "Principal": "User:" + talk.name("u"), "Host": "*",
+            "Operation": 3, "PermissionType": 3}
+    for _ in range(8):
+        match talk.random.randrange(4):
+            case 0:
+                talk.ask("CreateAcls", {"Creations": [rule() for _ in range(talk.some(1, 2))]})
+            case 1:
+                talk.ask("CreateAcls", {"Creations": [{**good, "Operation": talk.some(3, 4, 8), "ResourcePatternType": talk.some(3, 4)}]})
+            case 2:
+                talk.ask("DescribeAcls", mask())
+            case 3:
+                talk.ask("DeleteAcls", {"Filters": [mask()]})
+    talk.ask("DeleteAcls", {"Filters": [{"ResourceTypeFilter": 1, "ResourceNameFilter": talk.name("t"), "PatternTypeFilter": 1, "PrincipalFilter": None,
+                                         "HostFilter": None, "Operation": 1, "PermissionType": 1}]})
+
+
+def quotas(talk):
+    """Client quotas set, asked for and removed."""
+    user = talk.name("u")
+    for _ in range(6):
+        entity = talk.some([{"EntityType": "user", "EntityName": user}], [{"EntityType": "user", "EntityName": user}, {"EntityType": "client-id", "EntityName": "c"}],
+                           [{"EntityType": "nonsense", "EntityName": user}], [{"EntityType": "user", "EntityName": ""}], [])
+        ops = [{"Key": talk.some("producer_byte_rate", "consumer_byte_rate", "request_percentage", "controller_mutation_rate", "no_such"),
+                "Value": talk.some(1000.0, 50.5, 0.0, -1.0), "Remove": talk.chance(0.3)}]
+        talk.ask("AlterClientQuotas", {"Entries": [{"Entity": entity, "Ops": ops}], "ValidateOnly": talk.chance(0.2)})
+        talk.ask("DescribeClientQuotas", {"Components": [{"EntityType": talk.some("user", "user", "nonsense"), "MatchType": talk.some(0, 0, 7), "Match": user}],
+                                          "Strict": talk.chance(0.5)})
+
+
+def scram(talk):
+    """SCRAM credentials set, asked for and deleted."""
+    user = talk.name("u")
+    for _ in range(6):
+        upsertion = {"Name": talk.some(user, user, ""), "Mechanism": talk.some(1, 2, 0, 9), "Iterations": talk.some(4096, 8192, 1, 10**6),
+                     "Salt": b"salt", "SaltedPassword": b"p" * 32}
+        deletion = {"Name": talk.some(user, talk.name("nobody")), "Mechanism": talk.some(1, 2, 0)}
+        talk.ask("AlterUserScramCredentials", talk.some({"Upsertions": [upsertion], "Deletions": []}, {"Deletions": [deletion], "Upsertions": []},
+                                                       {"Upsertions": [upsertion, upsertion], "Deletions": []}))
+        talk.ask("DescribeUserScramCredentials", {"Users": talk.some([{"Name": user}], [{"Name": user}, {"Name": user}], [{"Name": ""}])})
+
+
+def consumer_groups(talk):
+    """One member of a KIP-848 group, in its place and out of it."""
+    topic, group = talk.name("t"), talk.name("c")
+    talk.create(topic, 2)
+    member = "made-up-" + talk.prefix
+    joining = {"GroupId": group, "MemberId": member, "MemberEpoch": 0, "RebalanceTimeoutMs": 10_000, "SubscribedTopicNames": [topic], "TopicPartitions": []}
+    talk.ask("ConsumerGroupHeartbeat", {**joining, **talk.some({"GroupId": ""}, {"SubscribedTopicNames": None}, {"RebalanceTimeoutMs": -1}, {"TopicPartitions": None},
+                                                              {"ServerAssignor": "nonsense"}, {"MemberEpoch": 5}, {"MemberEpoch": -1}, {"InstanceId": ""})}, versions=(1, 99))
+    talk.ask("ConsumerGroupHeartbeat", {**joining, "ServerAssignor": talk.some(None, "uniform", "range")}, versions=(1, 99), keep={"e": ("MemberEpoch",)})
+    own = {"GroupId": group, "MemberId": member, "MemberEpoch": Ref("e", 1)}
+    for _ in range(7):
+        match talk.random.randrange(7):
+            case 0 | 1:
+                talk.ask("ConsumerGroupHeartbeat", own, versions=(1, 99))
+            case 2:
+                talk.ask("ConsumerGroupHeartbeat", {**own, **talk.some({"MemberEpoch": Ref("e", 1, 3)}, {"MemberId": "made-up-other"}, {"GroupId": talk.name("nobody")})}, versions=(1, 99))
+            case 3:
+                commit(talk, group, topic, talk.some(1, 2), talk.some(Ref("e", 1), Ref("e", 1, 1), -1), talk.some(member, member, "", "made-up-other"))
+            case 4:
+                fetch_offsets(talk, group, topic, member=talk.some(None, member, "made-up-other"), epoch=talk.some(-1, Ref("e", 1), 9))
+            case 5:
+                talk.ask("ConsumerGroupDescribe", {"GroupIds": talk.some([group], [group, talk.name("nobody")], [""])})
+            case 6:
+                talk.ask(*talk.some(("DescribeGroups", {"Groups": [group]}), ("DeleteGroups", {"GroupsNames": [group]}),
+                                    ("Heartbeat", {"GroupId": group, "GenerationId": 1, "MemberId": member}),
+                                    ("ListGroups", {"StatesFilter": [], "TypesFilter": []})))
+    talk.ask("ConsumerGroupHeartbeat", {**own, "MemberEpoch": -1}, versions=(1, 99))
+    talk.ask("ConsumerGroupDescribe", {"GroupIds": [group]})
+
+
+def share_groups(talk):
+    """Share groups: heartbeats, sessions and acknowledgements in their places and out of them; offsets."""
+    topic, group = talk.name("t"), talk.name("s")
+    talk.create(topic, 1)
+    member = "made-up-" + talk.prefix
+    own = {"GroupId": group, "MemberId": member}
+    for _ in range(4):
+        talk.ask("ShareGroupHeartbeat", {**own, "MemberEpoch": talk.some(5, -1, -3), "SubscribedTopicNames": talk.some([topic], None, []),
+                                         **talk.some({}, {"GroupId": ""}, {"MemberId": ""})})
+    talk.ask("ShareGroupHeartbeat", {**own, "MemberEpoch": 0, "SubscribedTopicNames": talk.some(None, [])})
+    fetching = {**own, "MaxWaitMs": 0, "MinBytes": 0, "MaxBytes": 1 << 20, "MaxRecords": 100, "BatchSize": 100, "Topics": [
+        {"TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": 0}]}]}
+    for _ in range(3):
+        talk.ask("ShareFetch", {**fetching, "ShareSessionEpoch": talk.some(1, 7), **talk.some({}, {"GroupId": ""}, {"MemberId": ""}, {"MaxRecords": 0})})
+        talk.ask("ShareAcknowledge", {**own, "ShareSessionEpoch": talk.some(0, 1, 5, -1), "Topics": [{"TopicId": TopicId(topic), "Partitions": [
+            {"PartitionIndex": 0, "AcknowledgementBatches": [{"FirstOffset": 0, "LastOffset": talk.some(0, 5), "AcknowledgeTypes": [talk.some(1, 2, 9)]}]}]}]})
+    talk.ask("ShareGroupDescribe", {"GroupIds": talk.some([group], [talk.name("nobody")], [""])})
+    if "DescribeShareGroupOffsets" in talk.offered:
+        talk.ask("DescribeShareGroupOffsets", {"Groups": [{"GroupId": talk.some(group, talk.name("nobody"), ""), "Topics": talk.some(None, [{"TopicName": topic, "Partitions": [0]}])}]})
+        talk.ask("AlterShareGroupOffsets", {"GroupId": talk.some(group, talk.name("nobody"), ""), "Topics": [{"TopicName": talk.some(topic, talk.name("nowhere")), "Partitions": [
+            {"PartitionIndex": 0, "StartOffset": 0}]}]})
+        talk.ask("DeleteShareGroupOffsets", {"GroupId": talk.some(group, talk.name("nobody"), ""), "Topics": [{"TopicName": topic}]})
+
+
 # Theme, and the APIs that both must have for it.
 THEMES = {
     topics: (), configs: (), produce: (), produce_several: (), sequences: (), wrapping: (), fetch: (), offsets: (), deletions: (), plain_offsets: (),
     membership: (), two_members: (), static_members: (), cluster: (), strange_versions: (),
+    transactions: ("EndTxn", "AddPartitionsToTxn", "TxnOffsetCommit", "AddOffsetsToTxn"), sessions: (),
+    administration: ("ElectLeaders", "ListPartitionReassignments", "AlterPartitionReassignments", "ListConfigResources"),
+    acls: ("CreateAcls", "DescribeAcls", "DeleteAcls"), quotas: ("AlterClientQuotas", "DescribeClientQuotas"),
+    scram: ("AlterUserScramCredentials", "DescribeUserScramCredentials"), consumer_groups: ("ConsumerGroupHeartbeat", "ConsumerGroupDescribe"),
+    share_groups: ("ShareGroupHeartbeat", "ShareFetch", "ShareAcknowledge", "ShareGroupDescribe"),
 }
 
 

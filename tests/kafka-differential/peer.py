@@ -18,7 +18,8 @@ TRY_AGAIN = {14, 15, 16, 51}
 TRY_AGAIN_SECONDS = 15
 # After these the answer may be there before everything knows of it.
 SETTLING = {"CreateTopics", "DeleteTopics", "CreatePartitions", "IncrementalAlterConfigs", "AlterConfigs", "CreateAcls",
-            "DeleteAcls", "AlterClientQuotas", "AlterUserScramCredentials", "DeleteGroups", "UpdateFeatures"}
+            "DeleteAcls", "AlterClientQuotas", "AlterUserScramCredentials", "DeleteGroups", "UpdateFeatures", "EndTxn", "ConsumerGroupHeartbeat",
+            "ShareGroupHeartbeat"}
 
 
 class Step:
