@@ -1,12 +1,14 @@
-//! A test of the repository: `docs/compatibility/amqp.md` names a test for all that it says, and those tests exist.
+//! A test of the repository: the pages in `docs/compatibility` name tests for what they say, and those tests exist.
 //!
 //! A reference is a letter of the page's first table, or a path in backquotes, and then names in backquotes with commas
 //! between: ``P `a_test`, `another` ``. In the tables below the first one, each row that says *served* or *differs* has one.
+//! A letter may stand for a folder, and a path may leave out folders with `…`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-const PAGE: &str = "docs/compatibility/amqp.md";
+/// Each page, and how many tests it names at least.
+const PAGES: [(&str, usize); 2] = [("docs/compatibility/amqp.md", 100), ("docs/compatibility/kafka.md", 60)];
 /// Where files are that are named without a directory.
 const PYTHON: &str = "tests/clients/python";
 
@@ -62,7 +64,7 @@ fn references(number: usize, line: &str, letters: &HashMap<char, Vec<PathBuf>>) 
                 None if between == "," || between.is_empty() => {}
                 None => files.clear(),
             }
-        } else if piece.ends_with(".rs") || piece.ends_with(".py") {
+        } else if piece.ends_with(".rs") || piece.ends_with(".py") || piece.ends_with(".java") {
             let directory = if piece.contains('/') { "" } else { PYTHON };
             files = vec![Path::new(directory).join(piece)];
         } else if !files.is_empty() {
@@ -70,6 +72,19 @@ fn references(number: usize, line: &str, letters: &HashMap<char, Vec<PathBuf>>) 
         }
     }
     found
+}
+
+/// The files that a path stands for: itself, all in a folder, or those below a folder that end like it.
+fn files_at(path: &Path) -> Vec<PathBuf> {
+    let shown = path.to_string_lossy();
+    if let Some((folder, end)) = shown.split_once("…/") {
+        return files_at(Path::new(folder)).into_iter().filter(|file| file.ends_with(end)).collect();
+    }
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.flat_map(|entry| files_at(&entry.path())).collect()
 }
 
 /// How a test of that name is written in that language.
@@ -95,7 +110,13 @@ fn promises(line: &str) -> bool {
 #[test]
 fn every_row_names_a_test_and_every_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let page = std::fs::read_to_string(root.join(PAGE)).unwrap();
+    for (page, tests_min) in PAGES {
+        check(root, page, tests_min);
+    }
+}
+
+fn check(root: &Path, name: &str, tests_min: usize) {
+    let page = std::fs::read_to_string(root.join(name)).unwrap();
     let letters = letters(&page);
     assert!(letters.len() > 10, "the table of letters is not where it was");
     let mut problems = Vec::new();
@@ -103,21 +124,21 @@ fn every_row_names_a_test_and_every_test_exists() {
     for (at, line) in page.lines().enumerate().filter(|(_, line)| !line.starts_with("| **")) {
         let references = references(at + 1, line, &letters);
         if line.starts_with('|') && promises(line) && references.is_empty() {
-            problems.push(format!("{PAGE}:{}: no test is named: {line}", at + 1));
+            problems.push(format!("{name}:{}: no test is named: {line}", at + 1));
         }
         for Reference { line, files, test } in references {
             checked += 1;
-            let exists = files.iter().any(|file| {
-                let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
-                is_defined(&test, file, &text)
+            let exists = files.iter().flat_map(|file| files_at(&root.join(file))).any(|file| {
+                let text = std::fs::read_to_string(&file).unwrap_or_default();
+                is_defined(&test, &file, &text)
             });
             if !exists {
-                problems.push(format!("{PAGE}:{line}: no test `{test}` in {files:?}"));
+                problems.push(format!("{name}:{line}: no test `{test}` in {files:?}"));
             }
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(checked > 100, "only {checked} tests are named");
+    assert!(checked > tests_min, "{name}: only {checked} tests are named");
 }
 
 #[test]

@@ -59,6 +59,27 @@ fn finds_the_first_batch_that_is_young_enough() {
 }
 
 #[test]
+fn what_is_left_of_a_cut_batch_is_told_with_the_next() {
+    let mut world = World::with_partitions(1);
+    // The records of the first batch are of one time here; its deleted part may have been the young one.
+    world.write(1_000, appends(&[(1, Batch::plain(4).at(100)), (1, Batch::plain(2).at(50))]));
+    world.write(1_000, appends(&[(1, Batch::plain(2).at(100)), (1, Batch::plain(2).at(100))]));
+    let (session, token) = (bowline_model::SessionId(1), bowline_model::Token(1));
+    world.stream.partitions.trim(session, token, PartitionId(1), Some(3), &mut world.out);
+    world.settle(0);
+    for query in [Timestamp(60), MaxTimestamp] {
+        let mut search = OffsetsSearch::new(vec![(PartitionId(1), query)]);
+        let OffsetsOutcome::Ready(answers) =
+            world.stream.partitions.list_offsets(&mut search, &mut world.blocks)
+        else {
+            panic!("all is there");
+        };
+        let Ok(OffsetFound::Batches { batches, log_start: 3 }) = &answers[0].1 else { panic!("{answers:?}") };
+        assert_eq!(batches.iter().map(|batch| batch.base_offset).collect::<Vec<_>>(), [0, 6]);
+    }
+}
+
+#[test]
 fn the_youngest_of_all() {
     let mut world = World::with_partitions(1);
     world.write(0, appends(&[(1, Batch::plain(2).at(100)), (1, Batch::plain(2).at(500))]));
