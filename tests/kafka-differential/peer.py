@@ -191,6 +191,8 @@ class Peer:
         if isinstance(value, list):
             items = [self._alike(step, name, item) for item in value if self._is_ours(step, item)]
             return sorted(items, key=repr)
+        if name in EPOCHS and value > 0:
+            return self._number(step, name, value)
         if name in IDS and value not in ("", -1, wire.NO_ID) and not (name == "Leader" and isinstance(value, int)):
             return self._number(step, name, value)
         if name in NODES and value == self.node:
@@ -209,7 +211,7 @@ class Peer:
             for topic, known in self.topic_ids.items():
                 if known == value:
                     return f"id of {topic}"
-        group = "member" if name in ("Leader", "MemberId") else name
+        group = {"Leader": "member", "MemberId": "member", **dict.fromkeys(EPOCHS, "epoch")}.get(name, name)
         # What the script itself made up stands as it is.
         if isinstance(value, str) and value.startswith("made-up"):
             return value
@@ -247,6 +249,8 @@ class At:
 IGNORED = {"ErrorMessage", "BatchIndexErrorMessage", "Documentation", "ClusterId", "Rack", "ClientHost", "LogDir",
            "TotalBytes", "UsableBytes", "ApiKeys", "SupportedFeatures", "FinalizedFeatures", "FinalizedFeaturesEpoch"}
 IDS = {"MemberId", "Leader", "ProducerId", "TopicId", "SessionId"}
+# Of groups, which only ever grow.
+EPOCHS = {"MemberEpoch", "GroupEpoch", "AssignmentEpoch"}
 NODES = {"NodeId", "LeaderId", "BrokerId", "ControllerId", "ReplicaNodes", "IsrNodes", "Replicas", "Isr"}
 PLACES = {"Host", "Port"}
 # Names here are of configs or features, not of topics.
