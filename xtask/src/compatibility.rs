@@ -2,7 +2,7 @@
 //!
 //! A reference is a letter of the page's first table, or a path in backquotes, and then names in backquotes with commas
 //! between: ``P `a_test`, `another` ``. In the tables below the first one, each row that says *served* or *differs* has one.
-//! A letter may stand for a folder, and a path may leave out folders with `…`.
+//! A letter may stand for a folder, then a file's name for the tests in it, and a path may leave out folders with `…`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ fn check(root: &Path, name: &str, tests_min: usize) {
             checked += 1;
             let exists = files.iter().flat_map(|file| files_at(&root.join(file))).any(|file| {
                 let text = std::fs::read_to_string(&file).unwrap_or_default();
-                is_defined(&test, &file, &text)
+                is_defined(&test, &file, &text) || file.file_stem().is_some_and(|stem| stem == test.as_str())
             });
             if !exists {
                 problems.push(format!("{name}:{line}: no test `{test}` in {files:?}"));
