@@ -251,8 +251,7 @@ def test_end_to_end_latency(tool, topic, broker):
     assert re.search(r"Avg latency: \d", out)
 
 
-def test_groups_of_the_consumer_protocol(tool, topic, name, needs):
-    needs("ConsumerGroupHeartbeat")
+def test_groups_of_the_consumer_protocol(tool, topic, name):
     produce(tool, topic, "one\ntwo\nthree\n")
     assert len(consume(tool, topic, 3, "--group", name, "--command-property", "group.protocol=consumer")) == 3
     out = tool("org.apache.kafka.tools.GroupsCommand", "--list", "--protocol", "consumer")
