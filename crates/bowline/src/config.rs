@@ -124,6 +124,24 @@ pub struct ServeArgs {
     /// Create topics on first use. [default: true]
     #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     auto_create_topics: Option<bool>,
+    /// Kafka's access rules (ACLs) decide what Kafka clients may do, and nothing is allowed that no rule allows. Without
+    /// it there are no rules, and the permissions of users hold for Kafka, too.
+    #[arg(long, env = "BOWLINE_KAFKA_ACLS")]
+    #[serde(default)]
+    kafka_acls: bool,
+    /// Somebody to whom the rules do not apply, `User:name`; may be given several times. They make the first rules.
+    #[arg(
+        long = "kafka-super-user",
+        env = "BOWLINE_KAFKA_SUPER_USERS",
+        value_name = "PRINCIPAL",
+        value_delimiter = ';'
+    )]
+    #[serde(default)]
+    kafka_super_users: Vec<String>,
+    /// What no rule names is open to everybody, instead of to nobody.
+    #[arg(long, env = "BOWLINE_KAFKA_OPEN_WITHOUT_ACLS")]
+    #[serde(default)]
+    kafka_open_without_acls: bool,
     /// Kafka node id. [default: 1]
     #[arg(long, env = "BOWLINE_NODE_ID", value_name = "N")]
     node_id: Option<i32>,
@@ -244,6 +262,7 @@ pub struct Config {
     pub num_partitions: u32,
     pub compaction_bytes: usize,
     pub auto_create_topics: bool,
+    pub kafka_acls: Option<bowline_front_kafka::AclOptions>,
     pub node_id: i32,
     pub message_bytes_max: u64,
     pub max_connections: u32,
@@ -322,6 +341,15 @@ impl ServeArgs {
                 .or(file.compaction_memory)
                 .map_or(bowline_replica::compact::KEYS_BYTES, |s| s.0 as usize),
             auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
+            kafka_acls: kafka_acls(
+                self.kafka_acls || file.kafka_acls,
+                if self.kafka_super_users.is_empty() {
+                    &file.kafka_super_users
+                } else {
+                    &self.kafka_super_users
+                },
+                self.kafka_open_without_acls || file.kafka_open_without_acls,
+            )?,
             node_id: self.node_id.or(file.node_id).unwrap_or(1),
             message_bytes_max: self
                 .max_message_size
@@ -362,6 +390,26 @@ impl ServeArgs {
         anyhow::ensure!(config.node_id >= 0, "node-id must not be negative");
         Ok(config)
     }
+}
+
+/// What belongs to access rules is an error without them: it would protect nothing.
+fn kafka_acls(
+    on: bool,
+    super_users: &[String],
+    open_without_rules: bool,
+) -> anyhow::Result<Option<bowline_front_kafka::AclOptions>> {
+    if !on {
+        anyhow::ensure!(
+            super_users.is_empty() && !open_without_rules,
+            "kafka-super-user and kafka-open-without-acls need kafka-acls"
+        );
+        return Ok(None);
+    }
+    let principal = |text: &String| {
+        text.parse().map_err(|_| anyhow::anyhow!("kafka-super-user `{text}` is not written User:name"))
+    };
+    let super_users = super_users.iter().map(principal).collect::<anyhow::Result<_>>()?;
+    Ok(Some(bowline_front_kafka::AclOptions { super_users, open_without_rules }))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
@@ -441,6 +489,17 @@ mod tests {
         for bad in [(keys(), None, None), (keys(), text("us"), None), (None, text("us"), text("kafka"))] {
             assert!(tokens(bad.0, bad.1, bad.2).is_err());
         }
+    }
+
+    #[test]
+    fn access_rules_and_their_super_users() {
+        let users = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(kafka_acls(false, &[], false).unwrap(), None);
+        let acls = kafka_acls(true, &users(&["User:root", "User:CN=a,O=b"]), false).unwrap().unwrap();
+        assert_eq!(acls.super_users[1].to_string(), "User:CN=a,O=b");
+        assert!(kafka_acls(true, &users(&["root"]), false).is_err());
+        assert!(kafka_acls(false, &users(&["User:root"]), false).is_err());
+        assert!(kafka_acls(false, &[], true).is_err());
     }
 
     #[test]

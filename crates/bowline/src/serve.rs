@@ -226,6 +226,7 @@ fn kafka_servers(
         num_partitions: config.num_partitions,
         loggers: Some(loggers),
         certificate_user: certificate_user(config),
+        acls: config.kafka_acls.clone(),
         ..Default::default()
     };
     let limit = Limit::new(connections_max(config)).on(threads.clone());

@@ -30,8 +30,12 @@ pub trait Request: Message {
 }
 
 /// The body of a response.
-pub trait Response: Message {
+pub trait Response: Message + Clone {
     const KEY: i16;
+
+    /// Tells the client for how long the broker holds it back, ms. Nothing where the response has no place for it;
+    /// versions without the field leave it out.
+    fn set_throttle_time_ms(&mut self, _ms: i32) {}
 }
 
 /// A message without its type; see `messages::catalog`.

@@ -7,6 +7,7 @@ use bowline_codec_kafka::Uuid;
 use bowline_model::meta::ConfigKind;
 use bowline_model::{PartitionId, TopicId};
 use bowline_replica::Node;
+use bowline_topology::Topology;
 use bowline_topology::config::{self, Defaults, Recompression};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -113,6 +114,8 @@ pub trait Catalog: Send + Sync {
     fn meta_index(&self) -> u64;
     /// See [`Node::volume`].
     fn volume(&self) -> Option<(u64, u64)>;
+    /// Lets `at` see the whole topology, once, for what is rarely asked. No lock may be taken meanwhile.
+    fn look(&self, at: &mut dyn FnMut(&Topology));
 }
 
 impl Catalog for Node {
@@ -161,6 +164,10 @@ impl Catalog for Node {
 
     fn volume(&self) -> Option<(u64, u64)> {
         Node::volume(self)
+    }
+
+    fn look(&self, at: &mut dyn FnMut(&Topology)) {
+        at(&self.topology());
     }
 }
 

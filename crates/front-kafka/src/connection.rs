@@ -267,6 +267,7 @@ impl Connection {
         self.session.closed().is_none()
             // Whoever has to log in does one thing at a time.
             && (!self.session.must_log_in() || self.session.unanswered_requests() == 0)
+            && self.session.muted_until().is_none_or(|until| until <= Instant::now())
             && self.session.unanswered_bytes() < self.limits.unanswered_bytes_max
             && self.session.unanswered_requests() < self.limits.unanswered_requests_max
             && self.output_bytes < self.limits.unsent_bytes_max

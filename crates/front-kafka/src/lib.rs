@@ -10,13 +10,15 @@
 //! * [`session`]: frames and events in, requests and response segments out; no socket, no clock.
 //! * [`handlers`]: one file for each API; [`versions`] says what is served.
 //! * [`features`]: levels that ApiVersions tells. [`fetch_sessions`]: what consumers read, remembered over their requests.
+//! * [`access`]: what a client may do; [`quotas`]: and how much.
 //! * [`authentication`]: how clients log in; [`login`]: one connection's; [`accounts`]: the users; [`passwords`]: checking them.
 //! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
-//! make grow has a bound in [`options::Limits`]. Transactions, ACLs, share groups and KIP-848 groups are
+//! make grow has a bound in [`options::Limits`]. Transactions, share groups and KIP-848 groups are
 //! absent on purpose, and therefore not advertised.
 
+pub mod access;
 pub mod accounts;
 pub mod authentication;
 pub mod batch_rules;
@@ -31,11 +33,12 @@ pub mod login;
 pub mod options;
 pub mod passwords;
 pub mod pending;
+pub mod quotas;
 pub mod server;
 pub mod session;
 pub mod versions;
 
 pub use authentication::{Anonymous, Authentication};
 pub use loggers::Loggers;
-pub use options::{CertificateUser, Limits, Options};
+pub use options::{AclOptions, CertificateUser, Limits, Options};
 pub use server::serve;

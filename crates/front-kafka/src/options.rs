@@ -1,7 +1,9 @@
 //! What the binary may set, and every bound of this front end.
 
+pub use crate::access::AclOptions;
 use crate::authentication::Authentication;
 use crate::loggers::Loggers;
+use crate::quotas::Meters;
 pub use bowline_net::tls::CertificateUser;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,10 @@ pub struct Options {
     /// What of a client's certificate is its user's name.
     pub certificate_user: CertificateUser,
     pub authentication: Authentication,
+    /// Kafka's authorizer; `None`: it is off, access rules cannot be made, and users' AMQP permissions hold.
+    pub acls: Option<AclOptions>,
+    /// What clients with quotas have used; one for all listeners of the node.
+    pub meters: Arc<Meters>,
     pub limits: Limits,
     /// Through which the levels of the log change, if they can.
     pub loggers: Option<Arc<Loggers>>,
@@ -35,6 +41,8 @@ impl Default for Options {
             num_partitions: 1,
             certificate_user: CertificateUser::default(),
             authentication: Authentication::default(),
+            acls: None,
+            meters: Arc::default(),
             limits: Limits::default(),
             loggers: None,
         }

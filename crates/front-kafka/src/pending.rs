@@ -1,19 +1,22 @@
 //! What a handler works with, and what it may answer: at once, later, never, or by closing the connection.
 
+use crate::access::AccessCache;
 use crate::catalog::{Topic, TopicCache};
 use crate::login::{Accepted, Login};
 use crate::passwords::Check;
+use crate::quotas::{ClientQuotas, millis};
 use crate::session::{Broker, Now, Outgoing, Peer};
 use bowline_codec_kafka::frame::encode_response;
-use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, Response, Uuid};
+use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, ErrorCode, Response, Uuid};
 use bowline_model::event::Event;
 use bowline_model::group;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
 use bowline_model::{PartitionId, Principal, ShardId, Token};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Low bits of a [`Token`] that tell apart the questions of one request; the rest is the request's number.
 pub const SUB_BITS: u32 = 24;
@@ -93,6 +96,8 @@ pub enum Closed {
     LoginRefused,
     #[error("a step of a login that does not follow from the one before")]
     LoginOutOfTurn,
+    #[error("the user was removed")]
+    UserRemoved,
     #[error("the node is stopping")]
     Stopping,
 }
@@ -114,6 +119,10 @@ pub struct Context<'a> {
     pub(crate) principal: &'a Arc<Principal>,
     pub(crate) login: &'a mut Login,
     pub(crate) topics: &'a mut TopicCache,
+    pub(crate) access: &'a mut AccessCache,
+    pub(crate) quotas: &'a ClientQuotas,
+    /// For how long the client is held back after this request, ms.
+    pub(crate) throttle_ms: Cell<u32>,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
     pub(crate) seq: u64,
@@ -164,11 +173,68 @@ impl<'a> Context<'a> {
     }
 
     pub fn reply<R: Response>(&self, body: &R) -> Step {
-        let Head { api, version, correlation_id } = self.head;
-        match encode_response(version, correlation_id, body) {
+        match self.encode(body) {
             Ok(segments) => Step::Reply(segments),
-            Err(error) => Step::Close(Closed::Response { api, version, error }),
+            Err(error) => {
+                let Head { api, version, .. } = self.head;
+                Step::Close(Closed::Response { api, version, error })
+            }
         }
+    }
+
+    /// The one place where answers learn that the client is held back.
+    fn encode<R: Response>(&self, body: &R) -> Result<Vec<Bytes>, EncodeError> {
+        let Head { api, version, correlation_id, .. } = self.head;
+        let segments = encode_response(version, correlation_id, body)?;
+        if matches!(api, ApiKey::Fetch | ApiKey::ShareFetch)
+            && let Some(meter) = self.quotas.fetch()
+        {
+            let bytes: usize = segments.iter().map(Bytes::len).sum();
+            self.throttle(meter.charge(bytes as f64, self.now.instant));
+        }
+        match self.throttle_ms.get() {
+            0 => Ok(segments),
+            ms => {
+                let mut throttled = body.clone();
+                throttled.set_throttle_time_ms(ms as i32);
+                encode_response(version, correlation_id, &throttled)
+            }
+        }
+    }
+
+    /// Holds the client back, after the answer.
+    pub fn throttle(&self, wait: Duration) {
+        self.throttle_ms.set(self.throttle_ms.get().max(millis(wait)));
+    }
+
+    /// How many bytes the client may fetch now: `max`, or less under a quota. Nothing, and it is held back, while what
+    /// it fetched before is not paid for.
+    pub fn fetch_budget(&self, max: u32) -> u32 {
+        let Some(meter) = self.quotas.fetch() else { return max };
+        let debt = meter.debt(self.now.instant);
+        self.throttle(debt);
+        match debt.is_zero() {
+            true => max.min(meter.capacity() as u32),
+            false => 0,
+        }
+    }
+
+    /// Counts partitions that are made or deleted.
+    ///
+    /// # Errors
+    /// THROTTLING_QUOTA_EXCEEDED for versions that know it (`strict`); the others go on and are held back.
+    pub fn charge_mutations(&self, partitions: usize, strict: bool) -> Result<(), ErrorCode> {
+        let Some(meter) = self.quotas.mutations() else { return Ok(()) };
+        let debt = meter.debt(self.now.instant);
+        if strict && !debt.is_zero() {
+            self.throttle(debt);
+            return Err(ErrorCode::ThrottlingQuotaExceeded);
+        }
+        let debt = meter.charge(partitions as f64, self.now.instant);
+        if !strict {
+            self.throttle(debt);
+        }
+        Ok(())
     }
 
     /// Waits for the answers to questions `0..count`, then calls `finish` with them in that order. Calls it at once

@@ -8,7 +8,11 @@ use bowline_net::{Limit, Listener, Shutdown, Stream};
 use bowline_replica::Node;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+
+/// A connection that is turned away is kept for this long at most.
+const TURNED_AWAY_MAX: Duration = Duration::from_secs(10);
 
 /// Serves Kafka clients on `listener` until `shutdown`, then lets what was produced be answered. Returns when the last
 /// connection has ended.
@@ -32,6 +36,11 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
                 Ok(peer) => peer,
                 Err(error) => return tracing::debug!(%address, %error, "the connection was gone at once"),
             };
+            let too_early =
+                broker.options.meters.connection(&*broker.catalog, peer.ip(), std::time::Instant::now());
+            if !too_early.is_zero() {
+                return turn_away(too_early, address, stop).await;
+            }
             let options = broker.options.clone();
             let session = Session::new(broker, peer);
             let ended = connection::run(stream, session, node.connect(), options, large_requests, stop).await;
@@ -42,6 +51,16 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
         }
     };
     bowline_net::serve(listener, limit, shutdown, handler).await;
+}
+
+/// A connection too many of an address that has a quota: it is kept until it would have been in time and then closed, as
+/// in Kafka, so that the client does not come again at once.
+async fn turn_away(too_early: Duration, address: SocketAddr, mut stop: Shutdown) {
+    tracing::debug!(%address, wait_ms = too_early.as_millis(), "Kafka connection beyond its address's quota");
+    tokio::select! {
+        () = tokio::time::sleep(too_early.min(TURNED_AWAY_MAX)) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 fn peer(stream: &Stream, address: SocketAddr, options: &Options) -> std::io::Result<Peer> {

@@ -9,6 +9,7 @@
 //!
 //! The session does no I/O and reads no clock. It may draw random ids (members, topics) in handlers.
 
+use crate::access::AccessCache;
 use crate::accounts::Accounts;
 use crate::catalog::{Catalog, TopicCache};
 use crate::fetch_sessions::FetchSessions;
@@ -17,17 +18,19 @@ use crate::login::{Accepted, Login};
 use crate::options::Options;
 use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
+use crate::quotas::{ClientQuotas, millis};
 use crate::versions;
 use bowline_codec_kafka::frame::{HeadError, RequestHead};
 use bowline_codec_kafka::{ApiKey, Reader};
-use bowline_model::event::Event;
+use bowline_model::event::{Event, Revoked};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
 use bowline_model::{Principal, ShardId, Token};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What all sessions of a listener share.
 pub struct Broker {
@@ -50,6 +53,13 @@ pub struct Peer {
     pub advertised: (String, u16),
     /// The user's name that its TLS certificate gives.
     pub certified: Option<String>,
+}
+
+impl Peer {
+    /// Its address, as access rules name hosts.
+    pub fn ip(&self) -> &str {
+        self.client_host.strip_prefix('/').unwrap_or(&self.client_host)
+    }
 }
 
 /// The time, given to every entry point.
@@ -75,6 +85,10 @@ pub struct Session {
     principal: Arc<Principal>,
     login: Login,
     topics: TopicCache,
+    access: AccessCache,
+    quotas: ClientQuotas,
+    /// The client is held back: nothing is read from it before.
+    muted_until: Option<Instant>,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
     /// Number of the oldest slot.
@@ -103,6 +117,8 @@ struct Slot {
     head: Head,
     /// Size of the request.
     bytes: usize,
+    /// For how long the client is held back after it.
+    throttle_ms: u32,
     state: State,
 }
 
@@ -126,6 +142,9 @@ impl Session {
             broker,
             peer,
             topics: TopicCache::default(),
+            access: AccessCache::default(),
+            quotas: ClientQuotas::default(),
+            muted_until: None,
             slots: VecDeque::new(),
             first_seq: 0,
             counts: Counts::default(),
@@ -170,7 +189,7 @@ impl Session {
         *self.counts.of(head.api) += 1;
         self.counts.queued += 1;
         self.unanswered_bytes += bytes;
-        self.slots.push_back(Slot { head: short, bytes, state: State::Queued(head, reader) });
+        self.slots.push_back(Slot { head: short, bytes, throttle_ms: 0, state: State::Queued(head, reader) });
         if may_start {
             self.start(self.slots.len() - 1, now);
             self.advance(now);
@@ -185,7 +204,7 @@ impl Session {
         let head = Head { api: ApiKey::SaslAuthenticate, version: 0, correlation_id: 0 };
         *self.counts.of(head.api) += 1;
         self.unanswered_bytes += token.len();
-        self.slots.push_back(Slot { head, bytes: token.len(), state: State::Refused });
+        self.slots.push_back(Slot { head, bytes: token.len(), throttle_ms: 0, state: State::Refused });
         self.run(0, now, |cx| handlers::sasl_authenticate::token(&token, cx));
         self.advance(now);
     }
@@ -207,6 +226,11 @@ impl Session {
         if matches!(event, Event::Shutdown) {
             return self.stop(now);
         }
+        if let Event::Revoked(Revoked::User(name)) = &event
+            && *self.principal == Principal::user(&**name)
+        {
+            return self.close(Closed::UserRemoved);
+        }
         let Some(token) = token_of(&event) else { return };
         // Answers to requests that did not wait for them (a Fetch that ran out of time) are dropped.
         let Some(index) = (token.0 >> SUB_BITS).checked_sub(self.first_seq) else { return };
@@ -221,8 +245,14 @@ impl Session {
         self.advance(now);
     }
 
+    /// Nothing is to be read from the client before this: it has used more than it may.
+    pub fn muted_until(&self) -> Option<Instant> {
+        self.muted_until
+    }
+
     /// Lets the request that waits for time go on, if its time has come.
     pub fn expire(&mut self, now: Now) {
+        self.muted_until = self.muted_until.filter(|until| *until > now.instant);
         for index in 0..self.slots.len() {
             if let State::Running(pending) = &self.slots[index].state
                 && pending.deadline().is_some_and(|deadline| deadline <= now.instant)
@@ -237,13 +267,13 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         if self.counts.fetch + self.counts.other == 0 {
             // Produce does not wait for time; a producer's many slots need not be looked at.
-            return None;
+            return self.muted_until;
         }
         let running = self.slots.iter().filter_map(|slot| match &slot.state {
             State::Running(pending) => pending.deadline(),
             _ => None,
         });
-        running.min()
+        running.chain(self.muted_until).min()
     }
 
     /// What is to be sent to the shards.
@@ -290,6 +320,15 @@ impl Session {
             unreachable!("only queued requests are started");
         };
         self.counts.queued -= 1;
+        let (options, catalog) = (&self.broker.options, &*self.broker.catalog);
+        let client_id = head.client_id().unwrap_or_default();
+        self.quotas.refresh(&options.meters, catalog, &self.principal, client_id, now.instant);
+        if head.api == ApiKey::Produce
+            && let Some(meter) = self.quotas.produce()
+        {
+            let wait = meter.charge(slot.bytes as f64, now.instant);
+            self.hold_back(index, millis(wait), now);
+        }
         self.run(index, now, |cx| handlers::start(&head, &mut reader, cx));
     }
 
@@ -303,16 +342,22 @@ impl Session {
             head: self.slots[index].head,
             now,
             topics: &mut self.topics,
+            access: &mut self.access,
+            quotas: &self.quotas,
+            throttle_ms: Cell::new(self.slots[index].throttle_ms),
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
         let step = act(&mut cx);
+        let throttle_ms = cx.throttle_ms.get();
+        self.hold_back(index, throttle_ms, now);
         self.apply(index, step);
     }
 
     fn step(&mut self, index: usize, now: Now, act: impl FnOnce(&mut dyn Pending, &mut Context<'_>) -> Step) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let State::Running(pending) = &mut slot.state else { return };
+        let throttle_ms = slot.throttle_ms;
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
@@ -321,11 +366,26 @@ impl Session {
             head: slot.head,
             now,
             topics: &mut self.topics,
+            access: &mut self.access,
+            quotas: &self.quotas,
+            throttle_ms: Cell::new(throttle_ms),
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
         let step = act(&mut **pending, &mut cx);
+        let throttle_ms = cx.throttle_ms.get();
+        self.hold_back(index, throttle_ms, now);
         self.apply(index, step);
+    }
+
+    /// A step found that the client has used more than it may.
+    fn hold_back(&mut self, index: usize, throttle_ms: u32, now: Now) {
+        if throttle_ms <= self.slots[index].throttle_ms {
+            return;
+        }
+        self.slots[index].throttle_ms = throttle_ms;
+        let until = now.instant + Duration::from_millis(throttle_ms.into());
+        self.muted_until = self.muted_until.max(Some(until));
     }
 
     fn apply(&mut self, index: usize, step: Step) {

@@ -30,6 +30,9 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
+    (ApiKey::DescribeAcls, 1..=3),
+    (ApiKey::CreateAcls, 1..=3),
+    (ApiKey::DeleteAcls, 1..=3),
     (ApiKey::DescribeConfigs, 1..=4),
     (ApiKey::AlterConfigs, 0..=2),
     (ApiKey::AlterReplicaLogDirs, 1..=2),
@@ -46,6 +49,8 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::AlterPartitionReassignments, 0..=1),
     (ApiKey::ListPartitionReassignments, 0..=0),
     (ApiKey::OffsetDelete, 0..=0),
+    (ApiKey::DescribeClientQuotas, 0..=1),
+    (ApiKey::AlterClientQuotas, 0..=1),
     (ApiKey::DescribeUserScramCredentials, 0..=0),
     (ApiKey::AlterUserScramCredentials, 0..=0),
     (ApiKey::DescribeQuorum, 0..=2),
@@ -88,7 +93,6 @@ mod tests {
         for absent in [
             ApiKey::AddPartitionsToTxn,
             ApiKey::EndTxn,
-            ApiKey::DescribeAcls,
             ApiKey::GetTelemetrySubscriptions,
             ApiKey::ShareFetch,
         ] {

@@ -5,11 +5,12 @@
 //! * [`block`]: the unit of writing, replication and caching; [`record`]: what a block holds.
 //! * [`request`] / [`event`]: session → shard and shard → session.
 //! * [`extras`], [`settings`]: what a queue knows of a message, and what it enforces.
+//! * [`principal`]: who a client is; [`acl`], [`quota`]: what Kafka's rules let it do, and how much.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
-//! * [`principal`]: who a client is.
 //! * [`consumer_group`]: the same of groups whose partitions the broker assigns; [`group_config`]: settings of groups.
 //! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record.
 
+pub mod acl;
 pub mod block;
 pub mod consumer_group;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod meta;
 pub mod outbox;
 pub mod pool;
 pub mod principal;
+pub mod quota;
 pub mod record;
 pub mod request;
 pub mod schedule;

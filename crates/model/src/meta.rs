@@ -2,6 +2,8 @@
 //!
 //! Commands are logged as postcard, so variants and fields are only ever appended.
 
+use crate::acl::Acl;
+use crate::quota::{QuotaChanges, QuotaEntity};
 use crate::{PartitionId, QueueId, SessionId, TopicId};
 use serde::{Deserialize, Serialize};
 
@@ -319,6 +321,15 @@ pub enum Command {
     },
     /// Random octets that nobody outside shall know, proposed by the first start; later ones are ignored.
     SecretSet([u8; 32]),
+    /// Access rules for Kafka clients; those that are there already stay.
+    AclsAdd(Vec<Acl>),
+    /// Exactly these, if they are there.
+    AclsRemove(Vec<Acl>),
+    /// Change what one entity may use. An entity without quotas is forgotten.
+    QuotasSet {
+        entity: QuotaEntity,
+        changes: QuotaChanges,
+    },
 }
 
 /// What else than a topic has settings: Kafka's config resource types.

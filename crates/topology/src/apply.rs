@@ -101,6 +101,18 @@ impl Topology {
                 Applied::Changed
             }
             Command::ConfigPut { kind, name, configs } => self.put_config(*kind, name, configs),
+            Command::AclsAdd(acls) => {
+                acls.iter().for_each(|acl| self.acls.add(acl.clone()));
+                Applied::Changed
+            }
+            Command::AclsRemove(acls) => {
+                acls.iter().for_each(|acl| self.acls.remove(acl));
+                Applied::Changed
+            }
+            Command::QuotasSet { entity, changes } => {
+                self.quotas.set(entity, changes);
+                Applied::Changed
+            }
         })
     }
 

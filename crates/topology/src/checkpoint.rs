@@ -4,6 +4,7 @@
 //! checkpoint := version u32 LE | postcard of `Content` | postcard of `Security` (from version 2 on)
 //!             | postcard of n × (kind, name, settings) of groups and the like (from version 3 on)
 //!             | postcard of `Authentication` (from version 4 on)
+//!             | postcard of `KafkaRules` (from version 5 on)
 //! ```
 //! Version 1 knew the vhost `/` alone, and neither users nor policies: it is read as if guest were there.
 //! Canonical: every list is sorted by what names its elements, so equal states give equal bytes on every replica.
@@ -12,20 +13,24 @@
 use crate::Topic;
 use crate::config::Defaults;
 use crate::listing::in_order;
+use crate::quotas::Limits;
 use crate::scram::ScramUsers;
 use crate::state::{Topology, Vhost};
+use bowline_model::acl::Acl;
 use bowline_model::meta::{
     Binding, ExchangeSpec, LimitScope, PermissionSpec, PolicySpec, QueueDeclaration, Table,
     TopicPermissionSpec, UserSpec, VhostSpec,
 };
+use bowline_model::quota::{QuotaChanges, QuotaEntity};
 use bowline_model::{Millis, PartitionId, QueueId, TopicId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const VERSION_WITHOUT_SCRAM: u32 = 3;
 const VERSION_WITHOUT_NAMED: u32 = 2;
 const VERSION_WITHOUT_SECURITY: u32 = 1;
+const VERSION_WITHOUT_KAFKA_RULES: u32 = 4;
 
 /// A checkpoint that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +80,12 @@ struct Authentication {
     scram: ScramUsers,
 }
 
+#[derive(Serialize, Deserialize, Default)]
+struct KafkaRules {
+    acls: Vec<Acl>,
+    quotas: Vec<(QuotaEntity, QuotaChanges)>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredQueue {
     id: QueueId,
@@ -122,7 +133,16 @@ impl Topology {
         let out = postcard::to_extend(&self.security(), out).expect("our plain data always serialises");
         let out = postcard::to_extend(&self.named, out).expect("our plain data always serialises");
         let authentication = Authentication { secret: self.secret, scram: self.scram.clone() };
-        postcard::to_extend(&authentication, out).expect("our plain data always serialises")
+        let out = postcard::to_extend(&authentication, out).expect("our plain data always serialises");
+        postcard::to_extend(&self.kafka_rules(), out).expect("our plain data always serialises")
+    }
+
+    fn kafka_rules(&self) -> KafkaRules {
+        let plain = |values: &Limits| values.iter().map(|(key, value)| (*key, Some(*value))).collect();
+        KafkaRules {
+            acls: self.acls.iter().collect(),
+            quotas: self.quotas.iter().map(|(entity, values)| (entity.clone(), plain(values))).collect(),
+        }
     }
 
     fn security(&self) -> Security {
@@ -162,7 +182,7 @@ impl Topology {
         let (version, content) = checkpoint.split_first_chunk::<4>().ok_or(RestoreError::Damaged)?;
         let version = u32::from_le_bytes(*version);
         match version {
-            VERSION | VERSION_WITHOUT_SCRAM | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SECURITY => {}
+            VERSION_WITHOUT_SECURITY..=VERSION => {}
             0 => return Err(RestoreError::Damaged),
             other => return Err(RestoreError::Version(other)),
         }
@@ -179,10 +199,14 @@ impl Topology {
             VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED => (Default::default(), rest),
             _ => postcard::take_from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
-        let authentication: Authentication = match version {
+        let (authentication, rest): (Authentication, _) = match version {
             VERSION_WITHOUT_SECURITY | VERSION_WITHOUT_NAMED | VERSION_WITHOUT_SCRAM => {
-                Authentication::default()
+                (Authentication::default(), rest)
             }
+            _ => postcard::take_from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
+        };
+        let rules: KafkaRules = match version {
+            VERSION_WITHOUT_SECURITY..=VERSION_WITHOUT_KAFKA_RULES => KafkaRules::default(),
             _ => postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
         };
         if content.data_shards == 0 {
@@ -205,6 +229,8 @@ impl Topology {
         }
         topology.secret = authentication.secret;
         topology.scram = authentication.scram;
+        rules.acls.into_iter().for_each(|acl| topology.acls.add(acl));
+        rules.quotas.iter().for_each(|(entity, values)| topology.quotas.set(entity, values));
         for spec in content.exchanges {
             topology.add_exchange(spec);
         }

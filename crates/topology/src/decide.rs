@@ -92,6 +92,13 @@ impl Topology {
                 self.decide_parameter(vhost.as_deref(), component, name, value)
             }
             Command::ConfigPut { kind, name, configs } => self.decide_config(*kind, name, configs),
+            Command::AclsAdd(acls) => Ok(self.acls.check_add(acls)?.then_some(Applied::Unchanged)),
+            Command::AclsRemove(acls) => {
+                Ok((!acls.iter().any(|acl| self.acls.contains(acl))).then_some(Applied::Unchanged))
+            }
+            Command::QuotasSet { entity, changes } => {
+                Ok(self.quotas.check_set(entity, changes)?.then_some(Applied::Unchanged))
+            }
         }
     }
 

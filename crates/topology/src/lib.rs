@@ -5,12 +5,14 @@
 //! beforehand whether a command has anything to do, so that refusals and no-ops need no log entry.
 //!
 //! What it deliberately does not do: I/O, clocks and random numbers (times and topic ids come with commands),
-//! messages and consumers (data shards); enforcing permissions (sessions ask [`Topology::may`])
+//! messages and consumers (data shards); enforcing permissions, access rules and quotas (sessions ask [`Topology::may`],
+//! [`acls`] and [`quotas`])
 //!
 //! Words: an exchange *routes* a message to *targets*; a target is a queue or a topic. Queues and topics share one
 //! name space per vhost, because to AMQP clients a topic is a queue of type `stream`.
 
 pub mod access;
+pub mod acls;
 mod applied;
 mod apply;
 pub mod arguments;
@@ -30,6 +32,7 @@ pub mod password;
 mod pattern;
 pub mod policy;
 mod queue;
+pub mod quotas;
 pub mod refusal;
 mod route;
 pub mod scram;

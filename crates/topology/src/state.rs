@@ -4,8 +4,10 @@
 //! seeds (a guard against chosen names) do not reach anything that must be equal on every replica.
 
 use crate::access::{Configured, User};
+use crate::acls::Acls;
 use crate::bindings::{Bindings, Slot};
 use crate::policy::Policies;
+use crate::quotas::Quotas;
 use crate::scram::ScramUsers;
 use crate::slab::Slab;
 use crate::targets::Special;
@@ -52,6 +54,8 @@ pub struct Topology {
     pub(crate) parameters: Parameters,
     /// Settings of groups and of other things that are no topics.
     pub(crate) named: crate::configured::Named,
+    pub(crate) acls: Acls,
+    pub(crate) quotas: Quotas,
     /// See [`Topology::take_histories_gone`]; not part of the state.
     pub(crate) histories_gone: Vec<QueueId>,
 }
@@ -118,6 +122,8 @@ impl Topology {
             secret: None,
             parameters: Parameters::new(),
             named: crate::configured::Named::new(),
+            acls: Acls::default(),
+            quotas: Quotas::default(),
             histories_gone: Vec::new(),
         }
     }

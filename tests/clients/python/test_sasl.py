@@ -295,12 +295,15 @@ def test_scram_credentials_are_set_and_outlive_a_kill(start, name):
 
 def test_a_password_in_the_definitions_is_good_for_every_mechanism(start, tmp_path, name):
     file = tmp_path / "definitions.json"
-    file.write_text(json.dumps({"users": [{"name": "eve", "password": "apple", "tags": ""}]}))
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    permissions = [{"user": "eve", "vhost": "/", **everything}]
+    eve = {"name": "eve", "password": "apple", "tags": ""}
+    file.write_text(json.dumps({"users": [eve], "permissions": permissions}))
     broker = start("--definitions", str(file), "--anonymous", "off")
     for number, mechanism in enumerate(PASSWORD_MECHANISMS):
         tour_confluent(confluent_config(broker, mechanism, "eve", "apple"), f"{name}-{number}")
     # A new password closes the door to the old one, whatever the mechanism.
-    file.write_text(json.dumps({"users": [{"name": "eve", "password": "pear", "tags": ""}]}))
+    file.write_text(json.dumps({"users": [{**eve, "password": "pear"}], "permissions": permissions}))
     broker.restart()
     for number, mechanism in enumerate(PASSWORD_MECHANISMS):
         tour_confluent(confluent_config(broker, mechanism, "eve", "pear"), f"{name}-new-{number}")

@@ -199,7 +199,11 @@ fn generate_root_codec(out: &mut String, place: &Place, s: &Struct) -> Result<()
             );
         }
         Kind::Response => {
-            let _ = writeln!(out, "impl Response for {name} {{\nconst KEY: i16 = Self::KEY;\n}}\n");
+            let _ = writeln!(out, "impl Response for {name} {{\nconst KEY: i16 = Self::KEY;\n");
+            if s.fields.iter().any(|field| field.name == "ThrottleTimeMs") {
+                *out += "fn set_throttle_time_ms(&mut self, ms: i32) {\nself.throttle_time_ms = ms;\n}\n";
+            }
+            *out += "}\n\n";
         }
         Kind::Header | Kind::Data => {}
     }

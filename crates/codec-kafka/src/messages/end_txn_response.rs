@@ -82,4 +82,8 @@ impl Message for EndTxnResponse {
 
 impl Response for EndTxnResponse {
     const KEY: i16 = Self::KEY;
+
+    fn set_throttle_time_ms(&mut self, ms: i32) {
+        self.throttle_time_ms = ms;
+    }
 }

@@ -7,8 +7,10 @@ use bowline_codec_kafka::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
 };
 use bowline_codec_kafka::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
+use bowline_model::acl::Operation;
 
 pub fn start(request: AlterReplicaLogDirsRequest, cx: &mut Context<'_>) -> Step {
+    let allowed = super::may_rule(Operation::Alter, cx);
     let mut results = Vec::new();
     for dir in request.dirs {
         for topic in dir.topics {
@@ -16,6 +18,7 @@ pub fn start(request: AlterReplicaLogDirsRequest, cx: &mut Context<'_>) -> Step 
             let partitions = topic.partitions.into_iter().map(|partition_index| {
                 let exists = known.as_ref().is_some_and(|known| known.partition(partition_index).is_some());
                 let error = match (dir.path == LOG_DIR, exists) {
+                    _ if allowed.is_err() => ErrorCode::ClusterAuthorizationFailed,
                     (false, _) => ErrorCode::LogDirNotFound,
                     (true, false) => ErrorCode::UnknownTopicOrPartition,
                     (true, true) => ErrorCode::None,

@@ -6,6 +6,8 @@ mod group;
 mod loggers;
 
 use super::create_topics::Refusal;
+use super::denied;
+use crate::access::Named;
 use crate::catalog::{Topic, VHOST};
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -18,6 +20,7 @@ use bowline_codec_kafka::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
+use bowline_model::acl::{Operation as Permission, Resource};
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use bowline_topology::config::{self, Effective, Type, effective_of};
@@ -40,10 +43,14 @@ pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
         let described = match resource.resource_type {
-            TOPIC => existing(&resource.resource_name, cx).map(|topic| describe_topic(&topic, cx)),
-            BROKER => broker::describe(&resource.resource_name, cx),
-            BROKER_LOGGER => loggers::describe(&resource.resource_name, cx),
-            GROUP => group::describe(&resource.resource_name, cx),
+            TOPIC => existing(Permission::DescribeConfigs, &resource.resource_name, cx)
+                .map(|topic| describe_topic(&topic, cx)),
+            BROKER => may_use_broker(Permission::DescribeConfigs, cx)
+                .and_then(|()| broker::describe(&resource.resource_name, cx)),
+            BROKER_LOGGER => may_use_broker(Permission::DescribeConfigs, cx)
+                .and_then(|()| loggers::describe(&resource.resource_name, cx)),
+            GROUP => may_use_group(Permission::DescribeConfigs, &resource.resource_name, cx)
+                .and_then(|()| group::describe(&resource.resource_name, cx)),
             _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
         };
         let mut result = DescribeConfigsResult {
@@ -189,12 +196,14 @@ where
         let settings = match twice {
             true => Err((ErrorCode::InvalidRequest, "the resource is named more than once".into())),
             // Not of the log: they change at once.
-            false if change.resource_type == BROKER_LOGGER => loggers::changed(&change, cx).map(|levels| {
-                if let Some(loggers) = cx.broker.options.loggers.as_ref().filter(|_| !validate_only) {
-                    loggers.change(levels);
-                }
-                None
-            }),
+            false if change.resource_type == BROKER_LOGGER => may_use_broker(Permission::AlterConfigs, cx)
+                .and_then(|()| loggers::changed(&change, cx))
+                .map(|levels| {
+                    if let Some(loggers) = cx.broker.options.loggers.as_ref().filter(|_| !validate_only) {
+                        loggers.change(levels);
+                    }
+                    None
+                }),
             false => changed(&change, cx).map(Some),
         };
         let mut done = Done {
@@ -235,7 +244,7 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
     let name = change.resource_name.clone();
     match change.resource_type {
         TOPIC => {
-            let topic = existing(&name, cx)?;
+            let topic = existing(Permission::AlterConfigs, &name, cx)?;
             let now = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
             let list = |name: &str| {
                 let entry = config::entry(name).filter(|entry| entry.kind == Type::List)?;
@@ -245,8 +254,14 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
             validate(&configs)?;
             Ok(Command::TopicConfigure { vhost: VHOST.into(), name, configs })
         }
-        GROUP => group::changed(change, cx),
-        BROKER => broker::changed(change, cx),
+        GROUP => {
+            may_use_group(Permission::AlterConfigs, &name, cx)?;
+            group::changed(change, cx)
+        }
+        BROKER => {
+            may_use_broker(Permission::AlterConfigs, cx)?;
+            broker::changed(change, cx)
+        }
         _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
     }
 }
@@ -313,8 +328,19 @@ fn validate(settings: &[(String, String)]) -> Result<(), Refusal> {
     config::validate(settings).map_err(|rejection| (errors::rejection(&rejection), rejection.text))
 }
 
-fn existing(name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {
-    cx.topic(name).ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, format!("there is no topic '{name}'")))
+fn existing(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {
+    cx.permitted(permission, Named::Name(name)).map_err(|error| match error {
+        ErrorCode::UnknownTopicOrPartition => (error, format!("there is no topic '{name}'")),
+        _ => denied(error),
+    })
+}
+
+fn may_use_group(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    cx.check(permission, Resource::Group(name), ErrorCode::GroupAuthorizationFailed).map_err(denied)
+}
+
+fn may_use_broker(permission: Permission, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    cx.check(permission, Resource::Cluster, ErrorCode::ClusterAuthorizationFailed).map_err(denied)
 }
 
 fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourceResult> {

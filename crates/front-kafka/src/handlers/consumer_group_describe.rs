@@ -1,14 +1,15 @@
 //! ConsumerGroupDescribe (69): a KIP-848 group, its members, what they read and what they shall read. A group of the
 //! classic protocol is none here (error 69), so that tools ask by DescribeGroups.
 
-use super::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
+use super::OPERATIONS_NOT_ASKED;
 use crate::errors;
 use crate::pending::{Context, Step};
-use bowline_codec_kafka::Uuid;
 use bowline_codec_kafka::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member, TopicPartitions,
 };
 use bowline_codec_kafka::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::consumer_group::{DescribedMember, DescribedTopic, Description, Refused};
 use bowline_model::event::Event;
 use bowline_model::group::{Reply, Request};
@@ -19,19 +20,38 @@ const CLASSIC: i8 = 0;
 const CONSUMER: i8 = 1;
 
 pub fn start(request: ConsumerGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
-    for (sub, group) in request.group_ids.iter().enumerate() {
-        cx.ask_group(sub as u32, group, Request::ConsumerDescribe { group: group.clone() });
+    let mut groups = Vec::with_capacity(request.group_ids.len());
+    // Positions in `groups` of those that are asked for.
+    let mut asked = Vec::new();
+    for group_id in request.group_ids {
+        let mut group = DescribedGroup { authorized_operations: OPERATIONS_NOT_ASKED, ..Default::default() };
+        if !cx.allows(Operation::Describe, Resource::Group(&group_id)) {
+            group.error_code = ErrorCode::GroupAuthorizationFailed.code();
+        } else {
+            if request.include_authorized_operations {
+                group.authorized_operations = cx.authorized_operations(Resource::Group(&group_id));
+            }
+            cx.ask_group(
+                asked.len() as u32,
+                &group_id,
+                Request::ConsumerDescribe { group: group_id.clone() },
+            );
+            asked.push(groups.len());
+        }
+        groups.push(DescribedGroup { group_id, ..group });
     }
-    let authorized_operations = match request.include_authorized_operations {
-        true => GROUP_OPERATIONS,
-        false => OPERATIONS_NOT_ASKED,
-    };
-    cx.gather(request.group_ids.len(), move |answers, cx| {
-        let mut groups = Vec::with_capacity(answers.len());
-        for (group_id, answer) in request.group_ids.into_iter().zip(answers) {
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
             let described = match answer {
                 Event::Group { reply: Reply::ConsumerDescribe(Ok(description)), .. } => {
-                    describe(description, cx.head.version)
+                    match sees_topics(&description, cx) {
+                        true => describe(description, cx.head.version),
+                        false => DescribedGroup {
+                            error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                            error_message: Some("The group has topics that you may not describe.".into()),
+                            ..Default::default()
+                        },
+                    }
                 }
                 Event::Group { reply: Reply::ConsumerDescribe(Err(refused)), .. } => {
                     let Refused { error, message } = refused;
@@ -47,9 +67,20 @@ pub fn start(request: ConsumerGroupDescribeRequest, cx: &mut Context<'_>) -> Ste
                 },
                 _ => return cx.mismatch(),
             };
-            groups.push(DescribedGroup { group_id, authorized_operations, ..described });
+            let group: &mut DescribedGroup = &mut groups[position];
+            let authorized_operations = group.authorized_operations;
+            let group_id = std::mem::take(&mut group.group_id);
+            *group = DescribedGroup { group_id, authorized_operations, ..described };
         }
         cx.reply(&ConsumerGroupDescribeResponse { groups, ..Default::default() })
+    })
+}
+
+/// Who may not see all that the members read is told nothing of them.
+fn sees_topics(description: &Description, cx: &mut Context<'_>) -> bool {
+    description.members.iter().all(|member| {
+        let names = member.assigned.iter().chain(&member.target).map(|topic| &topic.name);
+        names.chain(&member.topics).all(|name| cx.allows(Operation::Describe, Resource::Topic(name)))
     })
 }
 

@@ -1,12 +1,15 @@
 //! ConsumerGroupHeartbeat (68): the one request by which a member of a KIP-848 group joins, lives, is told what to read,
 //! and leaves.
 
+use super::create_topics::Refusal;
+use super::denied;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use bowline_codec_kafka::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::TopicId;
+use bowline_model::acl::{Operation, Resource, WILDCARD};
 use bowline_model::consumer_group::{Beat, Heartbeat, Partitions, Refused};
 use bowline_model::event::Event;
 use bowline_model::group::{Reply, Request};
@@ -15,6 +18,9 @@ use bowline_model::group::{Reply, Request};
 const NAMES_ITSELF_FROM: i16 = 1;
 
 pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
+    if let Err((error, message)) = check(&request, cx) {
+        return cx.reply(&refuse(error, Some(message)));
+    }
     let unnamed = request.member_id.is_empty() && request.member_epoch == 0;
     let member_id = match unnamed && cx.head.version < NAMES_ITSELF_FROM {
         true => uuid::Uuid::new_v4().to_string(),
@@ -57,6 +63,21 @@ pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx
         };
         cx.reply(&response)
     })
+}
+
+/// A member reads by its group, and has to be allowed to see what it subscribes to: by name, or with a pattern, which the
+/// coordinator matches with all topics there are, any topic at all.
+fn check(request: &ConsumerGroupHeartbeatRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    super::may_join(&request.group_id, cx).map_err(denied)?;
+    let mut see = |name: &str| {
+        let topic = Resource::Topic(name);
+        cx.check(Operation::Describe, topic, ErrorCode::TopicAuthorizationFailed).map_err(denied)
+    };
+    request.subscribed_topic_names.iter().flatten().try_for_each(|name| see(name))?;
+    match request.subscribed_topic_regex.as_deref() {
+        None | Some("") => Ok(()),
+        Some(_) => see(WILDCARD),
+    }
 }
 
 fn accepted(beat: Beat) -> ConsumerGroupHeartbeatResponse {

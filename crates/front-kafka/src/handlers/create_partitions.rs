@@ -1,6 +1,8 @@
 //! CreatePartitions (37): topics only grow.
 
-use super::create_topics::{Refusal, check_assignment};
+use super::create_topics::{Refusal, charge, check_assignment};
+use super::denied;
+use crate::access::Named;
 use crate::catalog::VHOST;
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -8,8 +10,12 @@ use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::create_partitions_request::CreatePartitionsTopic;
 use bowline_codec_kafka::messages::create_partitions_response::CreatePartitionsTopicResult;
 use bowline_codec_kafka::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
+
+/// From this version on a quota that is used up is an error (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 3;
 
 pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
     let mut results = Vec::with_capacity(request.topics.len());
@@ -17,7 +23,7 @@ pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
     let mut partitions_left = cx.broker.options.limits.create_partitions_max;
     for topic in request.topics {
         let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
-        match check(&topic, &mut partitions_left, cx) {
+        match check(&topic, request.validate_only, &mut partitions_left, cx) {
             Err((error, message)) => {
                 result.error_code = error.code();
                 result.error_message = Some(message);
@@ -49,10 +55,16 @@ pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
 }
 
 /// The total to grow to.
-fn check(topic: &CreatePartitionsTopic, left: &mut u32, cx: &mut Context<'_>) -> Result<u32, Refusal> {
-    let Some(known) = cx.topic(&topic.name) else {
-        return Err((ErrorCode::UnknownTopicOrPartition, format!("there is no topic '{}'", topic.name)));
-    };
+fn check(
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+    left: &mut u32,
+    cx: &mut Context<'_>,
+) -> Result<u32, Refusal> {
+    let known = cx.permitted(Operation::Alter, Named::Name(&topic.name)).map_err(|error| match error {
+        ErrorCode::UnknownTopicOrPartition => (error, format!("there is no topic '{}'", topic.name)),
+        _ => denied(error),
+    })?;
     let now = known.partitions.len();
     let grown = usize::try_from(topic.count).ok().and_then(|count| count.checked_sub(now)).filter(|&n| n > 0);
     let Some(grown) = grown else {
@@ -68,6 +80,9 @@ fn check(topic: &CreatePartitionsTopic, left: &mut u32, cx: &mut Context<'_>) ->
             return Err((ErrorCode::InvalidReplicaAssignment, text));
         }
         check_assignment(assignments.iter().map(|assignment| assignment.broker_ids.as_slice()), cx)?;
+    }
+    if !validate_only {
+        charge(grown, STRICT_QUOTA_FROM, cx)?;
     }
     *left = rest;
     Ok(topic.count as u32)

@@ -1,6 +1,6 @@
 //! CreateTopics (19), and creation as Metadata and CreatePartitions share it.
 
-use super::configs;
+use super::{configs, denied};
 use crate::catalog::{VHOST, is_valid_name};
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -9,6 +9,7 @@ use bowline_codec_kafka::messages::create_topics_response::CreatableTopicResult;
 use bowline_codec_kafka::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::TopicId;
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest, Outcome, TopicSpec};
 
@@ -22,6 +23,9 @@ pub struct Creation {
     pub partitions: u32,
     pub configs: Vec<(String, String)>,
 }
+
+/// From this version on a quota that is used up is an error (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 6;
 
 /// "Not said" for partitions and replication factor: the broker's default.
 const BROKER_DEFAULT: i32 = -1;
@@ -37,6 +41,9 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
         let checked = match topic.refusal {
             Some(refusal) => Err(refusal),
             None => check(topic.topic, cx).and_then(|creation| {
+                if !validate_only {
+                    charge(creation.partitions as usize, STRICT_QUOTA_FROM, cx)?;
+                }
                 let left = partitions_left.checked_sub(creation.partitions);
                 partitions_left =
                     left.ok_or((ErrorCode::InvalidPartitions, "too many partitions".to_owned()))?;
@@ -48,12 +55,19 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
         results.push(match checked {
             Err(refusal) => refused(result, refusal),
             Ok(creation) => {
-                let described = configs::describe_new(&creation.configs, cx);
-                let result = CreatableTopicResult {
-                    num_partitions: creation.partitions as i32,
-                    replication_factor: 1,
-                    configs: Some(described),
-                    ..result
+                let shown = cx.allows(Operation::DescribeConfigs, Resource::Topic(&creation.name));
+                let result = match shown {
+                    true => CreatableTopicResult {
+                        num_partitions: creation.partitions as i32,
+                        replication_factor: 1,
+                        configs: Some(configs::describe_new(&creation.configs, cx)),
+                        ..result
+                    },
+                    false => CreatableTopicResult {
+                        topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                        configs: Some(Vec::new()),
+                        ..result
+                    },
                 };
                 if !validate_only {
                     propose(asked.len() as u32, creation, cx);
@@ -148,7 +162,21 @@ fn duplicates_refused(topics: Vec<CreatableTopic>) -> impl Iterator<Item = Asked
     })
 }
 
+/// Counts partitions that come or go against the client's quota.
+pub fn charge(partitions: usize, strict_from: i16, cx: &Context<'_>) -> Result<(), Refusal> {
+    cx.charge_mutations(partitions, cx.head.version >= strict_from)
+        .map_err(|error| (error, "The throttling quota has been exceeded.".to_owned()))
+}
+
+/// Who may create in the cluster may create any topic.
+pub fn may_create(name: &str, cx: &mut Context<'_>) -> bool {
+    cx.allows(Operation::Create, Resource::Cluster) || cx.allows(Operation::Create, Resource::Topic(name))
+}
+
 fn check(topic: CreatableTopic, cx: &mut Context<'_>) -> Result<Creation, Refusal> {
+    if !may_create(&topic.name, cx) {
+        return Err(denied(ErrorCode::TopicAuthorizationFailed));
+    }
     if !is_valid_name(&topic.name) {
         let text = "a topic name is 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither '.' nor '..'";
         return Err((ErrorCode::InvalidTopicException, text.into()));

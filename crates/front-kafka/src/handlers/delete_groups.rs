@@ -5,17 +5,25 @@ use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::delete_groups_response::DeletableGroupResult;
 use bowline_codec_kafka::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{Reply, Request};
 
 pub fn start(request: DeleteGroupsRequest, cx: &mut Context<'_>) -> Step {
-    let groups = request.groups_names;
-    for (sub, group) in groups.iter().enumerate() {
-        cx.ask_group(sub as u32, group, Request::Delete { group: group.clone() });
+    let mut results = Vec::with_capacity(request.groups_names.len());
+    let mut asked = Vec::new();
+    for group_id in request.groups_names {
+        let denied = ErrorCode::GroupAuthorizationFailed;
+        let error = cx.check(Operation::Delete, Resource::Group(&group_id), denied).err();
+        if error.is_none() {
+            cx.ask_group(asked.len() as u32, &group_id, Request::Delete { group: group_id.clone() });
+            asked.push(results.len());
+        }
+        let error_code = error.unwrap_or(ErrorCode::None).code();
+        results.push(DeletableGroupResult { group_id, error_code, error_message: None });
     }
-    cx.gather(groups.len(), move |answers, cx| {
-        let mut results = Vec::with_capacity(groups.len());
-        for (group_id, answer) in groups.into_iter().zip(answers) {
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
             let error = match answer {
                 Event::Group { reply: Reply::Delete(result), .. } => {
                     result.map_or_else(errors::group, |()| ErrorCode::None)
@@ -23,7 +31,8 @@ pub fn start(request: DeleteGroupsRequest, cx: &mut Context<'_>) -> Step {
                 Event::Failed { reason, .. } => errors::coordinator_failure(reason),
                 _ => return cx.mismatch(),
             };
-            results.push(DeletableGroupResult { group_id, error_code: error.code(), error_message: None });
+            let result: &mut DeletableGroupResult = &mut results[position];
+            result.error_code = error.code();
         }
         cx.reply(&DeleteGroupsResponse { results, ..Default::default() })
     })

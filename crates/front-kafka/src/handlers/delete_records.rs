@@ -1,5 +1,6 @@
 //! DeleteRecords (21): moves the start of a partition's log. Offset −1 means up to the high watermark.
 
+use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -7,6 +8,7 @@ use bowline_codec_kafka::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use bowline_codec_kafka::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::request::Request;
 
@@ -16,7 +18,7 @@ pub fn start(request: DeleteRecordsRequest, cx: &mut Context<'_>) -> Step {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut asked: Vec<(usize, usize)> = Vec::new();
     for asked_topic in request.topics {
-        let topic = cx.topic(&asked_topic.name);
+        let topic = cx.permitted(Operation::Delete, Named::Name(&asked_topic.name));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
         for partition in asked_topic.partitions {
             let mut result = DeleteRecordsPartitionResult {
@@ -24,15 +26,16 @@ pub fn start(request: DeleteRecordsRequest, cx: &mut Context<'_>) -> Step {
                 low_watermark: -1,
                 error_code: 0,
             };
-            let id = topic.as_ref().and_then(|topic| topic.partition(partition.partition_index));
+            let id = topic.as_ref().map(|topic| topic.partition(partition.partition_index));
             let offset = match partition.offset {
                 UP_TO_HIGH_WATERMARK => Ok(None),
                 offset => u64::try_from(offset).map(Some).map_err(|_| ErrorCode::OffsetOutOfRange),
             };
             match (id, offset) {
-                (None, _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
+                (Err(error), _) => result.error_code = error.code(),
+                (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
                 (_, Err(error)) => result.error_code = error.code(),
-                (Some(id), Ok(offset)) => {
+                (Ok(Some(id)), Ok(offset)) => {
                     let token = cx.token(asked.len() as u32);
                     cx.send(cx.shard_of(id), Request::Trim { token, partition: id, offset });
                     asked.push((topics.len(), partitions.len()));

@@ -1,16 +1,20 @@
 //! DeleteTopics (20): by name, or from version 6 on by id.
 
+use crate::access::Named;
 use crate::catalog::VHOST;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::delete_topics_response::DeletableTopicResult;
 use bowline_codec_kafka::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 
 /// First version in which topics may be named by id.
 const TOPIC_IDS_FROM: i16 = 6;
+/// From this version on a quota that is used up is an error (KIP-599).
+const STRICT_QUOTA_FROM: i16 = 5;
 
 pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
     let named: Vec<(Option<String>, Uuid)> = match cx.head.version >= TOPIC_IDS_FROM {
@@ -24,10 +28,14 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
         let found = match &name {
             // Both: nobody could say which is meant.
             Some(_) if !topic_id.is_zero() => Err(ErrorCode::InvalidRequest),
-            Some(name) => cx.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-            None => cx.topic_by_id(topic_id).ok_or(ErrorCode::UnknownTopicId),
+            Some(name) => cx.permitted(Operation::Delete, Named::Name(name)),
+            None => cx.permitted(Operation::Delete, Named::Id(topic_id)),
         };
-        match found {
+        let charged = found.and_then(|topic| {
+            cx.charge_mutations(topic.partitions.len(), cx.head.version >= STRICT_QUOTA_FROM)?;
+            Ok(topic)
+        });
+        match charged {
             Ok(topic) => {
                 result.name = Some(topic.name.clone());
                 result.topic_id = topic.wire_id();

@@ -1,6 +1,6 @@
 //! DescribeCluster (60): the brokers that clients can reach.
 
-use super::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED};
+use super::cluster_operations;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::describe_cluster_response::DescribeClusterBroker;
@@ -10,6 +10,7 @@ use bowline_codec_kafka::messages::{DescribeClusterRequest, DescribeClusterRespo
 const BROKERS: i8 = 1;
 
 pub fn start(request: DescribeClusterRequest, cx: &mut Context<'_>) -> Step {
+    let operations = cluster_operations(request.include_cluster_authorized_operations, cx);
     let node_id = cx.broker.options.node_id;
     let (host, port) = cx.peer.advertised.clone();
     if request.endpoint_type != BROKERS {
@@ -30,10 +31,7 @@ pub fn start(request: DescribeClusterRequest, cx: &mut Context<'_>) -> Step {
         cluster_id: cx.broker.cluster_id.clone(),
         controller_id: node_id,
         brokers: vec![broker],
-        cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => CLUSTER_OPERATIONS,
-            false => OPERATIONS_NOT_ASKED,
-        },
+        cluster_authorized_operations: operations,
         ..Default::default()
     })
 }

@@ -1,11 +1,12 @@
 //! DescribeGroups (15): state and members. A group that does not exist is "Dead"; from version 6 on that is an error.
 
-use super::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
+use super::OPERATIONS_NOT_ASKED;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use bowline_codec_kafka::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{DescribedMember, Description, Reply, Request, State};
 use bytes::Bytes;
@@ -14,16 +15,25 @@ use bytes::Bytes;
 const NOT_FOUND_FROM: i16 = 6;
 
 pub fn start(request: DescribeGroupsRequest, cx: &mut Context<'_>) -> Step {
-    for (sub, group) in request.groups.iter().enumerate() {
-        cx.ask_group(sub as u32, group, Request::Describe { group: group.clone() });
+    let mut groups = Vec::with_capacity(request.groups.len());
+    // Positions in `groups` of those that are asked for.
+    let mut asked = Vec::new();
+    for group_id in request.groups {
+        let mut described =
+            DescribedGroup { authorized_operations: OPERATIONS_NOT_ASKED, ..Default::default() };
+        if !cx.allows(Operation::Describe, Resource::Group(&group_id)) {
+            described.error_code = ErrorCode::GroupAuthorizationFailed.code();
+        } else {
+            if request.include_authorized_operations {
+                described.authorized_operations = cx.authorized_operations(Resource::Group(&group_id));
+            }
+            cx.ask_group(asked.len() as u32, &group_id, Request::Describe { group: group_id.clone() });
+            asked.push(groups.len());
+        }
+        groups.push(DescribedGroup { group_id, ..described });
     }
-    let authorized_operations = match request.include_authorized_operations {
-        true => GROUP_OPERATIONS,
-        false => OPERATIONS_NOT_ASKED,
-    };
-    cx.gather(request.groups.len(), move |answers, cx| {
-        let mut groups = Vec::with_capacity(answers.len());
-        for (group_id, answer) in request.groups.into_iter().zip(answers) {
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
             let described = match answer {
                 Event::Group { reply: Reply::Describe(description), .. } => describe(description, cx),
                 Event::Failed { reason, .. } => DescribedGroup {
@@ -32,7 +42,10 @@ pub fn start(request: DescribeGroupsRequest, cx: &mut Context<'_>) -> Step {
                 },
                 _ => return cx.mismatch(),
             };
-            groups.push(DescribedGroup { group_id, authorized_operations, ..described });
+            let group: &mut DescribedGroup = &mut groups[position];
+            let authorized_operations = group.authorized_operations;
+            let group_id = std::mem::take(&mut group.group_id);
+            *group = DescribedGroup { group_id, authorized_operations, ..described };
         }
         cx.reply(&DescribeGroupsResponse { groups, ..Default::default() })
     })

@@ -2,11 +2,13 @@
 
 use crate::catalog::Topic;
 use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use bowline_codec_kafka::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use bowline_model::PartitionId;
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::request::Request;
 use std::sync::Arc;
@@ -21,6 +23,11 @@ const UNKNOWN_BYTES: i64 = -1;
 const VOLUME_FROM: i16 = 4;
 
 pub fn start(request: DescribeLogDirsRequest, cx: &mut Context<'_>) -> Step {
+    if !cx.allows(Operation::Describe, Resource::Cluster) {
+        // Versions without an error for the whole response tell nothing.
+        let error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        return cx.reply(&DescribeLogDirsResponse { error_code, ..Default::default() });
+    }
     let wanted: Vec<(Arc<Topic>, Vec<i32>)> = match request.topics {
         None => cx.broker.catalog.topics().into_iter().map(|topic| (topic.clone(), all(&topic))).collect(),
         Some(topics) => {

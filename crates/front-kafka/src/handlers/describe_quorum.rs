@@ -8,6 +8,7 @@ use bowline_codec_kafka::messages::describe_quorum_response::{
     Listener, Node, PartitionData, ReplicaState, TopicData,
 };
 use bowline_codec_kafka::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
+use bowline_model::acl::Operation;
 
 /// Kafka's name of the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -17,6 +18,9 @@ const NODES_FROM: i16 = 2;
 const TIMES_FROM: i16 = 1;
 
 pub fn start(request: DescribeQuorumRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_rule(Operation::Describe, cx) {
+        return cx.reply(&DescribeQuorumResponse { error_code: error.code(), ..Default::default() });
+    }
     let topics = request.topics.into_iter().map(|topic| describe(topic, cx)).collect();
     let (host, port) = cx.peer.advertised.clone();
     let listener = Listener { name: "PLAINTEXT".into(), host, port };

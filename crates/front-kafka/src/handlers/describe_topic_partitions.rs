@@ -1,6 +1,7 @@
 //! DescribeTopicPartitions (75): topics in pages of partitions, ordered by name.
 
 use super::{LEADER_EPOCH, OPERATIONS_NOT_ASKED};
+use crate::access::Named;
 use crate::catalog::{Topic, is_valid_name};
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -8,6 +9,7 @@ use bowline_codec_kafka::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use bowline_codec_kafka::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+use bowline_model::acl::{Operation, Resource};
 use std::sync::Arc;
 
 /// Most partitions in one response, as in Kafka (`max.request.partition.size.limit`).
@@ -25,7 +27,9 @@ pub fn start(request: DescribeTopicPartitionsRequest, cx: &mut Context<'_>) -> S
     let all = request.topics.is_empty();
     let mut names: Vec<(String, Option<Arc<Topic>>)> = match all {
         true => {
-            cx.broker.catalog.topics().into_iter().map(|topic| (topic.name.clone(), Some(topic))).collect()
+            let mut all = cx.broker.catalog.topics();
+            all.retain(|topic| cx.allows(Operation::Describe, Resource::Topic(&topic.name)));
+            all.into_iter().map(|topic| (topic.name.clone(), Some(topic))).collect()
         }
         false => request.topics.into_iter().map(|topic| (topic.name, None)).collect(),
     };
@@ -36,9 +40,13 @@ pub fn start(request: DescribeTopicPartitionsRequest, cx: &mut Context<'_>) -> S
     let mut left = (request.response_partition_limit.max(1) as usize).min(PAGE_PARTITIONS_MAX);
     let mut response = DescribeTopicPartitionsResponse::default();
     for (name, known) in names {
-        let Some(topic) = known.or_else(|| cx.topic(&name)) else {
-            response.topics.push(unknown(name));
-            continue;
+        let found = known.map_or_else(|| cx.permitted(Operation::Describe, Named::Name(&name)), Ok);
+        let topic = match found {
+            Ok(topic) => topic,
+            Err(error) => {
+                response.topics.push(unknown(name, error));
+                continue;
+            }
         };
         let first = if name == from_topic { from_partition.min(topic.partitions.len()) } else { 0 };
         if left == 0 {
@@ -59,7 +67,7 @@ pub fn start(request: DescribeTopicPartitionsRequest, cx: &mut Context<'_>) -> S
 fn describe(
     topic: &Topic,
     page: std::ops::Range<usize>,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
 ) -> DescribeTopicPartitionsResponseTopic {
     let node_id = cx.broker.options.node_id;
     let partitions = page.map(|index| DescribeTopicPartitionsResponsePartition {
@@ -80,14 +88,14 @@ fn describe(
         topic_id: topic.wire_id(),
         is_internal: false,
         partitions: partitions.collect(),
-        topic_authorized_operations: super::TOPIC_OPERATIONS,
+        topic_authorized_operations: cx.authorized_operations(Resource::Topic(&topic.name)),
     }
 }
 
-fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic {
-    let error = match is_valid_name(&name) {
-        true => ErrorCode::UnknownTopicOrPartition,
-        false => ErrorCode::InvalidTopicException,
+fn unknown(name: String, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    let error = match error {
+        ErrorCode::UnknownTopicOrPartition if !is_valid_name(&name) => ErrorCode::InvalidTopicException,
+        error => error,
     };
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),

@@ -10,12 +10,14 @@
 //! Batches leave as they lie in the log, but for the first 16 bytes, which carry offset and leader epoch.
 
 use super::LEADER_EPOCH;
+use crate::access::Named;
 use crate::errors;
 use crate::fetch_sessions::Mode;
 use crate::pending::{Context, Pending, Step};
 use bowline_codec_kafka::messages::fetch_request::{FetchRequest, FetchTopic};
 use bowline_codec_kafka::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
 use bowline_codec_kafka::{ErrorCode, Records, Uuid};
+use bowline_model::acl::Operation;
 use bowline_model::event::{BatchSlice, Event, FetchError, Fetched, FetchedPartition};
 use bowline_model::request::{Fetch, FetchPartition, Request};
 use bowline_model::{PartitionId, ShardId};
@@ -82,6 +84,14 @@ pub fn start(mut request: FetchRequest, cx: &mut Context<'_>) -> Step {
         }
     };
     let max_bytes = (request.max_bytes.max(0) as u32).min(cx.broker.options.limits.fetch_bytes_max);
+    let max_bytes = match (max_bytes, cx.fetch_budget(max_bytes)) {
+        // An empty answer that says when to come again. A session that is there goes on.
+        (1.., 0) => {
+            let session_id = if let Mode::Continuing { id, .. } = mode { id } else { 0 };
+            return cx.reply(&FetchResponse { session_id, ..Default::default() });
+        }
+        (_, budget) => budget,
+    };
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let topics = topics.into_iter().map(|topic| resolve(topic, cx)).collect();
     let mut fetching = Fetching {
@@ -280,14 +290,12 @@ impl Budget {
 }
 
 fn resolve(asked: FetchTopic, cx: &mut Context<'_>) -> Topic {
-    let (topic, unknown) = match cx.head.version >= TOPIC_IDS_FROM {
-        true => (cx.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId),
-        false => (cx.topic(&asked.topic), ErrorCode::UnknownTopicOrPartition),
-    };
+    let named = Named::new(cx.head.version >= TOPIC_IDS_FROM, &asked.topic, asked.topic_id);
+    let topic = cx.permitted(Operation::Read, named);
     let partitions = asked.partitions.into_iter().map(|partition| {
         let target = match &topic {
-            None => Err(unknown),
-            Some(topic) => match topic.partition(partition.partition) {
+            Err(error) => Err(*error),
+            Ok(topic) => match topic.partition(partition.partition) {
                 None => Err(ErrorCode::UnknownTopicOrPartition),
                 Some(id) => target(id, &partition),
             },

@@ -8,6 +8,7 @@ use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::find_coordinator_response::Coordinator;
 use bowline_codec_kafka::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use bowline_model::acl::{Operation, Resource};
 
 /// From this version on a request names several keys.
 const BATCHED_FROM: i16 = 4;
@@ -17,8 +18,8 @@ const TRANSACTION: i8 = 1;
 
 pub fn start(request: FindCoordinatorRequest, cx: &mut Context<'_>) -> Step {
     if cx.head.version >= BATCHED_FROM {
-        let find = |key| coordinator(key, request.key_type, cx);
-        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        let mut find = |key| coordinator(key, request.key_type, cx);
+        let coordinators = request.coordinator_keys.into_iter().map(&mut find).collect();
         return cx.reply(&FindCoordinatorResponse { coordinators, ..Default::default() });
     }
     let found = coordinator(request.key, request.key_type, cx);
@@ -32,8 +33,11 @@ pub fn start(request: FindCoordinatorRequest, cx: &mut Context<'_>) -> Step {
     })
 }
 
-fn coordinator(key: String, key_type: i8, cx: &Context<'_>) -> Coordinator {
+fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
     let refused = match key_type {
+        GROUP if !cx.allows(Operation::Describe, Resource::Group(&key)) => {
+            (ErrorCode::GroupAuthorizationFailed, "Authorization failed.")
+        }
         GROUP => {
             let (host, port) = cx.peer.advertised.clone();
             return Coordinator {

@@ -8,6 +8,9 @@ use bowline_model::event::Event;
 use bowline_model::group::{Member, Reply, Request};
 
 pub fn start(request: HeartbeatRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_join(&request.group_id, cx) {
+        return cx.reply(&HeartbeatResponse { error_code: error.code(), ..Default::default() });
+    }
     if request.group_id.is_empty() {
         let error_code = ErrorCode::InvalidGroupId.code();
         return cx.reply(&HeartbeatResponse { error_code, ..Default::default() });

@@ -7,6 +7,7 @@ use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use bowline_model::acl::{Operation, Resource, ResourceKind};
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest, Outcome};
 
@@ -19,6 +20,11 @@ pub fn start(request: InitProducerIdRequest, cx: &mut Context<'_>) -> Step {
             false => ErrorCode::TransactionalIdAuthorizationFailed,
         };
         return refuse(error, cx);
+    }
+    let allowed = cx.allows(Operation::IdempotentWrite, Resource::Cluster)
+        || cx.allows_any(Operation::Write, ResourceKind::Topic);
+    if !allowed {
+        return refuse(ErrorCode::ClusterAuthorizationFailed, cx);
     }
     cx.ask_meta(0, MetaRequest::Propose(Command::ProducerId));
     cx.gather(1, |mut answers, cx| match answers.pop() {

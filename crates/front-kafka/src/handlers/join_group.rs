@@ -14,6 +14,9 @@ const KNOWN_MEMBER_FROM: i16 = 4;
 const NULL_PROTOCOL_FROM: i16 = 7;
 
 pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_join(&request.group_id, cx) {
+        return refuse(error, request.member_id, cx);
+    }
     let client_id = client_id.unwrap_or_default();
     // A static member's id names the instance, so that people can tell them apart.
     let named_after = request.group_instance_id.as_deref().unwrap_or(client_id);

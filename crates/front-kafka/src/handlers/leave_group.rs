@@ -12,6 +12,9 @@ use bowline_model::group::{Leaving, Reply, Request};
 const BATCHED_FROM: i16 = 3;
 
 pub fn start(request: LeaveGroupRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_join(&request.group_id, cx) {
+        return cx.reply(&LeaveGroupResponse { error_code: error.code(), ..Default::default() });
+    }
     let members = match cx.head.version >= BATCHED_FROM {
         true => {
             let leaving = request.members.into_iter();

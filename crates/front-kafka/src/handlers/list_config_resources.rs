@@ -6,12 +6,16 @@ use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::list_config_resources_response::ConfigResource;
 use bowline_codec_kafka::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use bowline_model::acl::Operation;
 use bowline_model::meta::ConfigKind;
 
 const CLIENT_METRICS: i8 = 16;
 const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
 pub fn start(request: ListConfigResourcesRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_rule(Operation::DescribeConfigs, cx) {
+        return cx.reply(&ListConfigResourcesResponse { error_code: error.code(), ..Default::default() });
+    }
     let mut types = request.resource_types;
     if cx.head.version == 0 {
         types = vec![CLIENT_METRICS];

@@ -5,11 +5,13 @@ use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::list_groups_response::ListedGroup;
 use bowline_codec_kafka::messages::{ListGroupsRequest, ListGroupsResponse};
 use bowline_model::ShardId;
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{self, Reply};
 use bowline_model::request::Request;
 
 pub fn start(request: ListGroupsRequest, cx: &mut Context<'_>) -> Step {
+    let all = cx.allows(Operation::Describe, Resource::Cluster);
     let shards = cx.broker.data_shards;
     for shard in 1..=shards {
         let token = cx.token(u32::from(shard) - 1);
@@ -20,7 +22,11 @@ pub fn start(request: ListGroupsRequest, cx: &mut Context<'_>) -> Step {
         for answer in answers {
             match answer {
                 Event::Group { reply: Reply::List(listed), .. } => {
-                    response.groups.extend(listed.into_iter().filter(|g| is_wanted(g, &request)).map(row));
+                    let shown = listed.into_iter().filter(|group| {
+                        is_wanted(group, &request)
+                            && (all || cx.allows(Operation::Describe, Resource::Group(&group.group)))
+                    });
+                    response.groups.extend(shown.map(row));
                 }
                 Event::Failed { reason, .. } => {
                     response.error_code = errors::coordinator_failure(reason).code();

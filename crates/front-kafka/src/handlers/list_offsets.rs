@@ -4,6 +4,7 @@
 
 use super::LEADER_EPOCH;
 use super::fetch::check_leader_epoch;
+use crate::access::Named;
 use crate::batch_rules::DECOMPRESSED_BYTES_MAX;
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -14,6 +15,7 @@ use bowline_codec_kafka::messages::list_offsets_response::{
 };
 use bowline_codec_kafka::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use bowline_codec_kafka::records::{Batch, BatchError, BatchHeader, RecordIter};
+use bowline_model::acl::Operation;
 use bowline_model::event::{BatchSlice, Event, OffsetFound};
 use bowline_model::request::{OffsetQuery, Request};
 use bowline_model::{PartitionId, ShardId};
@@ -44,7 +46,7 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut asked: Vec<Asked> = Vec::new();
     for asked_topic in request.topics {
-        let topic = cx.topic(&asked_topic.name);
+        let topic = cx.permitted(Operation::Describe, Named::Name(&asked_topic.name));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
         for partition in asked_topic.partitions {
             let mut result = ListOffsetsPartitionResponse {
@@ -54,12 +56,13 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
                 offset: NOTHING,
                 leader_epoch: -1,
             };
-            let id = topic.as_ref().and_then(|topic| topic.partition(partition.partition_index));
+            let id = topic.as_ref().map(|topic| topic.partition(partition.partition_index));
             match (id, query(&partition, cx.head.version)) {
-                (None, _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
+                (Err(error), _) => result.error_code = error.code(),
+                (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
                 (_, Err(error)) => result.error_code = error.code(),
-                (Some(_), Ok(None)) => {}
-                (Some(id), Ok(Some(query))) => {
+                (Ok(Some(_)), Ok(None)) => {}
+                (Ok(Some(id)), Ok(Some(query))) => {
                     let shard = cx.shard_of(id);
                     let place = (topics.len(), partitions.len());
                     match asked.iter_mut().find(|asked| asked.shard == shard) {

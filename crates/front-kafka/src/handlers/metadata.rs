@@ -4,7 +4,8 @@
 //! created first and the answer is good at once.
 
 use super::create_topics::{self, Creation};
-use super::{CLUSTER_OPERATIONS, LEADER_EPOCH, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
+use super::{LEADER_EPOCH, OPERATIONS_NOT_ASKED, cluster_operations};
+use crate::access::Named;
 use crate::catalog::{Topic, is_valid_name};
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::metadata_response::{
@@ -12,6 +13,7 @@ use bowline_codec_kafka::messages::metadata_response::{
 };
 use bowline_codec_kafka::messages::{MetadataRequest, MetadataResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::acl::{Operation, Resource};
 use hashbrown::HashMap;
 
 /// Below this version the client cannot forbid creation.
@@ -38,7 +40,9 @@ pub fn start(request: MetadataRequest, cx: &mut Context<'_>) -> Step {
         topics => topics,
     };
     let Some(topics) = topics else {
-        let all = cx.broker.catalog.topics();
+        let mut all = cx.broker.catalog.topics();
+        // Not even a hint at what somebody may not see.
+        all.retain(|topic| cx.allows(Operation::Describe, Resource::Topic(&topic.name)));
         let described = all.iter().map(|topic| describe(topic, operations, cx)).collect();
         return respond(described, operations, cx);
     };
@@ -54,6 +58,17 @@ pub fn start(request: MetadataRequest, cx: &mut Context<'_>) -> Step {
         true => missing(&wanted, cx),
         false => Vec::new(),
     };
+    let mut refused = Refused::default();
+    let missing: Vec<String> = missing
+        .into_iter()
+        .filter(|name| {
+            let may = create_topics::may_create(name, cx);
+            if !may {
+                refused.insert(name.clone(), ErrorCode::TopicAuthorizationFailed);
+            }
+            may
+        })
+        .collect();
     let count = missing.len();
     for (sub, name) in missing.iter().enumerate() {
         let creation = Creation {
@@ -64,7 +79,6 @@ pub fn start(request: MetadataRequest, cx: &mut Context<'_>) -> Step {
         create_topics::propose(sub as u32, creation, cx);
     }
     cx.gather(count, move |answers, cx| {
-        let mut refused = Refused::default();
         for (name, answer) in missing.into_iter().zip(answers) {
             match create_topics::outcome(answer) {
                 Ok(_) => tracing::info!(topic = %name, "topic created by first use"),
@@ -94,7 +108,10 @@ fn missing(wanted: &[Wanted], cx: &mut Context<'_>) -> Vec<String> {
     let mut missing: Vec<String> = Vec::new();
     for wanted in wanted {
         let Wanted::Name(name) = wanted else { continue };
-        if is_valid_name(name) && cx.topic(name).is_none() {
+        if is_valid_name(name)
+            && cx.allows(Operation::Describe, Resource::Topic(name))
+            && cx.topic(name).is_none()
+        {
             missing.push(name.clone());
         }
     }
@@ -110,26 +127,34 @@ fn find(
     operations: Operations,
     cx: &mut Context<'_>,
 ) -> MetadataResponseTopic {
-    let (found, error, name, id) = match wanted {
+    let (found, name, id) = match wanted {
         Wanted::Name(name) => {
-            let error = match is_valid_name(&name) {
-                true => refused.get(&name).copied().unwrap_or(ErrorCode::UnknownTopicOrPartition),
-                false => ErrorCode::InvalidTopicException,
-            };
-            (cx.topic(&name), error, Some(name), Uuid::ZERO)
+            let found = cx.permitted(Operation::Describe, Named::Name(&name)).map_err(|error| match error {
+                ErrorCode::UnknownTopicOrPartition if !is_valid_name(&name) => {
+                    ErrorCode::InvalidTopicException
+                }
+                ErrorCode::UnknownTopicOrPartition => refused.get(&name).copied().unwrap_or(error),
+                error => error,
+            });
+            (found, Some(name), Uuid::ZERO)
         }
         Wanted::Id(id) => {
             let name = (cx.head.version < NULL_NAMES_FROM).then(String::new);
-            (cx.topic_by_id(id), ErrorCode::UnknownTopicId, name, id)
+            // That there is a topic of this id is nobody's business who may not see it.
+            let found =
+                cx.permitted(Operation::Describe, Named::Id(id)).map_err(|_| ErrorCode::UnknownTopicId);
+            (found, name, id)
         }
     };
     match found {
-        Some(topic) => describe(&topic, operations, cx),
-        None => MetadataResponseTopic { error_code: error.code(), name, topic_id: id, ..Default::default() },
+        Ok(topic) => describe(&topic, operations, cx),
+        Err(error) => {
+            MetadataResponseTopic { error_code: error.code(), name, topic_id: id, ..Default::default() }
+        }
     }
 }
 
-fn describe(topic: &Topic, operations: Operations, cx: &Context<'_>) -> MetadataResponseTopic {
+fn describe(topic: &Topic, operations: Operations, cx: &mut Context<'_>) -> MetadataResponseTopic {
     let node_id = cx.broker.options.node_id;
     let partitions = (0..topic.partitions.len()).map(|index| MetadataResponsePartition {
         error_code: 0,
@@ -146,11 +171,15 @@ fn describe(topic: &Topic, operations: Operations, cx: &Context<'_>) -> Metadata
         topic_id: topic.wire_id(),
         is_internal: false,
         partitions: partitions.collect(),
-        topic_authorized_operations: if operations.topic { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED },
+        topic_authorized_operations: match operations.topic {
+            true => cx.authorized_operations(Resource::Topic(&topic.name)),
+            false => OPERATIONS_NOT_ASKED,
+        },
     }
 }
 
-fn respond(topics: Vec<MetadataResponseTopic>, operations: Operations, cx: &Context<'_>) -> Step {
+fn respond(topics: Vec<MetadataResponseTopic>, operations: Operations, cx: &mut Context<'_>) -> Step {
+    let cluster = cluster_operations(operations.cluster, cx);
     let node_id = cx.broker.options.node_id;
     let (host, port) = cx.peer.advertised.clone();
     cx.reply(&MetadataResponse {
@@ -158,10 +187,7 @@ fn respond(topics: Vec<MetadataResponseTopic>, operations: Operations, cx: &Cont
         cluster_id: Some(cx.broker.cluster_id.clone()),
         controller_id: node_id,
         topics,
-        cluster_authorized_operations: match operations.cluster {
-            true => CLUSTER_OPERATIONS,
-            false => OPERATIONS_NOT_ASKED,
-        },
+        cluster_authorized_operations: cluster,
         ..Default::default()
     })
 }

@@ -2,8 +2,10 @@
 //!
 //! A handler answers at once, or asks shards and says what to do with their answers. It never waits itself.
 
+mod acls;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod client_quotas;
 mod configs;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
@@ -43,7 +45,8 @@ mod update_features;
 
 use crate::pending::{Closed, Context, Step};
 use bowline_codec_kafka::frame::RequestHead;
-use bowline_codec_kafka::{ApiKey, Reader, Request};
+use bowline_codec_kafka::{ApiKey, ErrorCode, Reader, Request};
+use bowline_model::acl::{Operation, Resource};
 
 /// Epoch of every partition's leader: this node has led since the partition was made, and no other ever did.
 pub const LEADER_EPOCH: i32 = 0;
@@ -51,13 +54,34 @@ pub const LEADER_EPOCH: i32 = 0;
 /// Answer of the `*_authorized_operations` fields when they were not asked for.
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
-// Bit n stands for the ACL operation with code n. Without an authorizer everything that makes sense is allowed.
-const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
-const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// What the client may do with the broker, for who may look at it; nothing for others.
+fn cluster_operations(asked: bool, cx: &mut Context<'_>) -> i32 {
+    match asked {
+        false => OPERATIONS_NOT_ASKED,
+        true if cx.allows(Operation::Describe, Resource::Cluster) => {
+            cx.authorized_operations(Resource::Cluster)
+        }
+        true => 0,
+    }
+}
 
 /// Why a request that needs transactions fails, in words.
 pub const NO_TRANSACTIONS: &str = "transactions are not served by this broker yet";
+
+/// What concerns the broker as a whole.
+fn may_rule(operation: Operation, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
+    cx.check(operation, Resource::Cluster, ErrorCode::ClusterAuthorizationFailed)
+}
+
+/// Members of a group read by it.
+fn may_join(group: &str, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
+    cx.check(Operation::Read, Resource::Group(group), ErrorCode::GroupAuthorizationFailed)
+}
+
+/// What people are told when they may not. Kafka says no more either.
+fn denied(error: ErrorCode) -> create_topics::Refusal {
+    (error, "Authorization failed.".to_owned())
+}
 
 /// Starts a request whose API and version are served (ApiVersions: whose API is).
 pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Step {
@@ -104,6 +128,11 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::AlterPartitionReassignments => run(body, cx, partition_reassignments::alter),
         ApiKey::ListPartitionReassignments => run(body, cx, partition_reassignments::list),
         ApiKey::OffsetDelete => run(body, cx, offset_delete::start),
+        ApiKey::DescribeAcls => run(body, cx, acls::describe),
+        ApiKey::CreateAcls => run(body, cx, acls::create),
+        ApiKey::DeleteAcls => run(body, cx, acls::delete),
+        ApiKey::DescribeClientQuotas => run(body, cx, client_quotas::describe),
+        ApiKey::AlterClientQuotas => run(body, cx, client_quotas::alter),
         ApiKey::DescribeQuorum => run(body, cx, describe_quorum::start),
         ApiKey::UpdateFeatures => run(body, cx, update_features::start),
         ApiKey::DescribeCluster => run(body, cx, describe_cluster::start),

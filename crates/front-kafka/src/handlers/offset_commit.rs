@@ -1,5 +1,6 @@
 //! OffsetCommit (8): progress of a group, answered when it is on stable storage.
 
+use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -7,6 +8,7 @@ use bowline_codec_kafka::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use bowline_codec_kafka::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{Commit, Member, PartitionCommit, PartitionResults, Reply, Request};
 
@@ -14,14 +16,16 @@ use bowline_model::group::{Commit, Member, PartitionCommit, PartitionResults, Re
 const TOPIC_IDS_FROM: i16 = 10;
 
 pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
+    let group_allowed = cx.allows(Operation::Read, Resource::Group(&request.group_id));
     let mut response = OffsetCommitResponse::default();
     let mut topics = Vec::new();
     // For each topic of the commit: its position in the response and the positions of its partitions there.
     let mut places: Vec<(usize, Vec<usize>)> = Vec::new();
     for asked in request.topics {
-        let (topic, unknown) = match cx.head.version >= TOPIC_IDS_FROM {
-            true => (cx.topic_by_id(asked.topic_id), ErrorCode::UnknownTopicId),
-            false => (cx.topic(&asked.name), ErrorCode::UnknownTopicOrPartition),
+        let named = Named::new(cx.head.version >= TOPIC_IDS_FROM, &asked.name, asked.topic_id);
+        let topic = match group_allowed {
+            true => cx.permitted(Operation::Read, named),
+            false => Err(ErrorCode::GroupAuthorizationFailed),
         };
         let mut answers = Vec::with_capacity(asked.partitions.len());
         let mut commits = Vec::with_capacity(asked.partitions.len());
@@ -29,9 +33,9 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
         for partition in asked.partitions {
             let known = topic.as_ref().map(|topic| topic.partition(partition.partition_index).is_some());
             let error = match known {
-                None => unknown,
-                Some(false) => ErrorCode::UnknownTopicOrPartition,
-                Some(true) => {
+                Err(error) => *error,
+                Ok(false) => ErrorCode::UnknownTopicOrPartition,
+                Ok(true) => {
                     positions.push(answers.len());
                     commits.push(PartitionCommit {
                         partition: partition.partition_index,
@@ -47,7 +51,7 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
                 error_code: error.code(),
             });
         }
-        if let (Some(topic), false) = (&topic, commits.is_empty()) {
+        if let (Ok(topic), false) = (&topic, commits.is_empty()) {
             places.push((response.topics.len(), positions));
             topics.push((topic.name.clone(), commits));
         }
@@ -56,6 +60,9 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
             topic_id: asked.topic_id,
             partitions: answers,
         });
+    }
+    if !group_allowed {
+        return cx.reply(&response);
     }
     // Sent even when no topic is left of it, because it is also a sign of life and may be refused as a whole.
     let member = Member {

@@ -1,5 +1,6 @@
 //! OffsetFetch (9): where a group is. Nothing committed is offset −1 and no error.
 
+use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::offset_fetch_request::{
@@ -11,6 +12,7 @@ use bowline_codec_kafka::messages::offset_fetch_response::{
 };
 use bowline_codec_kafka::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{PartitionOffset, Reply, Request};
 
@@ -26,13 +28,17 @@ struct Asked {
     group: String,
     /// `None`: all topics.
     topics: Option<Vec<AskedTopic>>,
+    /// The coordinator was not asked, because of this.
+    refused: Option<ErrorCode>,
 }
 
 /// A topic as the client named it.
 struct AskedTopic {
     id: Uuid,
-    /// What the id stands for, or what was asked for by name; `None`: there is no such id.
-    name: Option<String>,
+    /// As it was asked for.
+    shown: String,
+    /// What the id stands for, or what was asked for by name; or why it is not looked for.
+    name: Result<String, ErrorCode>,
     partitions: Vec<i32>,
 }
 
@@ -53,26 +59,41 @@ pub fn start(request: OffsetFetchRequest, cx: &mut Context<'_>) -> Step {
         }],
     };
     let mut asked = Vec::with_capacity(groups.len());
-    for (sub, group) in groups.into_iter().enumerate() {
+    let mut count = 0;
+    for group in groups {
         // Who names itself must be a member, in its current epoch (KIP-848).
         let member = group.member_id.filter(|id| !id.is_empty() || group.member_epoch >= 0);
         let member = member.map(|id| (id, group.member_epoch));
+        let denied = ErrorCode::GroupAuthorizationFailed;
+        let refused = cx.check(Operation::Describe, Resource::Group(&group.group_id), denied).err();
         let resolved =
             group.topics.map(|topics| topics.into_iter().map(|topic| resolve(topic, cx)).collect());
-        let one: Asked = Asked { group: group.group_id, topics: resolved };
-        let topics = one.topics.as_ref().map(|topics: &Vec<_>| {
-            topics.iter().filter_map(|topic| Some((topic.name.clone()?, topic.partitions.clone()))).collect()
-        });
-        cx.ask_group(
-            sub as u32,
-            &one.group,
-            Request::FetchOffsets { group: one.group.clone(), topics, member },
-        );
+        let one: Asked = Asked { group: group.group_id, topics: resolved, refused };
+        if one.refused.is_none() {
+            let topics = one.topics.as_ref().map(|topics: &Vec<_>| {
+                let found = topics.iter().filter_map(|topic: &AskedTopic| {
+                    Some((topic.name.clone().ok()?, topic.partitions.clone()))
+                });
+                found.collect()
+            });
+            cx.ask_group(
+                count,
+                &one.group,
+                Request::FetchOffsets { group: one.group.clone(), topics, member },
+            );
+            count += 1;
+        }
         asked.push(one);
     }
-    cx.gather(asked.len(), |answers, cx| {
+    cx.gather(count as usize, |answers, cx| {
         let mut groups = Vec::with_capacity(asked.len());
-        for (asked, answer) in asked.into_iter().zip(answers) {
+        let mut answers = answers.into_iter();
+        for asked in asked {
+            if let Some(error) = asked.refused {
+                groups.push(refused(asked, error));
+                continue;
+            }
+            let Some(answer) = answers.next() else { return cx.mismatch() };
             groups.push(match answer {
                 Event::Group { reply: Reply::FetchOffsets(Ok(offsets)), .. } => found(asked, offsets, cx),
                 Event::Group { reply: Reply::FetchOffsets(Err(error)), .. } => OffsetFetchResponseGroup {
@@ -94,10 +115,15 @@ pub fn start(request: OffsetFetchRequest, cx: &mut Context<'_>) -> Step {
 
 fn resolve(topic: OffsetFetchRequestTopics, cx: &mut Context<'_>) -> AskedTopic {
     let name = match cx.head.version >= TOPIC_IDS_FROM {
-        true => cx.topic_by_id(topic.topic_id).map(|topic| topic.name.clone()),
-        false => Some(topic.name),
+        true => cx.permitted(Operation::Describe, Named::Id(topic.topic_id)).map(|topic| topic.name.clone()),
+        // Offsets may be asked for of topics that are gone.
+        false => {
+            let denied = ErrorCode::TopicAuthorizationFailed;
+            let allowed = cx.check(Operation::Describe, Resource::Topic(&topic.name), denied);
+            allowed.map(|()| topic.name.clone())
+        }
     };
-    AskedTopic { id: topic.topic_id, name, partitions: topic.partition_indexes }
+    AskedTopic { id: topic.topic_id, shown: topic.name, name, partitions: topic.partition_indexes }
 }
 
 /// Joins what the coordinator found with what was asked.
@@ -110,8 +136,11 @@ fn found(
     let topics = match asked.topics {
         None => offsets.filter_map(|(name, partitions)| unasked(name, partitions, cx)).collect(),
         Some(topics) => {
-            let join = |AskedTopic { id: topic_id, name, partitions }| {
-                let Some(name) = name else { return unknown_id(topic_id, partitions) };
+            let join = |AskedTopic { id: topic_id, shown, name, partitions }| {
+                let name = match name {
+                    Ok(name) => name,
+                    Err(error) => return nothing(shown, topic_id, partitions, error),
+                };
                 let partitions = offsets.next().map(|(_, partitions)| partitions).unwrap_or_default();
                 let partitions = partitions.into_iter().map(committed).collect();
                 OffsetFetchResponseTopics { name, topic_id, partitions }
@@ -128,6 +157,9 @@ fn unasked(
     partitions: Vec<PartitionOffset>,
     cx: &mut Context<'_>,
 ) -> Option<OffsetFetchResponseTopics> {
+    if !cx.allows(Operation::Describe, Resource::Topic(&name)) {
+        return None;
+    }
     let topic_id = match cx.head.version >= TOPIC_IDS_FROM {
         true => cx.topic(&name)?.wire_id(),
         false => Uuid::ZERO,
@@ -146,15 +178,22 @@ fn committed(found: PartitionOffset) -> OffsetFetchResponsePartitions {
     }
 }
 
-fn unknown_id(topic_id: Uuid, indexes: Vec<i32>) -> OffsetFetchResponseTopics {
+/// The error is the group's, and for versions without one each partition's.
+fn refused(asked: Asked, error: ErrorCode) -> OffsetFetchResponseGroup {
+    let topics = asked.topics.unwrap_or_default().into_iter();
+    let topics = topics.map(|topic| nothing(topic.shown, topic.id, topic.partitions, error));
+    OffsetFetchResponseGroup { group_id: asked.group, topics: topics.collect(), error_code: error.code() }
+}
+
+fn nothing(name: String, topic_id: Uuid, indexes: Vec<i32>, error: ErrorCode) -> OffsetFetchResponseTopics {
     let partitions = indexes.into_iter().map(|partition_index| OffsetFetchResponsePartitions {
         partition_index,
         committed_offset: -1,
         committed_leader_epoch: -1,
         metadata: Some(String::new()),
-        error_code: ErrorCode::UnknownTopicId.code(),
+        error_code: error.code(),
     });
-    OffsetFetchResponseTopics { name: String::new(), topic_id, partitions: partitions.collect() }
+    OffsetFetchResponseTopics { name, topic_id, partitions: partitions.collect() }
 }
 
 fn respond(mut groups: Vec<OffsetFetchResponseGroup>, cx: &Context<'_>) -> Step {

@@ -2,6 +2,7 @@
 
 use super::LEADER_EPOCH;
 use super::fetch::check_leader_epoch;
+use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -9,6 +10,7 @@ use bowline_codec_kafka::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
 use bowline_codec_kafka::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use bowline_model::acl::Operation;
 use bowline_model::event::{Event, OffsetFound};
 use bowline_model::request::{OffsetQuery, Request};
 
@@ -19,7 +21,7 @@ pub fn start(request: OffsetForLeaderEpochRequest, cx: &mut Context<'_>) -> Step
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut asked: Vec<(usize, usize)> = Vec::new();
     for asked_topic in request.topics {
-        let topic = cx.topic(&asked_topic.topic);
+        let topic = cx.permitted(Operation::Describe, Named::Name(&asked_topic.topic));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
         for partition in asked_topic.partitions {
             let mut result = EpochEndOffset {
@@ -28,13 +30,14 @@ pub fn start(request: OffsetForLeaderEpochRequest, cx: &mut Context<'_>) -> Step
                 leader_epoch: UNDEFINED,
                 end_offset: UNDEFINED.into(),
             };
-            let id = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
+            let id = topic.as_ref().map(|topic| topic.partition(partition.partition));
             match (id, check_leader_epoch(partition.current_leader_epoch)) {
-                (None, _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
+                (Err(error), _) => result.error_code = error.code(),
+                (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
                 (_, Err(error)) => result.error_code = error.code(),
                 // An epoch that never was is undefined, which is no error.
-                (Some(_), Ok(())) if partition.leader_epoch != LEADER_EPOCH => {}
-                (Some(id), Ok(())) => {
+                (Ok(Some(_)), Ok(())) if partition.leader_epoch != LEADER_EPOCH => {}
+                (Ok(Some(id)), Ok(())) => {
                     let token = cx.token(asked.len() as u32);
                     let queries = vec![(id, OffsetQuery::Latest)];
                     cx.send(cx.shard_of(id), Request::ListOffsets { token, queries });

@@ -11,8 +11,13 @@ use bowline_codec_kafka::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+use bowline_model::acl::Operation;
 
 pub fn alter(request: AlterPartitionReassignmentsRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_rule(Operation::Alter, cx) {
+        return cx
+            .reply(&AlterPartitionReassignmentsResponse { error_code: error.code(), ..Default::default() });
+    }
     let responses = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| {
             let checked = check(&topic.name, partition.partition_index, partition.replicas.as_deref(), cx);
@@ -34,6 +39,10 @@ pub fn alter(request: AlterPartitionReassignmentsRequest, cx: &mut Context<'_>) 
 }
 
 pub fn list(_request: ListPartitionReassignmentsRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_rule(Operation::Describe, cx) {
+        return cx
+            .reply(&ListPartitionReassignmentsResponse { error_code: error.code(), ..Default::default() });
+    }
     cx.reply(&ListPartitionReassignmentsResponse::default())
 }
 

@@ -4,6 +4,7 @@
 //! one socket read leave in one flush. acks=1 and acks=all mean the same here: flushed. With acks=0 there is no
 //! response, and a refused batch closes the connection, so that the client looks at its metadata again (as Kafka does).
 
+use crate::access::Named;
 use crate::batch_rules::{self, Refusal};
 use crate::catalog::Topic;
 use crate::errors;
@@ -13,6 +14,7 @@ use bowline_codec_kafka::messages::produce_request::{PartitionProduceData, Produ
 use bowline_codec_kafka::messages::produce_response::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use bowline_model::acl::Operation;
 use bowline_model::event::{AppendResult, Event};
 use bowline_model::record::Append;
 use bowline_model::request::{Propose, Request, Want};
@@ -51,22 +53,20 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
     let mut open: Vec<Run> = Vec::new();
     let mut sent = Vec::new();
     for (t, topic_data) in request.topic_data.into_iter().enumerate() {
-        let (topic, unknown) = match cx.head.version >= TOPIC_IDS_FROM {
-            true => (cx.topic_by_id(topic_data.topic_id), ErrorCode::UnknownTopicId),
-            false => (cx.topic(&topic_data.name), ErrorCode::UnknownTopicOrPartition),
-        };
+        let named = Named::new(cx.head.version >= TOPIC_IDS_FROM, &topic_data.name, topic_data.topic_id);
+        let topic = cx.permitted(Operation::Write, named);
         let mut partition_responses = Vec::with_capacity(topic_data.partition_data.len());
         for (p, data) in topic_data.partition_data.into_iter().enumerate() {
             let index = data.index;
             let outcome = match (&whole, &topic) {
                 (Some((error, message)), _) => Err(Refusal::new(*error, *message)),
-                (None, None) => Err(Refusal::new(unknown, None)),
-                (None, Some(topic)) => accept(data, acks, topic, cx)
+                (None, Err(error)) => Err(Refusal::new(*error, None)),
+                (None, Ok(topic)) => accept(data, acks, topic, cx)
                     .map(|accepted| collect(accepted, (t as u32, p as u32), &mut open, cx)),
             };
             let mut answer = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
             match outcome {
-                Ok(()) if topic.as_ref().is_some_and(|topic| topic.rules.log_append_time) => {
+                Ok(()) if topic.as_ref().is_ok_and(|topic| topic.rules.log_append_time) => {
                     answer.log_append_time_ms = cx.now.millis;
                 }
                 Ok(()) => {}

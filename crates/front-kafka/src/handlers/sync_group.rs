@@ -11,6 +11,9 @@ use bowline_model::group::{Member, Reply, Request, Sync};
 const PROTOCOL_FROM: i16 = 5;
 
 pub fn start(request: SyncGroupRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_join(&request.group_id, cx) {
+        return refuse(error, cx);
+    }
     let named = request.protocol_type.is_some() && request.protocol_name.is_some();
     if cx.head.version >= PROTOCOL_FROM && !named {
         return refuse(ErrorCode::InconsistentGroupProtocol, cx);

@@ -7,11 +7,15 @@ use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::update_features_response::UpdatableFeatureResult;
 use bowline_codec_kafka::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+use bowline_model::acl::Operation;
 
 /// The last version that has a result for each feature; later ones fail as a whole.
 const RESULTS_UP_TO: i16 = 1;
 
 pub fn start(request: UpdateFeaturesRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = super::may_rule(Operation::Alter, cx) {
+        return cx.reply(&UpdateFeaturesResponse { error_code: error.code(), ..Default::default() });
+    }
     let mut response = UpdateFeaturesResponse::default();
     for update in request.feature_updates {
         let (error, message) = match check(&update.feature, update.max_version_level) {

@@ -10,6 +10,7 @@ use bowline_codec_kafka::{ErrorCode, Request as WireRequest, Response as WireRes
 use bowline_model::event::{AppendResult, Appended, BatchSlice, Failure, Fetched, FetchedPartition};
 use bowline_model::meta::{Command, ConfigKind, Outcome};
 use bowline_model::{Block, Lsn, PartitionId, TopicId};
+use bowline_topology::Topology;
 use bowline_topology::config::Defaults;
 use messages::fetch_request::{FetchPartition, FetchTopic};
 use messages::metadata_request::MetadataRequestTopic;
@@ -17,6 +18,7 @@ use messages::produce_request::{PartitionProduceData, TopicProduceData};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod access;
 mod administration;
 mod every_version;
 mod login;
@@ -27,12 +29,27 @@ const DATA_SHARDS: u16 = 2;
 struct Topics {
     version: u64,
     topics: Vec<Arc<Topic>>,
+    /// Users, access rules and quotas.
+    topology: Option<Topology>,
 }
 
 #[derive(Clone, Default)]
 struct FakeCatalog(Arc<Mutex<Topics>>);
 
+impl Topics {
+    fn topology(&mut self) -> &mut Topology {
+        self.topology.get_or_insert_with(|| Topology::new(DATA_SHARDS, Defaults::default()))
+    }
+}
+
 impl FakeCatalog {
+    /// As the meta shard does.
+    fn apply(&self, command: &Command) {
+        let mut inner = self.0.lock().unwrap();
+        inner.version += 1;
+        inner.topology().apply(0, command).unwrap();
+    }
+
     /// `first` is the id of partition 0; the others follow.
     fn add(&self, name: &str, partitions: u32, first: u32, rules: AppendRules) {
         let mut inner = self.0.lock().unwrap();
@@ -74,6 +91,10 @@ impl Catalog for FakeCatalog {
     }
     fn volume(&self) -> Option<(u64, u64)> {
         Some((1000, 300))
+    }
+
+    fn look(&self, at: &mut dyn FnMut(&Topology)) {
+        at(self.0.lock().unwrap().topology());
     }
 }
 

@@ -52,7 +52,7 @@ fn every_version_carries_a_full_answer() {
     use messages::*;
     for (api, offered) in versions::SERVED {
         for version in offered.clone().filter(|version| versions::is_served(*api, *version)) {
-            let mut bench = Bench::new();
+            let mut bench = Bench::with_rules();
             let _ = match api {
                 ApiKey::Produce => bench.send(version, &full_produce(version)),
                 ApiKey::Fetch => bench.send(version, &full_fetch(version)),
@@ -367,6 +367,67 @@ fn every_version_carries_a_full_answer() {
                         ..Default::default()
                     },
                 ),
+                ApiKey::DescribeAcls => bench.send(
+                    version,
+                    &DescribeAclsRequest {
+                        resource_type_filter: 1,
+                        resource_name_filter: None,
+                        pattern_type_filter: 1,
+                        principal_filter: None,
+                        host_filter: None,
+                        operation: 1,
+                        permission_type: 1,
+                    },
+                ),
+                ApiKey::CreateAcls => {
+                    let creation = create_acls_request::AclCreation {
+                        resource_type: 2,
+                        resource_name: "t".into(),
+                        resource_pattern_type: 4,
+                        principal: "User:alice".into(),
+                        host: "*".into(),
+                        operation: 3,
+                        permission_type: 3,
+                    };
+                    bench.send(version, &CreateAclsRequest { creations: vec![creation] })
+                }
+                ApiKey::DeleteAcls => {
+                    let filter = delete_acls_request::DeleteAclsFilter {
+                        resource_type_filter: 1,
+                        resource_name_filter: None,
+                        pattern_type_filter: 1,
+                        principal_filter: None,
+                        host_filter: None,
+                        operation: 1,
+                        permission_type: 1,
+                    };
+                    bench.send(version, &DeleteAclsRequest { filters: vec![filter] })
+                }
+                ApiKey::DescribeClientQuotas => {
+                    let component = describe_client_quotas_request::ComponentData {
+                        entity_type: "user".into(),
+                        match_type: 2,
+                        match_: None,
+                    };
+                    let components = vec![component];
+                    bench.send(version, &DescribeClientQuotasRequest { components, strict: false })
+                }
+                ApiKey::AlterClientQuotas => {
+                    let part = alter_client_quotas_request::EntityData {
+                        entity_type: "user".into(),
+                        entity_name: None,
+                    };
+                    let op = alter_client_quotas_request::OpData {
+                        key: "producer_byte_rate".into(),
+                        value: 1.0,
+                        remove: false,
+                    };
+                    let entry = alter_client_quotas_request::EntryData { entity: vec![part], ops: vec![op] };
+                    bench.send(
+                        version,
+                        &AlterClientQuotasRequest { entries: vec![entry], validate_only: false },
+                    )
+                }
                 other => panic!("{other} has no request here"),
             };
             for (_, request) in bench.sent() {

@@ -1,0 +1,228 @@
+//! DescribeClientQuotas (48) and AlterClientQuotas (49). A quota holds from the moment that it is answered. Quotas that
+//! are not enforced are refused: `request_percentage`, because what a request costs is spread over threads that serve
+//! many clients at once, and nothing honest could be measured.
+
+use super::create_topics::Refusal;
+use super::denied;
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::alter_client_quotas_request::{EntityData, OpData};
+use bowline_codec_kafka::messages::alter_client_quotas_response as altered;
+use bowline_codec_kafka::messages::describe_client_quotas_request::ComponentData;
+use bowline_codec_kafka::messages::describe_client_quotas_response as described;
+use bowline_codec_kafka::messages::{
+    AlterClientQuotasRequest, AlterClientQuotasResponse, DescribeClientQuotasRequest,
+    DescribeClientQuotasResponse,
+};
+use bowline_model::acl::{Operation, Resource};
+use bowline_model::event::Event;
+use bowline_model::meta::{Command, MetaRequest};
+use bowline_model::quota::{QuotaChanges, QuotaEntity, QuotaKey};
+use bowline_topology::quotas;
+
+const USER: &str = "user";
+const CLIENT_ID: &str = "client-id";
+const IP: &str = "ip";
+
+/// A quota of Kafka's that is not enforced here.
+const REQUEST_PERCENTAGE: &str = "request_percentage";
+
+pub fn describe(request: DescribeClientQuotasRequest, cx: &mut Context<'_>) -> Step {
+    let filter = may(Operation::DescribeConfigs, cx).and_then(|()| filter(request.components));
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err((error, message)) => {
+            return cx.reply(&DescribeClientQuotasResponse {
+                error_code: error.code(),
+                error_message: Some(message),
+                entries: None,
+                ..Default::default()
+            });
+        }
+    };
+    let mut entries = Vec::new();
+    cx.broker.catalog.look(&mut |topology| {
+        let found = topology.quotas().iter().filter(|(entity, _)| filter.matches(entity, request.strict));
+        entries = found
+            .map(|(entity, limits)| described::EntryData {
+                entity: parts(entity)
+                    .map(|(entity_type, name)| described::EntityData {
+                        entity_type: entity_type.into(),
+                        entity_name: name.clone(),
+                    })
+                    .collect(),
+                values: limits
+                    .iter()
+                    .map(|(key, value)| described::ValueData { key: key.name().into(), value: *value })
+                    .collect(),
+            })
+            .collect();
+    });
+    cx.reply(&DescribeClientQuotasResponse {
+        error_message: None,
+        entries: Some(entries),
+        ..Default::default()
+    })
+}
+
+pub fn alter(request: AlterClientQuotasRequest, cx: &mut Context<'_>) -> Step {
+    let allowed = may(Operation::AlterConfigs, cx);
+    let mut entries = Vec::with_capacity(request.entries.len());
+    let mut asked = Vec::new();
+    for entry in request.entries {
+        let change = allowed.clone().and_then(|()| {
+            let (entity, changes) = (entity(&entry.entity)?, changes(entry.ops)?);
+            quotas::check(&entity, &changes).map_err(|rejection| invalid(rejection.text))?;
+            Ok((entity, changes))
+        });
+        let shown = entry
+            .entity
+            .into_iter()
+            .map(|part| altered::EntityData { entity_type: part.entity_type, entity_name: part.entity_name });
+        let mut result = altered::EntryData { error_code: 0, error_message: None, entity: shown.collect() };
+        match change {
+            Ok((entity, changes)) if !request.validate_only => {
+                let set = Command::QuotasSet { entity, changes };
+                cx.ask_meta(asked.len() as u32, MetaRequest::Propose(set));
+                asked.push(entries.len());
+            }
+            Ok(_) => {}
+            Err(refusal) => refuse(&mut result, refusal),
+        }
+        entries.push(result);
+    }
+    cx.gather(asked.len(), move |answers, cx| {
+        for (position, answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Event::Meta { result: Ok(_), .. } => {}
+                Event::Meta { result: Err(rejection), .. } => {
+                    let refusal = (errors::rejection(&rejection), rejection.text);
+                    refuse(&mut entries[position], refusal);
+                }
+                Event::Failed { reason, .. } => {
+                    let refusal = (errors::failure(reason), "the node cannot write now".to_owned());
+                    refuse(&mut entries[position], refusal);
+                }
+                _ => return cx.mismatch(),
+            }
+        }
+        cx.reply(&AlterClientQuotasResponse { entries, ..Default::default() })
+    })
+}
+
+fn may(operation: Operation, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    cx.check(operation, Resource::Cluster, ErrorCode::ClusterAuthorizationFailed).map_err(denied)
+}
+
+fn refuse(result: &mut altered::EntryData, (error, message): Refusal) {
+    result.error_code = error.code();
+    result.error_message = Some(message);
+}
+
+fn invalid(text: impl Into<String>) -> Refusal {
+    (ErrorCode::InvalidRequest, text.into())
+}
+
+/// The parts that an entity has, by Kafka's names.
+fn parts(entity: &QuotaEntity) -> impl Iterator<Item = (&'static str, &Option<String>)> {
+    let all = [(USER, &entity.user), (CLIENT_ID, &entity.client_id), (IP, &entity.ip)];
+    all.into_iter().filter_map(|(kind, part)| Some((kind, part.as_ref()?)))
+}
+
+/// The place of the part of that type.
+fn part<'a, T>(
+    kind: &str,
+    user: &'a mut T,
+    client_id: &'a mut T,
+    ip: &'a mut T,
+) -> Result<&'a mut T, Refusal> {
+    match kind {
+        USER => Ok(user),
+        CLIENT_ID => Ok(client_id),
+        IP => Ok(ip),
+        "" => Err(invalid("Unexpected empty entity type")),
+        other => Err((ErrorCode::UnsupportedVersion, format!("Custom entity type {other} is not supported"))),
+    }
+}
+
+fn entity(named: &[EntityData]) -> Result<QuotaEntity, Refusal> {
+    let mut entity = QuotaEntity::default();
+    for EntityData { entity_type, entity_name } in named {
+        let QuotaEntity { user, client_id, ip } = &mut entity;
+        let place = part(entity_type, user, client_id, ip)?;
+        if place.replace(entity_name.clone()).is_some() {
+            return Err(invalid(format!("Duplicate entity type {entity_type}")));
+        }
+    }
+    Ok(entity)
+}
+
+fn changes(ops: Vec<OpData>) -> Result<QuotaChanges, Refusal> {
+    let mut changes = QuotaChanges::new();
+    for op in ops {
+        if op.key == REQUEST_PERCENTAGE {
+            if op.remove {
+                continue;
+            }
+            return Err(invalid("request_percentage is not enforced by this broker, and so not accepted"));
+        }
+        let Some(key) = QuotaKey::from_name(&op.key) else {
+            return Err(invalid(format!("Invalid configuration key {}", op.key)));
+        };
+        changes.push((key, (!op.remove).then_some(op.value)));
+    }
+    Ok(changes)
+}
+
+/// What an entity must have.
+#[derive(Default)]
+struct Filter {
+    user: Option<Wanted>,
+    client_id: Option<Wanted>,
+    ip: Option<Wanted>,
+}
+
+enum Wanted {
+    /// `None`: the default.
+    Exactly(Option<String>),
+    Any,
+}
+
+impl Filter {
+    fn matches(&self, entity: &QuotaEntity, strict: bool) -> bool {
+        let each = [(&self.user, &entity.user), (&self.client_id, &entity.client_id), (&self.ip, &entity.ip)];
+        each.into_iter().all(|(wanted, found)| match (wanted, found) {
+            (None, None) => true,
+            (None, Some(_)) => !strict,
+            (Some(_), None) => false,
+            (Some(Wanted::Any), Some(_)) => true,
+            (Some(Wanted::Exactly(name)), Some(found)) => name == found,
+        })
+    }
+}
+
+fn filter(components: Vec<ComponentData>) -> Result<Filter, Refusal> {
+    let mut filter = Filter::default();
+    for ComponentData { entity_type, match_type, match_ } in components {
+        let wanted = match (match_type, match_) {
+            (0, Some(name)) => Wanted::Exactly(Some(name)),
+            (0, None) => return Err(invalid("Request specified MATCH_TYPE_EXACT, but set a null name")),
+            (1, None) => Wanted::Exactly(None),
+            (2, None) => Wanted::Any,
+            (1 | 2, Some(_)) => return Err(invalid("Only an exact match has a name")),
+            (other, _) => return Err(invalid(format!("Unknown match type {other}"))),
+        };
+        let Filter { user, client_id, ip } = &mut filter;
+        let place = part(&entity_type, user, client_id, ip)?;
+        if place.replace(wanted).is_some() {
+            return Err(invalid(format!(
+                "Entity type {entity_type} cannot appear more than once in the filter"
+            )));
+        }
+    }
+    if filter.ip.is_some() && (filter.user.is_some() || filter.client_id.is_some()) {
+        return Err(invalid("Invalid entity filter component combination: ip goes with no other"));
+    }
+    Ok(filter)
+}
