@@ -140,8 +140,11 @@ impl Group {
         if self.members.contains_key(member_id) { Ok(()) } else { Err(Error::UnknownMemberId) }
     }
 
-    /// As [`Group::validate`], and of the current generation.
+    /// As [`Group::validate`], and of the current generation; in a KIP-848 group, in its current epoch.
     pub fn validate_generation(&self, member: &api::Member) -> Result<(), Error> {
+        if let Some(consumer) = &self.consumer {
+            return consumer.admit_offsets(&member.member_id, member.generation);
+        }
         self.validate(&member.member_id, member.instance_id.as_deref())?;
         if member.generation == self.generation { Ok(()) } else { Err(Error::IllegalGeneration) }
     }
