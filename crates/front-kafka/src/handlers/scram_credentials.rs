@@ -1,6 +1,7 @@
 //! DescribeUserScramCredentials (50) and AlterUserScramCredentials (51): the client salts a password, we keep what is
 //! needed to check proofs of it. Users of the configuration (`--user`) are neither shown nor changed here.
 
+use super::may_rule;
 use crate::accounts::ScramUser;
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -11,6 +12,7 @@ use bowline_codec_kafka::messages::describe_user_scram_credentials_response::{
     CredentialInfo, DescribeUserScramCredentialsResult,
 };
 use bowline_codec_kafka::messages::*;
+use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest, Reason, ScramCredential, ScramMechanism};
 use bowline_sasl::scram::{self, ITERATIONS_MAX, ITERATIONS_MIN};
@@ -18,7 +20,16 @@ use std::collections::BTreeMap;
 
 type Problem = (ErrorCode, &'static str);
 
+const NOT_ALLOWED: &str = "the client may not rule the cluster";
+
 pub fn describe(request: DescribeUserScramCredentialsRequest, cx: &mut Context<'_>) -> Step {
+    if let Err(error) = may_rule(Operation::Describe, cx) {
+        return cx.reply(&DescribeUserScramCredentialsResponse {
+            error_code: error.code(),
+            error_message: Some(NOT_ALLOWED.into()),
+            ..Default::default()
+        });
+    }
     let accounts = &cx.broker.accounts;
     let named = request.users.unwrap_or_default();
     if named.is_empty() {
@@ -106,9 +117,11 @@ pub fn alter(request: AlterUserScramCredentialsRequest, cx: &mut Context<'_>) ->
             Ok(())
         });
     }
+    let denied = may_rule(Operation::Alter, cx).err().map(|error| (error, NOT_ALLOWED));
     let mut results = Vec::with_capacity(changes.len());
     let mut asked = Vec::new();
     for (user, Change { put, remove, problem }) in changes {
+        let problem = denied.or(problem);
         let mut result = AlterUserScramCredentialsResult { user: user.clone(), ..Default::default() };
         match problem {
             Some((error, text)) => {

@@ -250,6 +250,12 @@ fn without_permission_every_api_gives_kafkas_code() {
     let entries = vec![alter_client_quotas_request::EntryData { entity: vec![], ops: vec![] }];
     let altered = bench.ask(1, &AlterClientQuotasRequest { entries, validate_only: false });
     assert_eq!(altered.entries[0].error_code, CLUSTER_DENIED);
+    let scram = bench.ask(0, &DescribeUserScramCredentialsRequest { users: None });
+    assert_eq!((scram.error_code, scram.results.len()), (CLUSTER_DENIED, 0));
+    let deletion =
+        alter_user_scram_credentials_request::ScramCredentialDeletion { name: text("ann"), mechanism: 1 };
+    let request = AlterUserScramCredentialsRequest { deletions: vec![deletion], ..Default::default() };
+    assert_eq!(bench.ask(0, &request).results[0].error_code, CLUSTER_DENIED);
     let cluster = bench.ask(
         1,
         &DescribeClusterRequest { include_cluster_authorized_operations: true, ..Default::default() },
