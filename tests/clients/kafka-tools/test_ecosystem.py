@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 
@@ -63,6 +65,18 @@ def send(broker, topic, lines):
     producer.close()
 
 
+def transactional(broker):
+    """Leaves a test out where transactions are not on offer: ApiVersions, version 0, has no row for EndTxn (26)."""
+    host, port = broker.kafka.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+        read = connection.makefile("rb").read
+        answer = read(*struct.unpack(">i", read(4)))
+    rows = struct.iter_unpack(">hhh", answer[10:])
+    if not any(key == 26 for key, _, _ in rows):
+        pytest.skip("transactions are not on offer")
+
+
 class Counts:
     """The latest count of each word, as a consumer sees them come."""
 
@@ -84,6 +98,8 @@ class Counts:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once_v2"])
 def test_streams_word_count(broker, admin, name, tmp_path, guarantee):
+    if guarantee == "exactly_once_v2":
+        transactional(broker)
     text, counted = f"{name}-text", f"{name}-counted"
     make(admin, text, counted)
     start = lambda state: Program(
@@ -94,7 +110,11 @@ def test_streams_word_count(broker, admin, name, tmp_path, guarantee):
     def are(expected, program):
         def check():
             program.check()
-            return counts.poll() == expected
+            latest = counts.poll()
+            if guarantee == "exactly_once_v2":
+                return latest == expected
+            # What was counted but not committed when it died is counted again.
+            return latest.keys() == expected.keys() and all(latest[word] >= count for word, count in expected.items())
         return check
 
     app = start("first")
@@ -176,6 +196,8 @@ def records(broker, topic, isolation_level="read_uncommitted"):
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
 def test_quix_streams(broker, admin, name, tmp_path, guarantee):
+    if guarantee == "exactly-once":
+        transactional(broker)
     source, target = f"{name}-in", f"{name}-out"
     make(admin, source, target, partitions=1)
     producer = kafka.KafkaProducer(bootstrap_servers=broker.kafka)
