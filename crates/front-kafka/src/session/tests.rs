@@ -474,7 +474,8 @@ fn produce_passes_a_waiting_fetch_and_nothing_else_does() {
     }
     assert_eq!(bench.sent().len(), 2, "a watch in each shard");
     let passing = bench.send(9, &good(0));
-    let behind = bench.send(0, &messages::HeartbeatRequest::default());
+    let heartbeat = messages::HeartbeatRequest { group_id: "g".into(), ..Default::default() };
+    let behind = bench.send(0, &heartbeat);
     let sent = bench.sent();
     assert_eq!(sent.len(), 1, "the heartbeat waits for its turn");
     bench.event(appended(&sent[0].1, 3));
