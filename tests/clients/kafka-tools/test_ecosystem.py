@@ -23,10 +23,13 @@ needs_streams = pytest.mark.skipif(not pathlib.Path(STREAMS_PYTHON).exists(), re
 class Program:
     """One that runs on until it is stopped."""
 
+    running = []
+
     def __init__(self, *command, **environment):
         self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, env=os.environ | environment)
         self.said = []
+        self.running.append(self)
         threading.Thread(target=lambda: self.said.extend(self.process.stdout), daemon=True).start()
 
     def check(self):
@@ -51,6 +54,14 @@ def admin(broker):
     admin = kafka.KafkaAdminClient(bootstrap_servers=broker.kafka)
     yield admin
     admin.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on():
+    yield
+    for program in Program.running:
+        program.kill()
+    Program.running.clear()
 
 
 def make(admin, *topics, partitions=2):
@@ -301,18 +312,17 @@ refresh.topics.interval.seconds=2
 emit.checkpoints.interval.seconds=2
 """)
     mirror = Program(*java("org.apache.kafka.connect.mirror.MirrorMaker", tmp_path / "mm2.properties", "--clusters", "here"))
+    here = kafka.KafkaAdminClient(bootstrap_servers=broker.kafka)
+    # Asking for the topic before would make it.
+    eventually(lambda: mirror.check() or name in here.list_topics(), 150, 1)
     poll = records(broker, name)
 
     def mirrored():
         mirror.check()
-        try:
-            got = {(record.key, record.value, tuple(record.headers)) for record in poll()}
-        except kafka.errors.KafkaError:
-            return False
+        got = {(record.key, record.value, tuple(record.headers)) for record in poll()}
         return len(got) == 100 and (b"7", b"v7", (("h", b"x"),)) in got
 
-    eventually(mirrored, 200)
-    here = kafka.KafkaAdminClient(bootstrap_servers=broker.kafka)
+    eventually(mirrored, 100)
     resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, name)
     configs = str(here.describe_configs([resource]))
     assert "123456789" in configs
