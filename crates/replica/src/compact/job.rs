@@ -167,7 +167,7 @@ impl Job {
 fn note_batch(keys: &mut Keys, id: PartitionId, dirty: u64, piece: &Piece<'_>) -> Result<(), Abandoned> {
     let unreadable = |_| Abandoned::Unreadable;
     let header = BatchHeader::parse(piece.bytes).map_err(unreadable)?;
-    // A transaction may yet be aborted, or was: what it wrote supersedes nothing, and stays.
+    // A transaction may yet be aborted, or was: what it wrote supersedes nothing, though it may be superseded.
     if header.is_control() || header.is_transactional() {
         return Ok(());
     }
@@ -201,7 +201,9 @@ impl Rewrite for Rewriter<'_> {
         }
         let base_offset = piece.first_offset as i64;
         let horizon = header.has_delete_horizon().then_some(header.base_timestamp);
-        let expired = horizon.is_some_and(|horizon| horizon <= *now as i64);
+        // A tombstone that supersedes nothing must not go.
+        let transactional = header.is_transactional();
+        let expired = !transactional && horizon.is_some_and(|horizon| horizon <= *now as i64);
         let keep = |record: &bowline_codec_kafka::records::Record<'_>| {
             let Some(key) = record.key else { return true };
             let offset = piece.first_offset + record.offset_delta.max(0) as u64;
@@ -218,7 +220,7 @@ impl Rewrite for Rewriter<'_> {
             true
         };
         let batch = Batch { header, bytes: Bytes::copy_from_slice(piece.bytes) };
-        let (bytes, until) = if header.is_control() || header.is_transactional() {
+        let (bytes, until) = if header.is_control() {
             (whole(batch, base_offset), None)
         } else {
             let horizon_now = now.saturating_add(state.plan.delete_retention_ms).min(i64::MAX as u64) as i64;
@@ -228,7 +230,9 @@ impl Rewrite for Rewriter<'_> {
                 Retained::Some { batch, tombstones_until } => (batch, tombstones_until),
             }
         };
-        if let Some(until) = until {
+        if let Some(until) = until
+            && !transactional
+        {
             let until = until.max(0) as Millis;
             state.tombstone_due = Some(state.tombstone_due.map_or(until, |due| due.min(until)));
         }
