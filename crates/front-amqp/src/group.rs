@@ -457,6 +457,8 @@ impl Session {
                 partitions: lane.parts.iter().map(part).collect(),
                 returns_max: reader.group.returns_max,
                 lock: reader.lock,
+                stays: false,
+                policy: share::Policy::default(),
             };
             broker.send(lane.shard, Request::Share(share::Request::Join(join)));
         }

@@ -16,6 +16,8 @@ pub struct Feature {
 pub const FEATURES: &[Feature] = &[
     // Groups whose partitions the broker assigns (KIP-848).
     Feature { name: "group.version", supported: (0, 1), level: 1 },
+    // 2 would say that dead-letter topics (KIP-1191) are served.
+    Feature { name: "share.version", supported: (0, 1), level: 1 },
 ];
 
 pub fn feature(name: &str) -> Option<&'static Feature> {

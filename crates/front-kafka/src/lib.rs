@@ -12,10 +12,11 @@
 //! * [`features`]: levels that ApiVersions tells. [`fetch_sessions`]: what consumers read, remembered over their requests.
 //! * [`access`]: what a client may do; [`quotas`]: and how much.
 //! * [`authentication`]: how clients log in; [`login`]: one connection's; [`accounts`]: the users; [`passwords`]: checking them.
+//! * [`share`]: share groups' members and sessions.
 //! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
-//! make grow has a bound in [`options::Limits`]. Transactions, share groups and KIP-848 groups are
+//! make grow has a bound in [`options::Limits`]. Transactions are
 //! absent on purpose, and therefore not advertised.
 
 pub mod access;
@@ -36,6 +37,7 @@ pub mod pending;
 pub mod quotas;
 pub mod server;
 pub mod session;
+pub mod share;
 pub mod versions;
 
 pub use authentication::{Anonymous, Authentication};

@@ -4,6 +4,7 @@ pub use crate::access::AclOptions;
 use crate::authentication::Authentication;
 use crate::loggers::Loggers;
 use crate::quotas::Meters;
+use crate::share::Shared;
 pub use bowline_net::tls::CertificateUser;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Options {
     pub limits: Limits,
     /// Through which the levels of the log change, if they can.
     pub loggers: Option<Arc<Loggers>>,
+    /// What the listeners of the node have in common.
+    pub share: Shared,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             meters: Arc::default(),
             limits: Limits::default(),
             loggers: None,
+            share: Shared::default(),
         }
     }
 }

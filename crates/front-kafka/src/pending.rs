@@ -6,6 +6,7 @@ use crate::login::{Accepted, Login};
 use crate::passwords::Check;
 use crate::quotas::{ClientQuotas, millis};
 use crate::session::{Broker, Now, Outgoing, Peer};
+use crate::share;
 use bowline_codec_kafka::frame::encode_response;
 use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, ErrorCode, Response, Uuid};
 use bowline_model::event::Event;
@@ -123,6 +124,7 @@ pub struct Context<'a> {
     pub(crate) quotas: &'a ClientQuotas,
     /// For how long the client is held back after this request, ms.
     pub(crate) throttle_ms: Cell<u32>,
+    pub(crate) shares: &'a mut share::session::Sessions,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
     pub(crate) seq: u64,

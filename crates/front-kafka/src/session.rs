@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
 use crate::quotas::{ClientQuotas, millis};
+use crate::share::session::Sessions;
 use crate::versions;
 use bowline_codec_kafka::frame::{HeadError, RequestHead};
 use bowline_codec_kafka::{ApiKey, Reader};
@@ -89,6 +90,7 @@ pub struct Session {
     quotas: ClientQuotas,
     /// The client is held back: nothing is read from it before.
     muted_until: Option<Instant>,
+    shares: Sessions,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
     /// Number of the oldest slot.
@@ -136,7 +138,9 @@ impl Session {
         let principal = peer.certified.as_ref().map_or_else(Principal::anonymous, Principal::user);
         let anonymous = broker.options.authentication.anonymous;
         let is_demanded = peer.certified.is_none() && !anonymous.lets_in(peer.is_loopback);
+        let shares = Sessions::new(broker.options.share.sessions.clone());
         Session {
+            shares,
             principal: Arc::new(principal),
             login: Login { is_demanded, ..Login::default() },
             broker,
@@ -230,6 +234,9 @@ impl Session {
             && *self.principal == Principal::user(&**name)
         {
             return self.close(Closed::UserRemoved);
+        }
+        if let Event::Cancelled { token: None, consumer } = event {
+            return self.shares.cancelled(consumer);
         }
         let Some(token) = token_of(&event) else { return };
         // Answers to requests that did not wait for them (a Fetch that ran out of time) are dropped.
@@ -345,6 +352,7 @@ impl Session {
             access: &mut self.access,
             quotas: &self.quotas,
             throttle_ms: Cell::new(self.slots[index].throttle_ms),
+            shares: &mut self.shares,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
@@ -369,6 +377,7 @@ impl Session {
             access: &mut self.access,
             quotas: &self.quotas,
             throttle_ms: Cell::new(throttle_ms),
+            shares: &mut self.shares,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
@@ -494,6 +503,7 @@ fn token_of(event: &Event) -> Option<Token> {
         | Event::Trimmed { token, .. }
         | Event::PartitionInfo { token, .. }
         | Event::Group { token, .. }
+        | Event::Share { token, .. }
         | Event::Meta { token, .. } => Some(*token),
         // Queue traffic and alarms: nothing that a Kafka session asked for.
         _ => None,

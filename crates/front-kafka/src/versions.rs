@@ -60,6 +60,13 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::ConsumerGroupDescribe, 0..=1),
     (ApiKey::ListConfigResources, 0..=1),
     (ApiKey::DescribeTopicPartitions, 0..=0),
+    (ApiKey::ShareGroupHeartbeat, 1..=1),
+    (ApiKey::ShareGroupDescribe, 1..=1),
+    (ApiKey::ShareFetch, 1..=2),
+    (ApiKey::ShareAcknowledge, 1..=2),
+    (ApiKey::DescribeShareGroupOffsets, 0..=1),
+    (ApiKey::AlterShareGroupOffsets, 0..=0),
+    (ApiKey::DeleteShareGroupOffsets, 0..=0),
 ];
 
 /// Whether a request of this API and version is served. Narrower than [`SERVED`] for Produce, whose first versions
@@ -94,7 +101,6 @@ mod tests {
             ApiKey::AddPartitionsToTxn,
             ApiKey::EndTxn,
             ApiKey::GetTelemetrySubscriptions,
-            ApiKey::ShareFetch,
         ] {
             assert!(!is_served(absent, 0), "{absent}");
         }

@@ -8,7 +8,8 @@
 //! * [`principal`]: who a client is; [`acl`], [`quota`]: what Kafka's rules let it do, and how much.
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
 //! * [`consumer_group`]: the same of groups whose partitions the broker assigns; [`group_config`]: settings of groups.
-//! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record.
+//! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record;
+//!   [`share_config`]: their settings.
 
 pub mod acl;
 pub mod block;
@@ -29,6 +30,7 @@ pub mod request;
 pub mod schedule;
 pub mod settings;
 pub mod share;
+pub mod share_config;
 pub mod transferred;
 pub mod varint;
 

@@ -2,8 +2,9 @@
 //!
 //! A group keeps, for each partition, what it is done with, record by record. The data shard that owns the partition
 //! owns that state. A consumer *acquires* records, reads them by [`crate::request::Fetch`] like anybody else, and
-//! *settles* each. Answers are [`crate::event::Event::Share`], and
-//! `Event::Cancelled { token: None, .. }` when a partition is gone or the consumer held a record for too long.
+//! *settles* each, or *acknowledges* it, which is the same with an answer once the log has it. Answers are
+//! [`crate::event::Event::Share`], and `Event::Cancelled { token: None, .. }` when a partition is gone or the consumer
+//! held a record for too long.
 
 use crate::record::SettleReason;
 use crate::{ConsumerId, Millis, PartitionId, Token};
@@ -14,15 +15,40 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 #[derive(Debug)]
 pub enum Request {
-    /// Become a member. Answered by [`Reply::Joined`] when the group is there, durably, on all the partitions.
+    /// Become a member. Answered by [`Reply::Joined`] when the group is there, durably, on all the partitions. Of a
+    /// member: from now on it acquires from these partitions on these terms; what it holds of others stays with it.
     Join(Join),
     Acquire(Acquire),
     /// What is not held by the consumer is passed over. Not answered.
     Settle(Vec<Settle>),
+    /// As `Settle`, for each partition either all or nothing. Answered by [`Reply::Acknowledged`] when the log has it.
+    Acknowledge(Acknowledge),
     /// Acquire nothing any more; what waits is dropped without an answer. What is held stays until it is settled, or
     /// the channel or session ends. Not answered.
     Leave {
         consumer: ConsumerId,
+    },
+    /// Groups that the shard keeps something of. Answered by [`Reply::Listed`].
+    List {
+        token: Token,
+    },
+    /// How far a group is, on those partitions or on all where it is. Answered by [`Reply::Described`].
+    Describe {
+        token: Token,
+        group: String,
+        partitions: Option<Vec<PartitionId>>,
+    },
+    /// Forget a group, on those partitions or on all where it is. Answered by [`Reply::Changed`] when the log has it.
+    Delete {
+        token: Token,
+        group: String,
+        partitions: Option<Vec<PartitionId>>,
+    },
+    /// Have a group begin anew at these offsets, be it there or not. Answered by [`Reply::Changed`].
+    Reset {
+        token: Token,
+        group: String,
+        partitions: Vec<(PartitionId, Start)>,
     },
 }
 
@@ -40,6 +66,40 @@ pub struct Join {
     /// A record that this consumer gives back is archived if it has come back more often than this.
     pub returns_max: Option<u64>,
     pub lock: Option<Lock>,
+    /// When a partition is gone, go on with the others rather than end. `Event::Cancelled` tells of it in either case.
+    pub stays: bool,
+    /// What holds for the whole group from now on.
+    pub policy: Policy,
+}
+
+/// How a group hands out records, to whomever. Who joined last has said it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// Records from the first unsettled one on that may be in hand, for one partition. 0: as many as the shard allows.
+    pub window: u32,
+    /// How long what came back waits before it is handed out again. A restart ends the wait.
+    pub backoff: Option<Backoff>,
+    /// Records that nobody has had yet go before those that came back.
+    pub fresh_first: bool,
+    /// Hand out only what no open transaction can still take back.
+    pub committed: bool,
+}
+
+/// A wait that doubles each time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backoff {
+    /// The first wait, ms.
+    pub first_ms: u64,
+    /// The longest, ms.
+    pub max_ms: u64,
+}
+
+impl Backoff {
+    /// How long to wait when a record has come back for the `times`th time, ms.
+    pub fn after(self, times: u32) -> u64 {
+        let doubled = 1u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
+        self.first_ms.saturating_mul(doubled).min(self.max_ms)
+    }
 }
 
 /// Where a new group begins. An offset that is out of range becomes the nearest that is not.
@@ -83,6 +143,14 @@ pub struct Settle {
     pub outcome: Outcome,
 }
 
+#[derive(Clone, Debug)]
+pub struct Acknowledge {
+    pub token: Token,
+    pub consumer: ConsumerId,
+    /// First offset, count and outcome of runs, ascending and disjoint.
+    pub partitions: Vec<(PartitionId, Vec<(u64, u64, Outcome)>)>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// Done. Also for offsets that turn out to have no record.
@@ -104,6 +172,48 @@ pub enum Reply {
     Joined(Result<(), JoinError>),
     /// Ascending for each partition. None: there is nothing now (or, for `max` 0, there is something).
     Acquired(Vec<Acquired>),
+    /// One for each partition, in the order asked.
+    Acknowledged(Vec<(PartitionId, Result<(), AcknowledgeError>)>),
+    /// By name.
+    Listed(Vec<Listed>),
+    /// By partition. Those that were asked for and where the group is not are left out.
+    Described(Vec<(PartitionId, Described)>),
+    Changed(Result<(), ChangeError>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AcknowledgeError {
+    /// The consumer does not hold all of the records (any more). Nothing was done.
+    NotHeld,
+    /// The consumer is no member there, or the partition is gone.
+    UnknownPartition,
+    /// It has taken effect and may be forgotten by a crash.
+    Storage,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    pub group: String,
+    /// Somebody is there, on some partition.
+    pub has_members: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// The first record that is not settled.
+    pub start: u64,
+    /// Records that are not settled.
+    pub lag: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// Somebody is there.
+    HasMembers,
+    UnknownGroup,
+    UnknownPartition,
+    TooMany,
+    Storage,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -80,6 +80,8 @@ enum Rule {
     OneOf(&'static [&'static str]),
     /// A comma-separated list of these.
     ListOf(&'static [&'static str]),
+    /// What passes the check, and in words.
+    Like(fn(&str) -> bool, &'static str),
 }
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -219,6 +221,8 @@ impl Entry {
             Rule::ListOf(allowed) if value.split(',').all(|item| allowed.contains(&item.trim())) => {
                 return Ok(());
             }
+            Rule::Like(passes, _) if passes(value.trim()) => return Ok(()),
+            Rule::Like(_, allowed) => format!("String must be {allowed}"),
             Rule::OneOf(allowed) | Rule::ListOf(allowed) => {
                 format!("String must be one of: {}", allowed.join(", "))
             }

@@ -245,7 +245,7 @@ impl Fetching {
                 cx.send(shard.shard, Request::Unwatch { token });
             }
         }
-        let mut budget = Budget { left: self.max_bytes, any: false };
+        let mut budget = Budget::new(self.max_bytes);
         let topics = std::mem::take(&mut self.topics);
         let responses = topics.into_iter().map(|topic| FetchableTopicResponse {
             topic: topic.name,
@@ -271,12 +271,16 @@ fn random_id() -> i32 {
 
 /// The bytes of records that the response may still carry. Shards are asked side by side, each for as much as the whole
 /// response may hold, so together they may bring too much.
-struct Budget {
+pub(super) struct Budget {
     left: u64,
     any: bool,
 }
 
 impl Budget {
+    pub fn new(left: u64) -> Budget {
+        Budget { left, any: false }
+    }
+
     /// The first batch is always allowed, or a client could never get past one that is larger than its limit (KIP-74).
     fn admits(&mut self, bytes: u64) -> bool {
         if self.any && bytes > self.left {
@@ -361,7 +365,7 @@ fn answer(partition: Partition, read_committed: bool, budget: &mut Budget) -> Pa
 }
 
 /// The batches with their heads patched. The heads share one allocation; bodies stay where they are.
-fn records(batches: &[BatchSlice], budget: &mut Budget) -> Records {
+pub(super) fn records(batches: &[BatchSlice], budget: &mut Budget) -> Records {
     let admitted = batches.iter().take_while(|batch| budget.admits(batch.len.into())).count();
     let mut heads = Vec::with_capacity(admitted * PATCHED_BYTES);
     for batch in &batches[..admitted] {

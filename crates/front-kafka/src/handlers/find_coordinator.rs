@@ -15,6 +15,10 @@ const BATCHED_FROM: i16 = 4;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+/// Of a share group's partition, named `group:topic id:partition`. In Kafka only brokers ask for it.
+const SHARE: i8 = 2;
+/// First version that knows it.
+const SHARE_FROM: i16 = 6;
 
 pub fn start(request: FindCoordinatorRequest, cx: &mut Context<'_>) -> Step {
     if cx.head.version >= BATCHED_FROM {
@@ -38,7 +42,14 @@ fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
         GROUP if !cx.allows(Operation::Describe, Resource::Group(&key)) => {
             (ErrorCode::GroupAuthorizationFailed, "Authorization failed.")
         }
-        GROUP => {
+        SHARE if !cx.allows(Operation::ClusterAction, Resource::Cluster) => {
+            (ErrorCode::ClusterAuthorizationFailed, "Authorization failed.")
+        }
+        SHARE if cx.head.version >= SHARE_FROM && !is_share_key(&key) => {
+            (ErrorCode::InvalidRequest, "the key is not group:topic id:partition")
+        }
+        SHARE if cx.head.version < SHARE_FROM => (ErrorCode::InvalidRequest, "unknown coordinator type"),
+        GROUP | SHARE => {
             let (host, port) = cx.peer.advertised.clone();
             return Coordinator {
                 key,
@@ -60,4 +71,12 @@ fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
         error_code: refused.0.code(),
         error_message: Some(refused.1.into()),
     }
+}
+
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let (partition, topic, group) = (parts.next(), parts.next(), parts.next());
+    partition.is_some_and(|p| p.parse::<u32>().is_ok())
+        && topic.is_some()
+        && group.is_some_and(|g| !g.is_empty())
 }

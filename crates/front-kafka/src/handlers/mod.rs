@@ -40,6 +40,12 @@ mod produce;
 pub(crate) mod sasl_authenticate;
 mod sasl_handshake;
 mod scram_credentials;
+mod share_acknowledge;
+mod share_acks;
+mod share_fetch;
+mod share_group_describe;
+mod share_group_heartbeat;
+mod share_group_offsets;
 mod sync_group;
 mod update_features;
 
@@ -138,6 +144,15 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::DescribeCluster => run(body, cx, describe_cluster::start),
         ApiKey::ListConfigResources => run(body, cx, list_config_resources::start),
         ApiKey::DescribeTopicPartitions => run(body, cx, describe_topic_partitions::start),
+        ApiKey::ShareGroupHeartbeat => {
+            run(body, cx, |request, cx| share_group_heartbeat::start(request, head.client_id(), cx))
+        }
+        ApiKey::ShareGroupDescribe => run(body, cx, share_group_describe::start),
+        ApiKey::ShareFetch => run(body, cx, share_fetch::start),
+        ApiKey::ShareAcknowledge => run(body, cx, share_acknowledge::start),
+        ApiKey::DescribeShareGroupOffsets => run(body, cx, share_group_offsets::describe),
+        ApiKey::AlterShareGroupOffsets => run(body, cx, share_group_offsets::alter),
+        ApiKey::DeleteShareGroupOffsets => run(body, cx, share_group_offsets::delete),
         _ => Step::Close(Closed::NotServed { key: head.api as i16, version: head.version }),
     }
 }

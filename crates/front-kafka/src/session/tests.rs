@@ -22,6 +22,7 @@ mod access;
 mod administration;
 mod every_version;
 mod login;
+mod sharing;
 
 const DATA_SHARDS: u16 = 2;
 
@@ -286,6 +287,7 @@ fn token(request: &Request) -> Token {
         | Request::Trim { token, .. }
         | Request::PartitionInfo { token, .. }
         | Request::Group { token, .. } => *token,
+        Request::Share(share) => sharing::token(share),
         other => panic!("{other:?}"),
     }
 }

@@ -23,7 +23,7 @@ impl Shares {
         self.stop_waiting(number);
         let Some(member) = self.members.get_mut(&number) else { return };
         let turn = member.turn;
-        let mut shares = member.shares.clone();
+        let mut shares = member.wanted.clone();
         if !shares.is_empty() {
             member.turn = (turn + 1) % shares.len();
             shares.rotate_left(turn);

@@ -4,10 +4,11 @@
 //! durable half by what has been settled and is not in the log yet. After a restart it begins where that half says,
 //! and passes over what is settled there as it meets it.
 
+#[cfg(doc)]
 use super::WINDOW_RECORDS;
 use super::progress::Progress;
 use bowline_model::Millis;
-use bowline_model::share::Outcome;
+use bowline_model::share::{Backoff, Outcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A member's number among the shard's members.
@@ -65,16 +66,23 @@ pub struct Run {
 pub struct Terms {
     /// What comes back more often than this is archived.
     pub returns_max: Option<u64>,
+    /// How long what is released waits.
+    pub backoff: Option<Backoff>,
     pub now: Millis,
     /// When a lock ends that begins now.
     pub until: Millis,
 }
 
-/// The bounds of what may be handed out: the end of the partition, and what the log has reserved.
+/// The bounds of what may be handed out: the end of the partition, what the log has reserved, and how many records may
+/// be in hand.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub high_watermark: u64,
     pub reserved: u64,
+    /// 1 to [`WINDOW_RECORDS`].
+    pub window: usize,
+    /// Fresh records before those that came back.
+    pub fresh_first: bool,
 }
 
 impl Flight {
@@ -98,8 +106,8 @@ impl Flight {
     /// How many records may be handed out; a fresh one may turn out to be settled only in the middle of them.
     pub fn available(&mut self, progress: &Progress, bounds: Bounds) -> u64 {
         let upto = bounds.high_watermark.min(bounds.reserved);
-        self.pass_settled(progress, upto);
-        let room = (WINDOW_RECORDS - self.slots.len().min(WINDOW_RECORDS)) as u64;
+        self.pass_settled(progress, upto, bounds.window);
+        let room = (bounds.window - self.slots.len().min(bounds.window)) as u64;
         self.available.len() as u64 + upto.saturating_sub(self.next()).min(room)
     }
 
@@ -107,10 +115,10 @@ impl Flight {
     pub fn is_short(&self, bounds: Bounds) -> bool {
         self.next() >= bounds.reserved
             && self.next() < bounds.high_watermark
-            && self.slots.len() < WINDOW_RECORDS
+            && self.slots.len() < bounds.window
     }
 
-    /// Hands at most `max` records to `member` until `until`: those that came back first. How many.
+    /// Hands at most `max` records to `member` until `until`: those that came back first, or last. How many.
     pub fn acquire(
         &mut self,
         max: u64,
@@ -120,8 +128,11 @@ impl Flight {
         bounds: Bounds,
         runs: &mut Vec<Run>,
     ) -> u64 {
-        let mut taken = 0;
         let slot = Slot::Acquired { member, until };
+        let mut taken = 0;
+        if bounds.fresh_first {
+            taken += self.take_fresh(max, slot, progress, bounds, runs);
+        }
         while taken < max
             && let Some(offset) = self.available.pop_first()
         {
@@ -129,17 +140,42 @@ impl Flight {
             self.add(offset, progress, runs);
             taken += 1;
         }
-        let upto = bounds.high_watermark.min(bounds.reserved);
-        while taken < max && self.available_fresh(progress, upto) {
-            let offset = self.next();
-            self.slots.push_back(slot);
-            self.add(offset, progress, runs);
-            taken += 1;
+        if !bounds.fresh_first {
+            taken += self.take_fresh(max - taken, slot, progress, bounds, runs);
         }
         if taken > 0 {
             self.earliest = self.earliest.min(until);
         }
         taken
+    }
+
+    fn take_fresh(
+        &mut self,
+        max: u64,
+        slot: Slot,
+        progress: &Progress,
+        bounds: Bounds,
+        runs: &mut Vec<Run>,
+    ) -> u64 {
+        let upto = bounds.high_watermark.min(bounds.reserved);
+        let mut taken = 0;
+        while taken < max && self.available_fresh(progress, upto, bounds.window) {
+            let offset = self.next();
+            self.slots.push_back(slot);
+            self.add(offset, progress, runs);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Whether `member` holds all of `count` records from `first` on, but for those that are settled for everybody.
+    pub fn holds(&self, member: MemberNumber, (first, count): (u64, u64)) -> bool {
+        let end = first.saturating_add(count);
+        let held = |offset: u64| {
+            let slot = &self.slots[(offset - self.base) as usize];
+            matches!(slot, Slot::Acquired { member: holder, .. } if *holder == member)
+        };
+        end <= self.next() && (first.max(self.base)..end).all(held)
     }
 
     /// Settles what `member` holds of `count` records from `first` on. How many records left its hands.
@@ -244,6 +280,9 @@ impl Flight {
             } else {
                 self.returns.insert(offset, times);
                 self.unlogged.returned.insert(offset);
+                if let (Outcome::Released, Some(backoff)) = (outcome, terms.backoff) {
+                    outcome = Outcome::ReleasedFor { delay_ms: backoff.after(times) };
+                }
             }
         }
         let runs = match outcome {
@@ -271,21 +310,21 @@ impl Flight {
     }
 
     /// Whether a fresh record can be handed out.
-    fn available_fresh(&mut self, progress: &Progress, upto: u64) -> bool {
-        self.pass_settled(progress, upto);
-        self.next() < upto && self.slots.len() < WINDOW_RECORDS
+    fn available_fresh(&mut self, progress: &Progress, upto: u64, window: usize) -> bool {
+        self.pass_settled(progress, upto, window);
+        self.next() < upto && self.slots.len() < window
     }
 
     /// Passes over what was settled in an earlier life.
-    fn pass_settled(&mut self, progress: &Progress, upto: u64) {
+    fn pass_settled(&mut self, progress: &Progress, upto: u64, window: usize) {
         while self.next() < upto
-            && self.slots.len() < WINDOW_RECORDS
+            && self.slots.len() < window
             && let Some(end) = progress.settled_upto(self.next())
         {
             if self.slots.is_empty() {
                 self.base = end;
             } else {
-                let room = WINDOW_RECORDS - self.slots.len();
+                let room = window - self.slots.len();
                 let count = usize::try_from(end - self.next()).unwrap_or(usize::MAX).min(room);
                 self.slots.extend(std::iter::repeat_n(Slot::Settled, count));
             }

@@ -3,15 +3,48 @@
 use super::flight::{Runs, Unlogged};
 use super::{ShareNumber, ShareWaiter, Shares};
 use crate::out::{Out, Proposal, Waiter};
+use bowline_model::event::Event;
 use bowline_model::record::{self, Kind, SettleReason};
-use bowline_model::share::{CountsRecord, SettleRecord};
+use bowline_model::share::{AcknowledgeError, ChangeError, CountsRecord, Reply, SettleRecord};
+use bowline_model::{SessionId, Token};
 
 /// A proposal is given up for the next at this size, bytes.
 const PROPOSAL_BYTES: usize = 256 * 1024;
 
-/// What is in one proposal, should the log not take it.
+/// What is in one proposal, should the log not take it, and who wants to hear when it has.
 #[derive(Debug, Default)]
-pub struct Logged(Vec<(ShareNumber, Unlogged)>);
+pub struct Logged {
+    pub told: Vec<(ShareNumber, Unlogged)>,
+    pub answer: Option<Answer>,
+}
+
+/// What is due to a session.
+#[derive(Debug)]
+pub struct Answer {
+    pub session: SessionId,
+    pub token: Token,
+    pub reply: Reply,
+}
+
+impl Answer {
+    /// The same, when the log has not taken it.
+    pub fn not_logged(mut self) -> Answer {
+        match &mut self.reply {
+            Reply::Acknowledged(results) => {
+                for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
+                    *result = Err(AcknowledgeError::Storage);
+                }
+            }
+            reply => *reply = Reply::Changed(Err(ChangeError::Storage)),
+        }
+        self
+    }
+
+    pub fn send(self, out: &mut Out) {
+        let Answer { session, token, reply } = self;
+        out.replies.push((session, Event::Share { token, reply }));
+    }
+}
 
 impl Shares {
     /// Whether the log has to be told something.
@@ -21,11 +54,21 @@ impl Shares {
 
     /// Proposes all that the log has not been told.
     pub fn tell_log(&mut self, out: &mut Out) {
-        let (mut proposal, mut logged) = (Proposal::new(false), Logged::default());
+        self.tell(None, out);
+    }
+
+    /// As [`Shares::tell_log`]; `answer` is sent when the log has everything, at once if it has already.
+    pub(super) fn tell(&mut self, answer: Option<Answer>, out: &mut Out) {
+        let urgent = answer.is_some();
+        let mut proposals = vec![(Proposal::new(urgent), Logged::default())];
         while let Some(at) = self.unlogged.pop_first() {
             let Some(share) = self.shares.get_mut(&at) else { continue };
             let Some(flight) = &mut share.flight else { continue };
             let told = std::mem::take(&mut flight.unlogged);
+            if proposals.last().is_none_or(|(proposal, _)| proposal.records.len() >= PROPOSAL_BYTES) {
+                proposals.push((Proposal::new(urgent), Logged::default()));
+            }
+            let Some((proposal, logged)) = proposals.last_mut() else { return };
             let (partition, group) = (share.partition, share.group.to_string());
             let settles = [(SettleReason::Acked, &told.accepted), (SettleReason::Rejected, &told.archived)];
             for (reason, runs) in settles {
@@ -45,21 +88,24 @@ impl Shares {
                 record::put_value(&mut proposal.records, Kind::ShareCounts, &record);
                 proposal.count += 1;
             }
-            logged.0.push((at, told));
-            if proposal.records.len() >= PROPOSAL_BYTES {
-                send(
-                    std::mem::replace(&mut proposal, Proposal::new(false)),
-                    std::mem::take(&mut logged),
-                    out,
-                );
-            }
+            logged.told.push((at, told));
         }
-        send(proposal, logged, out);
+        proposals.retain(|(proposal, _)| proposal.count > 0);
+        match (answer, proposals.last_mut()) {
+            (Some(answer), None) => answer.send(out),
+            // Blocks are applied in order: when the last is there, all are.
+            (answer, Some((_, logged))) => logged.answer = answer,
+            (None, None) => {}
+        }
+        for (mut proposal, logged) in proposals {
+            proposal.waiter = Some(Waiter::Share(Box::new(ShareWaiter::Logged(logged))));
+            out.propose.push(proposal);
+        }
     }
 
     /// The log did not take it.
-    pub(super) fn unlog(&mut self, logged: Logged) {
-        for (at, told) in logged.0 {
+    pub(super) fn unlog(&mut self, told: Vec<(ShareNumber, Unlogged)>) {
+        for (at, told) in told {
             if let Some(share) = self.shares.get_mut(&at)
                 && let Some(flight) = &mut share.flight
             {
@@ -67,13 +113,6 @@ impl Shares {
                 self.unlogged.insert(at);
             }
         }
-    }
-}
-
-fn send(mut proposal: Proposal, logged: Logged, out: &mut Out) {
-    if proposal.count > 0 {
-        proposal.waiter = Some(Waiter::Share(Box::new(ShareWaiter::Logged(logged))));
-        out.propose.push(proposal);
     }
 }
 

@@ -1,13 +1,17 @@
 //! Members: joining, leaving, and what happens to what they hold when they are gone.
 
 use super::flight::{Flight, MemberNumber, Terms};
-use super::{HORIZON_RECORDS, SHARES_MAX, ShareNumber, ShareWaiter, Shares, begin, joined};
+use super::log::Answer;
+use super::{HORIZON_RECORDS, SHARES_MAX, Share, ShareNumber, ShareWaiter, Shares, begin, joined};
 use crate::out::{Out, Proposal, Waiter};
 use crate::partition::Partitions;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
-use bowline_model::share::{CreateRecord, Join, JoinError, Lock, Outcome, Settle, lock_ends};
-use bowline_model::{ConsumerId, Millis, SessionId, Token};
+use bowline_model::share::{
+    Acknowledge, AcknowledgeError, Backoff, CreateRecord, Join, JoinError, Lock, Outcome, Reply, Settle,
+    lock_ends,
+};
+use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use std::collections::BTreeMap;
 
 /// Locks and waits are looked at this often at most, ms.
@@ -19,16 +23,20 @@ pub struct Member {
     pub session: SessionId,
     pub consumer: ConsumerId,
     channel: u16,
+    /// Where it may hold something.
     pub shares: Vec<ShareNumber>,
+    /// Those of them that it acquires from.
+    pub wanted: Vec<ShareNumber>,
     returns_max: Option<u64>,
     pub lock: Option<Lock>,
+    /// It outlives its partitions.
+    stays: bool,
+    backoff: Option<Backoff>,
     /// Records in its hands.
     pub held: u64,
     pub wait: Option<Wait>,
     /// It acquires nothing any more, and is forgotten once it holds nothing.
     leaving: bool,
-    /// A partition of its is gone: it is cancelled.
-    doomed: bool,
     /// The share to begin with when it acquires next.
     pub turn: usize,
 }
@@ -43,7 +51,8 @@ pub struct Wait {
 
 impl Member {
     fn terms(&self, now: Millis) -> Terms {
-        Terms { returns_max: self.returns_max, now, until: lock_ends(self.lock, now) }
+        let (returns_max, backoff) = (self.returns_max, self.backoff);
+        Terms { returns_max, backoff, now, until: lock_ends(self.lock, now) }
     }
 
     /// A record that it held is not there any more.
@@ -104,28 +113,39 @@ impl Shares {
         let Some(shares) = shares else {
             return joined(session, join.token, Err(JoinError::UnknownPartition), out);
         };
-        self.next_member += 1;
-        let number = self.next_member;
+        let known = self.by_consumer.get(&(session, join.consumer)).copied();
+        let number = known.unwrap_or_else(|| {
+            self.next_member += 1;
+            self.next_member
+        });
+        self.stop_waiting(number);
         for (&share, &(partition, _)) in shares.iter().zip(&join.partitions) {
             partitions.tell_of_growth(partition);
             if let Some(share) = self.shares.get_mut(&share) {
                 let start = share.progress.start();
                 share.flight.get_or_insert_with(|| Box::new(Flight::new(start)));
                 share.members.insert(number);
+                share.policy = join.policy;
+                share.idle_since = None;
             }
         }
+        let before = self.members.get(&number);
+        let mut all = shares.clone();
+        all.extend(before.iter().flat_map(|member| &member.shares).filter(|share| !shares.contains(share)));
         let member = Member {
             session,
             consumer: join.consumer,
             channel: join.channel,
-            shares,
+            shares: all,
+            wanted: shares,
             returns_max: join.returns_max,
             lock: join.lock,
-            held: 0,
+            stays: join.stays,
+            backoff: join.policy.backoff,
+            held: before.map_or(0, |member| member.held),
             wait: None,
             leaving: false,
-            doomed: false,
-            turn: 0,
+            turn: before.map_or(0, |member| member.turn),
         };
         self.members.insert(number, member);
         self.by_consumer.insert((session, join.consumer), number);
@@ -135,29 +155,73 @@ impl Shares {
     pub(super) fn settle(&mut self, now: Millis, session: SessionId, settles: &[Settle]) {
         for settle in settles {
             let Some(&number) = self.by_consumer.get(&(session, settle.consumer)) else { continue };
-            let Some(member) = self.members.get_mut(&number) else { continue };
-            for &at in &member.shares {
-                let Some(share) = self.shares.get_mut(&at) else { continue };
-                let Some(flight) = share.flight.as_mut().filter(|_| share.partition == settle.partition)
-                else {
-                    continue;
-                };
-                let run = (settle.first, settle.count);
-                let settled = flight.settle(number, run, settle.outcome, member.terms(now), &share.progress);
-                member.held = member.held.saturating_sub(settled);
-                if settled > 0 {
-                    if flight.earliest < Millis::MAX {
-                        let next = self.next_expiry.unwrap_or(Millis::MAX);
-                        self.next_expiry = Some(next.min(flight.earliest));
-                    }
-                    self.dirty.insert(at);
-                    if !flight.unlogged.is_empty() {
-                        self.unlogged.insert(at);
-                    }
+            let run = (settle.first, settle.count);
+            self.settle_run(now, number, settle.partition, run, settle.outcome);
+            if self.members.get(&number).is_some_and(|member| member.leaving && member.held == 0) {
+                self.forget(number);
+            }
+        }
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        acknowledge: Acknowledge,
+        out: &mut Out,
+    ) {
+        let Acknowledge { token, consumer, partitions } = acknowledge;
+        let number = self.by_consumer.get(&(session, consumer)).copied();
+        let mut results = Vec::with_capacity(partitions.len());
+        for (partition, runs) in partitions {
+            let held = number.map_or(Err(AcknowledgeError::UnknownPartition), |number| {
+                let share = self.share_of(number, partition).ok_or(AcknowledgeError::UnknownPartition)?;
+                let flight = share.flight.as_ref().ok_or(AcknowledgeError::UnknownPartition)?;
+                let holds = runs.iter().all(|(first, count, _)| flight.holds(number, (*first, *count)));
+                if holds { Ok(number) } else { Err(AcknowledgeError::NotHeld) }
+            });
+            if let Ok(number) = held {
+                for (first, count, outcome) in runs {
+                    self.settle_run(now, number, partition, (first, count), outcome);
                 }
             }
-            if member.leaving && member.held == 0 {
-                self.forget(number);
+            results.push((partition, held.map(|_| ())));
+        }
+        self.tell(Some(Answer { session, token, reply: Reply::Acknowledged(results) }), out);
+    }
+
+    fn share_of(&self, number: MemberNumber, partition: PartitionId) -> Option<&Share> {
+        let member = self.members.get(&number)?;
+        let shares = member.shares.iter().filter_map(|at| self.shares.get(at));
+        shares.into_iter().find(|share| share.partition == partition)
+    }
+
+    fn settle_run(
+        &mut self,
+        now: Millis,
+        number: MemberNumber,
+        partition: PartitionId,
+        run: (u64, u64),
+        outcome: Outcome,
+    ) {
+        let Some(member) = self.members.get_mut(&number) else { return };
+        let terms = member.terms(now);
+        for &at in &member.shares {
+            let Some(share) = self.shares.get_mut(&at) else { continue };
+            let Some(flight) = share.flight.as_mut().filter(|_| share.partition == partition) else {
+                continue;
+            };
+            let settled = flight.settle(number, run, outcome, terms, &share.progress);
+            member.held = member.held.saturating_sub(settled);
+            if settled > 0 {
+                if flight.earliest < Millis::MAX {
+                    let next = self.next_expiry.unwrap_or(Millis::MAX);
+                    self.next_expiry = Some(next.min(flight.earliest));
+                }
+                self.dirty.insert(at);
+                if !flight.unlogged.is_empty() {
+                    self.unlogged.insert(at);
+                }
             }
         }
     }
@@ -228,8 +292,7 @@ impl Shares {
 
     /// The member will be cancelled with the next dispatch.
     pub(super) fn doom(&mut self, number: MemberNumber) {
-        if let Some(member) = self.members.get_mut(&number) {
-            member.doomed = true;
+        if self.members.contains_key(&number) {
             self.doomed.push(number);
         }
     }
@@ -237,6 +300,16 @@ impl Shares {
     /// Cancels who has to be.
     pub(super) fn cancel_doomed(&mut self, now: Millis, out: &mut Out) {
         for number in std::mem::take(&mut self.doomed) {
+            if let Some(member) = self.members.get(&number).filter(|member| member.stays) {
+                let (session, consumer) = (member.session, member.consumer);
+                out.replies.push((session, Event::Cancelled { token: None, consumer }));
+                if let Some(wait) = member.wait {
+                    self.stop_waiting(number);
+                    let reply = Reply::Acquired(Vec::new());
+                    out.replies.push((session, Event::Share { token: wait.token, reply }));
+                }
+                continue;
+            }
             self.give_back(now, number);
             if let Some(member) = self.forget(number)
                 && !member.leaving
@@ -251,7 +324,7 @@ impl Shares {
     pub(super) fn stop_waiting(&mut self, number: MemberNumber) {
         let Some(member) = self.members.get_mut(&number) else { return };
         let Some(wait) = member.wait.take() else { return };
-        for share in &member.shares {
+        for share in &member.wanted {
             if let Some(share) = self.shares.get_mut(share) {
                 share.waiting.remove(&wait.ticket);
             }

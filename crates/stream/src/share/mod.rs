@@ -21,6 +21,7 @@
 //! Members live and die with their sessions. What a member is (an AMQP consumer, later a Kafka share session) is not
 //! known here, nor how records look: offsets are all there is.
 
+mod admin;
 mod checkpoint;
 mod deal;
 mod flight;
@@ -34,8 +35,8 @@ use crate::out::{Out, Proposal, Waiter};
 use crate::partition::Partitions;
 use bowline_model::record::{Kind, Record};
 use bowline_model::share::{
-    CountsRecord, CreateRecord, DeleteRecord, HorizonRecord, Join, JoinError, Reply, Request, SettleRecord,
-    Start,
+    CountsRecord, CreateRecord, DeleteRecord, HorizonRecord, Join, JoinError, Policy, Reply, Request,
+    SettleRecord, Start,
 };
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use flight::{Bounds, Flight, MemberNumber};
@@ -76,6 +77,8 @@ pub struct Shares {
     doomed: Vec<MemberNumber>,
     /// A lower bound of when the first lock or wait ends.
     next_expiry: Option<Millis>,
+    /// When idle groups are looked for.
+    next_check: Millis,
 }
 
 /// A group on one partition.
@@ -91,6 +94,9 @@ struct Share {
     waiting: BTreeMap<u64, MemberNumber>,
     /// The horizon that is under way.
     horizon_proposed: u64,
+    policy: Policy,
+    /// Since when nobody has been there, as far as anybody has looked.
+    idle_since: Option<Millis>,
 }
 
 /// An answer that is due when records have been applied.
@@ -99,6 +105,8 @@ pub enum ShareWaiter {
     Join { session: SessionId, join: Join },
     Horizon { share: ShareNumber },
     Logged(log::Logged),
+    Changed(log::Answer),
+    Expired,
 }
 
 impl Share {
@@ -111,12 +119,19 @@ impl Share {
             members: BTreeSet::new(),
             waiting: BTreeMap::new(),
             horizon_proposed: 0,
+            policy: Policy::default(),
+            idle_since: None,
         }
     }
 
     fn bounds(&self, partitions: &Partitions) -> Bounds {
         let high_watermark = partitions.high_watermark(self.partition).unwrap_or(0);
-        Bounds { high_watermark, reserved: self.progress.reserved() }
+        let window = match self.policy.window {
+            0 => WINDOW_RECORDS,
+            window => (window as usize).min(WINDOW_RECORDS),
+        };
+        let fresh_first = self.policy.fresh_first;
+        Bounds { high_watermark, reserved: self.progress.reserved(), window, fresh_first }
     }
 }
 
@@ -134,7 +149,18 @@ impl Shares {
             Request::Join(join) => self.join(session, join, partitions, out),
             Request::Acquire(acquire) => self.acquire(now, session, acquire, partitions, out),
             Request::Settle(settles) => self.settle(now, session, &settles),
+            Request::Acknowledge(acknowledge) => self.acknowledge(now, session, acknowledge, out),
             Request::Leave { consumer } => self.leave(session, consumer),
+            Request::List { token } => self.list(session, token, out),
+            Request::Describe { token, group, partitions: wanted } => {
+                self.describe(session, token, &group, wanted, partitions, out);
+            }
+            Request::Delete { token, group, partitions } => {
+                self.delete(session, token, &group, partitions, out);
+            }
+            Request::Reset { token, group, partitions: starts } => {
+                self.reset(session, token, &group, &starts, partitions, out);
+            }
         }
         self.dispatch(now, partitions, out);
     }
@@ -146,7 +172,6 @@ impl Shares {
                 let Ok(create) = postcard::from_bytes::<CreateRecord>(record.body) else { return };
                 self.create(create, partitions);
             }
-            // For administration: nothing proposes it yet.
             Kind::ShareDelete => {
                 let Ok(delete) = postcard::from_bytes::<DeleteRecord>(record.body) else { return };
                 if let Some(number) = self.find(delete.partition, &delete.group) {
@@ -221,7 +246,9 @@ impl Shares {
                     share.horizon_proposed = 0;
                 }
             }
-            ShareWaiter::Logged(_) => {}
+            ShareWaiter::Logged(logged) => logged.answer.into_iter().for_each(|answer| answer.send(out)),
+            ShareWaiter::Changed(answer) => answer.send(out),
+            ShareWaiter::Expired => {}
         }
     }
 
@@ -241,8 +268,17 @@ impl Shares {
                     self.reserve(share, false, partitions, out);
                 }
             }
-            ShareWaiter::Logged(logged) if again => self.unlog(logged),
-            ShareWaiter::Logged(_) => {}
+            ShareWaiter::Logged(logged) => {
+                if let Some(answer) = logged.answer {
+                    answer.not_logged().send(out);
+                }
+                if again {
+                    self.unlog(logged.told);
+                }
+            }
+            ShareWaiter::Changed(answer) => answer.not_logged().send(out),
+            // It is looked at again.
+            ShareWaiter::Expired => {}
         }
     }
 
@@ -252,11 +288,13 @@ impl Shares {
             self.expire(now);
             self.dispatch(now, partitions, out);
         }
+        self.forget_idle(now, out);
     }
 
     /// When [`Shares::tick`] has something to look at.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.next_expiry
+        let check = (!self.shares.is_empty()).then_some(self.next_check);
+        [self.next_expiry, check].into_iter().flatten().min()
     }
 
     /// Whether there is anything to do about blocks.

@@ -6,7 +6,7 @@ use crate::{Out, Stream};
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
 use bowline_model::share::{
-    Acquire, Acquired, DeleteRecord, Join, JoinError, Lock, Outcome, Reply, Request, Settle, Start,
+    Acquire, Acquired, DeleteRecord, Join, JoinError, Lock, Outcome, Policy, Reply, Request, Settle, Start,
 };
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use proptest::prelude::*;
@@ -52,6 +52,8 @@ impl Script {
             partitions,
             returns_max: None,
             lock,
+            stays: false,
+            policy: Policy::default(),
         };
         self.ask(session, Request::Join(join));
     }

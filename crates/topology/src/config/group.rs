@@ -1,16 +1,27 @@
 //! Settings of groups: which exist, their bounds and defaults. As with topics only what is enforced is listed.
 //!
-//! `bowline_model::group_config` reads the values for the coordinators.
+//! `bowline_model::group_config` and `bowline_model::share_config` read the values.
 
-use super::{Entry, Rule, Type};
+use super::{BOOLEANS, Entry, Rule, Type};
 use crate::refusal::refuse;
 use bowline_model::group_config::GroupConfig;
 use bowline_model::meta::{Reason, Rejection};
+use bowline_model::share_config::{Reset, ShareConfig};
 
 /// All settings, sorted by name. Bounds are those that Kafka's brokers set for groups
-/// (`group.consumer.{min,max}.session.timeout.ms` and so on).
+/// (`group.consumer.{min,max}.session.timeout.ms` and so on), for share groups wider ones. Those that begin with `bowline.`
+/// are ours.
 #[rustfmt::skip]
 pub static ENTRIES: &[Entry] = &[
+    Entry { name: "bowline.share.redelivery.backoff.max.ms", kind: Type::Long, broker_name: "",
+        rule: Rule::Number(0, 86_400_000), default: |_| "60000".into(),
+        doc: "The longest wait that doubling bowline.share.redelivery.backoff.ms leads to." },
+    Entry { name: "bowline.share.redelivery.backoff.ms", kind: Type::Long, broker_name: "",
+        rule: Rule::Number(0, 86_400_000), default: |_| "0".into(),
+        doc: "How long a record that came back to a share group waits before it is delivered again; twice as long each further time." },
+    Entry { name: "bowline.share.redelivery.order", kind: Type::String, broker_name: "",
+        rule: Rule::OneOf(&["first", "last"]), default: |_| "first".into(),
+        doc: "Whether records that came back to a share group are delivered before those that nobody has had yet, or after them." },
     Entry { name: "consumer.heartbeat.interval.ms", kind: Type::Int,
         broker_name: "group.consumer.heartbeat.interval.ms",
         rule: Rule::Number(5_000, 15_000), default: |_| "5000".into(),
@@ -19,6 +30,31 @@ pub static ENTRIES: &[Entry] = &[
         broker_name: "group.consumer.session.timeout.ms",
         rule: Rule::Number(45_000, 60_000), default: |_| "45000".into(),
         doc: "A member of such a group that is not heard of for so long is given up." },
+    Entry { name: "share.auto.offset.reset", kind: Type::String, broker_name: "",
+        rule: Rule::Like(|text| Reset::parsed(text).is_some(), "earliest, latest or by_duration:<ISO 8601 duration>"),
+        default: |_| "latest".into(),
+        doc: "Where a share group begins on a partition that it has not been on: at the earliest record, behind the latest, or with the first that is no older than a duration." },
+    Entry { name: "share.delivery.count.limit", kind: Type::Int, broker_name: "group.share.delivery.count.limit",
+        rule: Rule::Number(1, 1_000), default: |_| "5".into(),
+        doc: "A share group delivers a record so often at most; then it is archived." },
+    Entry { name: "share.heartbeat.interval.ms", kind: Type::Int,
+        broker_name: "group.share.heartbeat.interval.ms",
+        rule: Rule::Number(1_000, 60_000), default: |_| "5000".into(),
+        doc: "How often members of a share group are told to be heard of." },
+    Entry { name: "share.partition.max.record.locks", kind: Type::Int,
+        broker_name: "group.share.partition.max.record.locks",
+        rule: Rule::Number(1, 10_000), default: |_| "2000".into(),
+        doc: "Records of one partition, from the first that is not settled on, that a share group may have in hand." },
+    Entry { name: "share.record.lock.duration.ms", kind: Type::Int,
+        broker_name: "group.share.record.lock.duration.ms",
+        rule: Rule::Number(1_000, 3_600_000), default: |_| "30000".into(),
+        doc: "How long a member of a share group may hold a record before it is delivered again." },
+    Entry { name: "share.renew.acknowledge.enable", kind: Type::Boolean, broker_name: "",
+        rule: Rule::OneOf(BOOLEANS), default: |_| "true".into(),
+        doc: "Whether members of a share group may prolong the time for which they hold a record." },
+    Entry { name: "share.session.timeout.ms", kind: Type::Int, broker_name: "group.share.session.timeout.ms",
+        rule: Rule::Number(6_000, 1_800_000), default: |_| "45000".into(),
+        doc: "A member of a share group that is not heard of for so long is given up." },
 ];
 
 /// The setting of that name.
@@ -33,6 +69,11 @@ pub fn validate(configs: &[(String, String)]) -> Result<(), Rejection> {
             Some(entry) => entry.validate(value)?,
             None => return Err(invalid(format!("Unknown group config name: {name}"))),
         }
+    }
+    let share = ShareConfig::parsed(configs);
+    if share.session_timeout_ms <= share.heartbeat_interval_ms {
+        let text = "share.session.timeout.ms must be greater than share.heartbeat.interval.ms";
+        return Err(invalid(text.to_owned()));
     }
     let GroupConfig { consumer_session_timeout_ms, consumer_heartbeat_interval_ms, .. } =
         GroupConfig::parsed(configs);
@@ -65,6 +106,8 @@ mod tests {
             .collect();
         validate(&shown).unwrap();
         assert_eq!(GroupConfig::parsed(&shown), GroupConfig::default());
+        let share = ShareConfig { delivery_count_limited: true, ..ShareConfig::default() };
+        assert_eq!(ShareConfig::parsed(&shown), share);
     }
 
     #[test]
@@ -78,6 +121,11 @@ mod tests {
             ("consumer.heartbeat.interval.ms", "4999", false),
             ("consumer.heartbeat.interval.ms", "often", false),
             ("consumer.heart", "1", false),
+            ("share.auto.offset.reset", "by_duration:PT1H", true),
+            ("share.auto.offset.reset", "by_duration:1H", false),
+            ("share.delivery.count.limit", "0", false),
+            ("share.renew.acknowledge.enable", "maybe", false),
+            ("share.heartbeat.interval.ms", "60000", false),
         ] {
             assert_eq!(validate(&one(name, value)).is_ok(), good, "{name}={value}");
         }

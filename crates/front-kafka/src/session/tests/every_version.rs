@@ -1,5 +1,6 @@
 //! Every served version of every API, refused and answered in full.
 
+use super::sharing::{is_answered, share_acknowledge, share_fetch, well_shared};
 use super::*;
 
 /// Every served version of every API: a request with nothing in it, and shards that fail, must still get a response
@@ -428,11 +429,59 @@ fn every_version_carries_a_full_answer() {
                         &AlterClientQuotasRequest { entries: vec![entry], validate_only: false },
                     )
                 }
+                ApiKey::ShareGroupHeartbeat => bench.send(version, &full_share_heartbeat()),
+                ApiKey::ShareGroupDescribe => {
+                    bench.send(1, &full_share_heartbeat());
+                    bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
+                    bench.send(
+                        version,
+                        &ShareGroupDescribeRequest {
+                            group_ids: vec!["g".into(), "h".into()],
+                            include_authorized_operations: true,
+                        },
+                    )
+                }
+                ApiKey::ShareFetch => bench.send(version, &share_fetch(0)),
+                ApiKey::ShareAcknowledge => {
+                    bench.send(2, &share_fetch(0));
+                    play(&mut bench);
+                    bench.receive::<ShareFetchResponse>(2).unwrap();
+                    bench.send(version, &share_acknowledge(1, 7, 7, &[1]))
+                }
+                ApiKey::DescribeShareGroupOffsets => {
+                    let topic = describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestTopic {
+                        topic_name: "t".into(),
+                        partitions: vec![0],
+                    };
+                    let group = |topics| {
+                        describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup {
+                            group_id: "g".into(),
+                            topics,
+                        }
+                    };
+                    let groups = vec![group(Some(vec![topic])), group(None)];
+                    bench.send(version, &DescribeShareGroupOffsetsRequest { groups })
+                }
+                ApiKey::AlterShareGroupOffsets => {
+                    let partition =
+                        alter_share_group_offsets_request::AlterShareGroupOffsetsRequestPartition::default();
+                    let topic = alter_share_group_offsets_request::AlterShareGroupOffsetsRequestTopic {
+                        topic_name: "t".into(),
+                        partitions: vec![partition],
+                    };
+                    let topics = vec![topic];
+                    bench.send(version, &AlterShareGroupOffsetsRequest { group_id: "g".into(), topics })
+                }
+                ApiKey::DeleteShareGroupOffsets => {
+                    let topics =
+                        vec![delete_share_group_offsets_request::DeleteShareGroupOffsetsRequestTopic {
+                            topic_name: "t".into(),
+                        }];
+                    bench.send(version, &DeleteShareGroupOffsetsRequest { group_id: "g".into(), topics })
+                }
                 other => panic!("{other} has no request here"),
             };
-            for (_, request) in bench.sent() {
-                bench.event(well(&request));
-            }
+            play(&mut bench);
             for (token, request) in bench.asked_meta() {
                 bench.event(Event::Meta { token, result: Ok(well_meta(&request)) });
             }
@@ -443,6 +492,29 @@ fn every_version_carries_a_full_answer() {
                 catalog::ALL.iter().find(|c| c.kind == Kind::Response && c.key == Some(*api as i16)).unwrap();
             codec.recode(body, version, 1 << 20).unwrap_or_else(|e| panic!("{api} v{version}: {e}"));
         }
+    }
+}
+
+/// Shards to which nothing bad happens answer until nothing more is asked.
+fn play(bench: &mut Bench) {
+    loop {
+        let requests = bench.sent();
+        if requests.is_empty() {
+            return;
+        }
+        for request in requests.iter().map(|(_, request)| request).filter(|request| is_answered(request)) {
+            bench.event(well(request));
+        }
+    }
+}
+
+fn full_share_heartbeat() -> messages::ShareGroupHeartbeatRequest {
+    messages::ShareGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        member_epoch: 0,
+        rack_id: Some("r".into()),
+        subscribed_topic_names: Some(vec!["t".into()]),
     }
 }
 
@@ -499,6 +571,7 @@ fn well(request: &Request) -> Event {
             let results = queries.iter().map(|(partition, query)| (*partition, Ok(found(query)))).collect();
             Event::Offsets { token: *token, results }
         }
+        Request::Share(share) => well_shared(share),
         Request::Trim { token, .. } => Event::Trimmed { token: *token, result: Ok(3) },
         Request::PartitionInfo { token, .. } => {
             let info = PartitionInfo { log_start: 0, high_watermark: 5, bytes: 100 };
