@@ -136,7 +136,9 @@ impl Bench {
 /// Three records.
 fn three() -> Bytes {
     let mut batch = BatchBuilder::new(5);
-    (0..3).for_each(|_| batch.append(None, Some(b"x"), &[], 5).unwrap());
+    for _ in 0..3 {
+        batch.append(None, Some(b"x"), &[], 5).unwrap();
+    }
     batch.build().unwrap()
 }
 
