@@ -15,12 +15,14 @@ use bowline_codec_amqp::{TableRef, Value};
 use bowline_codec_kafka::records::RecordIter;
 use bowline_convert::Incoming;
 use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound, SubscribeError};
+use bowline_model::meta::ConfigKind;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Outcome, Request};
 use bowline_model::share::{self, Acquire, Acquired, Join, JoinError, Lock, NAME_BYTES_MAX, Start};
+use bowline_model::share_config::ShareConfig;
 use bowline_model::{ConsumerId, PartitionId, ShardId, Token};
 use bytes::Bytes;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, look_up};
 use crate::consumers::{Consumer, Consumers, Settles, Source};
 
 use crate::options::{GROUP_FETCH_BYTES, STREAM_OUTBOX_BYTES};
@@ -447,6 +449,7 @@ impl Session {
     fn join_group(&mut self, id: u32, broker: &mut dyn Broker) {
         let Some(consumer) = self.consumers.get(&id) else { return };
         let Source::Group(reader) = &consumer.source else { return };
+        let (returns_max, policy) = settings(&reader.group, broker);
         for (at, lane) in reader.lanes.iter().enumerate() {
             let part = |&at: &usize| (reader.parts[at].partition, reader.parts[at].start);
             let join = Join {
@@ -455,10 +458,10 @@ impl Session {
                 channel: consumer.channel,
                 group: reader.group.name.clone(),
                 partitions: lane.parts.iter().map(part).collect(),
-                returns_max: reader.group.returns_max,
+                returns_max,
                 lock: reader.lock,
                 stays: false,
-                policy: share::Policy::default(),
+                policy,
             };
             broker.send(lane.shard, Request::Share(share::Request::Join(join)));
         }
@@ -640,6 +643,19 @@ impl Session {
         self.leave_group(id, broker);
         self.cancelled_by_broker(id);
     }
+}
+
+/// What the group's settings say where the consumer does not, and how it hands out records. Kafka's defaults do not bind
+/// consumers that know nothing of Kafka: what is not set for the group is without limit.
+fn settings(group: &GroupArguments, broker: &dyn Broker) -> (Option<u64>, share::Policy) {
+    let explicit = look_up(broker, |topology| topology.configs(ConfigKind::Group, &group.name).to_vec());
+    let config = ShareConfig::parsed(&explicit);
+    let limit = config.delivery_count_limited.then(|| config.returns_max());
+    let mut policy = config.policy();
+    if !explicit.iter().any(|(name, _)| name == "share.partition.max.record.locks") {
+        policy.window = 0;
+    }
+    (group.returns_max.or(limit), policy)
 }
 
 pub(crate) fn group(consumers: &mut Consumers, id: u32) -> Option<&mut GroupReader> {

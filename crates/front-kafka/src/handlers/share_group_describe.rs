@@ -1,7 +1,7 @@
 //! ShareGroupDescribe (77): state and members of share groups.
 
 use super::share_group_heartbeat::topic;
-use super::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
+use super::OPERATIONS_NOT_ASKED;
 use crate::errors;
 use crate::pending::{Context, Step};
 use crate::share::assignor;
@@ -35,10 +35,6 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
             }
             Err(None) => return cx.mismatch(),
         };
-        let authorized_operations = match request.include_authorized_operations {
-            true => GROUP_OPERATIONS,
-            false => OPERATIONS_NOT_ASKED,
-        };
         let mut groups = Vec::with_capacity(request.group_ids.len());
         for group_id in request.group_ids {
             let denied = ErrorCode::GroupAuthorizationFailed;
@@ -62,6 +58,10 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
                     group_state: "Dead".into(),
                     ..Default::default()
                 },
+            };
+            let authorized_operations = match request.include_authorized_operations {
+                true => cx.authorized_operations(Resource::Group(&group_id)),
+                false => OPERATIONS_NOT_ASKED,
             };
             groups.push(DescribedGroup { group_id, authorized_operations, ..described });
         }

@@ -1,12 +1,14 @@
 //! Random histories against a naive model, and the corners that chance seldom meets.
 
 use super::WINDOW_RECORDS;
+use super::admin::IDLE_MS;
 use crate::testing::{Batch, World, appends};
 use crate::{Out, Stream};
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
 use bowline_model::share::{
-    Acquire, Acquired, DeleteRecord, Join, JoinError, Lock, Outcome, Policy, Reply, Request, Settle, Start,
+    Acknowledge, AcknowledgeError, Acquire, Acquired, Backoff, ChangeError, DeleteRecord, Described, Join,
+    JoinError, Listed, Lock, Outcome, Policy, Reply, Request, Settle, Start,
 };
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use proptest::prelude::*;
@@ -75,6 +77,9 @@ impl Script {
             let heard = match event {
                 Event::Share { token: Token(1), reply: Reply::Joined(result) } => Heard::Joined(result),
                 Event::Share { token: Token(2), reply: Reply::Acquired(runs) } => Heard::Acquired(runs),
+                Event::Share { token: Token(3), reply: Reply::Acknowledged(results) } => {
+                    Heard::Acknowledged(results[0].1)
+                }
                 Event::Cancelled { token: None, consumer: ConsumerId(7) } => Heard::Cancelled,
                 other => panic!("{other:?}"),
             };
@@ -104,6 +109,7 @@ impl Script {
 enum Heard {
     Joined(Result<(), JoinError>),
     Acquired(Vec<Acquired>),
+    Acknowledged(Result<(), AcknowledgeError>),
     Cancelled,
 }
 
@@ -289,6 +295,195 @@ fn what_the_log_refuses_is_told_again() {
     s.acquire(1, 3, false);
     let answer = Heard::Acquired(vec![run(1, 2, 1, true, 1)]);
     assert_eq!(s.heard(), [(1, Heard::Joined(Ok(()))), (1, answer)]);
+}
+
+impl Script {
+    /// As a Kafka share session joins.
+    fn join_kafka(&mut self, session: u64, partitions: &[u32], returns_max: Option<u64>, policy: Policy) {
+        let partitions = partitions.iter().map(|&id| (PartitionId(id), Start::First)).collect();
+        let join = Join {
+            token: Token(1),
+            consumer: ConsumerId(7),
+            channel: 1,
+            group: "g".to_string(),
+            partitions,
+            returns_max,
+            lock: Some(Lock { ms: 30_000, cancels: false }),
+            stays: true,
+            policy,
+        };
+        self.ask(session, Request::Join(join));
+        self.log();
+        assert_eq!(self.heard(), [(session, Heard::Joined(Ok(())))]);
+    }
+
+    fn acknowledge(&mut self, session: u64, runs: &[(u64, u64, Outcome)]) {
+        let partitions = vec![(PartitionId(1), runs.to_vec())];
+        let acknowledge = Acknowledge { token: Token(3), consumer: ConsumerId(7), partitions };
+        self.ask(session, Request::Acknowledge(acknowledge));
+    }
+
+    fn asked(&mut self, request: Request) -> Reply {
+        self.ask(1, request);
+        self.log();
+        let Some((_, Event::Share { reply, .. })) = self.world.replies().pop() else { panic!("no answer") };
+        reply
+    }
+}
+
+#[test]
+fn acknowledgements_are_all_or_nothing_and_wait_for_the_log() {
+    let mut s = Script::new(1);
+    s.append(1, 10);
+    s.join_kafka(1, &[1], None, Policy::default());
+    s.acquire(1, 4, false);
+    s.heard();
+    s.acknowledge(1, &[(0, 2, Outcome::Accepted), (3, 2, Outcome::Accepted)]);
+    let refused = Err(AcknowledgeError::NotHeld);
+    assert_eq!(s.heard(), [(1, Heard::Acknowledged(refused))], "record 4 is not in its hands");
+    s.acknowledge(1, &[(0, u64::MAX, Outcome::Accepted)]);
+    assert_eq!(s.heard(), [(1, Heard::Acknowledged(refused))]);
+    s.acknowledge(1, &[(0, 2, Outcome::Accepted), (2, 1, Outcome::Released), (3, 1, Outcome::Renewed)]);
+    assert_eq!(s.heard(), [], "not before the log has it");
+    s.log();
+    assert_eq!(s.heard(), [(1, Heard::Acknowledged(Ok(())))]);
+    s.acknowledge(1, &[(3, 1, Outcome::Renewed)]);
+    assert_eq!(s.heard(), [(1, Heard::Acknowledged(Ok(())))], "there is nothing to log");
+    s.acknowledge(2, &[(3, 1, Outcome::Accepted)]);
+    assert_eq!(s.heard(), [(2, Heard::Acknowledged(Err(AcknowledgeError::UnknownPartition)))]);
+    s.crash(false);
+    s.join_kafka(1, &[1], None, Policy::default());
+    s.acquire(1, 2, false);
+    let answer = Heard::Acquired(vec![run(1, 2, 1, true, 1), run(1, 3, 1, true, 0)]);
+    assert_eq!(s.heard(), [(1, answer)], "nothing accepted comes back, all else does");
+}
+
+#[test]
+fn a_member_may_join_again_with_other_partitions() {
+    let mut s = Script::new(2);
+    s.append(1, 2);
+    s.append(2, 2);
+    s.join_kafka(1, &[1], None, Policy::default());
+    s.acquire(1, 10, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 0, 2, false, 0)]))]);
+    s.join_kafka(1, &[2], None, Policy::default());
+    s.append(1, 1);
+    s.acquire(1, 10, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(2, 0, 2, false, 0)]))], "no more of the first");
+    s.acknowledge(1, &[(0, 1, Outcome::Accepted)]);
+    s.log();
+    assert_eq!(s.heard(), [(1, Heard::Acknowledged(Ok(())))], "what it holds of it stays with it");
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::PartitionDelete, &PartitionId(1));
+    s.world.write(s.now, records);
+    assert_eq!(s.heard(), [(1, Heard::Cancelled)], "it is told");
+    s.append(2, 1);
+    s.acquire(1, 10, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(2, 2, 1, false, 0)]))], "and goes on");
+}
+
+#[test]
+fn what_comes_back_waits_longer_each_time() {
+    let mut s = Script::new(1);
+    s.append(1, 1);
+    let backoff = Some(Backoff { first_ms: 1_000, max_ms: 3_000 });
+    s.join_kafka(1, &[1], Some(3), Policy { backoff, ..Policy::default() });
+    for (returns, wait) in [(0, 1_000), (1, 2_000), (2, 3_000)] {
+        s.acquire(1, 1, true);
+        assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 0, 1, returns > 0, returns)]))]);
+        s.settle(1, 1, 0, 1, Outcome::Released);
+        s.acquire(1, 1, true);
+        s.now += wait - 1;
+        s.world.stream.tick(s.now, &mut s.world.out);
+        assert_eq!(s.heard(), [], "{returns}");
+        s.now += 1;
+        s.acquire(1, 0, true);
+        s.world.stream.tick(s.now, &mut s.world.out);
+        assert_eq!(s.heard(), [(1, Heard::Acquired(vec![]))], "{returns}");
+    }
+    s.acquire(1, 1, true);
+    s.heard();
+    s.settle(1, 1, 0, 1, Outcome::Released);
+    s.log();
+    let described = s.asked(Request::Describe { token: Token(4), group: "g".into(), partitions: None });
+    assert_eq!(
+        described,
+        Reply::Described(vec![(PartitionId(1), Described { start: 1, lag: 0 })]),
+        "archived"
+    );
+}
+
+#[test]
+fn what_is_new_may_go_first() {
+    let mut s = Script::new(1);
+    s.append(1, 3);
+    s.join_kafka(1, &[1], None, Policy { fresh_first: true, window: 3, ..Policy::default() });
+    s.acquire(1, 1, false);
+    s.settle(1, 1, 0, 1, Outcome::Released);
+    s.heard();
+    s.acquire(1, 2, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 1, 2, false, 0)]))]);
+    s.append(1, 3);
+    s.acquire(1, 5, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, 0, 1, true, 1)]))], "the window is full");
+}
+
+#[test]
+fn groups_are_listed_described_reset_and_deleted() {
+    let mut s = Script::new(2);
+    s.append(1, 10);
+    s.join_kafka(1, &[1, 2], None, Policy::default());
+    s.acquire(1, 5, false);
+    s.settle(1, 1, 1, 3, Outcome::Accepted);
+    s.log();
+    let token = Token(4);
+    let group = || "g".to_string();
+    let listed = |has_members| Reply::Listed(vec![Listed { group: group(), has_members }]);
+    assert_eq!(s.asked(Request::List { token }), listed(true));
+    let describe = || Request::Describe { token, group: group(), partitions: Some(vec![PartitionId(1)]) };
+    let at = |start, lag| Reply::Described(vec![(PartitionId(1), Described { start, lag })]);
+    assert_eq!(s.asked(describe()), at(0, 7));
+    let reset = |partition, start| Request::Reset {
+        token,
+        group: group(),
+        partitions: vec![(PartitionId(partition), start)],
+    };
+    let delete = |partitions| Request::Delete { token, group: group(), partitions };
+    for refused in [reset(1, Start::First), delete(None)] {
+        assert_eq!(s.asked(refused), Reply::Changed(Err(ChangeError::HasMembers)));
+    }
+    s.world.stream.close_session(s.now, SessionId(1), &mut s.world.out);
+    s.log();
+    assert_eq!(s.asked(Request::List { token }), listed(false));
+    assert_eq!(s.asked(reset(1, Start::Offset(6))), Reply::Changed(Ok(())));
+    assert_eq!(s.asked(describe()), at(6, 4));
+    assert_eq!(s.asked(reset(9, Start::First)), Reply::Changed(Err(ChangeError::UnknownPartition)));
+    s.world.assert_replays(None, 0);
+    assert_eq!(s.asked(delete(Some(vec![PartitionId(1)]))), Reply::Changed(Ok(())));
+    assert_eq!(s.asked(describe()), Reply::Described(vec![]));
+    assert_eq!(s.asked(delete(None)), Reply::Changed(Ok(())));
+    assert_eq!(s.asked(delete(None)), Reply::Changed(Err(ChangeError::UnknownGroup)));
+    assert_eq!(s.asked(Request::List { token }), Reply::Listed(vec![]));
+}
+
+#[test]
+fn idle_groups_are_forgotten() {
+    let mut s = Script::new(1);
+    s.join_kafka(1, &[1], None, Policy::default());
+    let pass = |s: &mut Script, ms: u64| {
+        s.now += ms;
+        s.world.stream.tick(s.now, &mut s.world.out);
+        s.log();
+    };
+    pass(&mut s, 1);
+    pass(&mut s, IDLE_MS * 2);
+    assert_eq!(s.world.stream.shares.len(), 1, "somebody is there");
+    s.world.stream.close_session(s.now, SessionId(1), &mut s.world.out);
+    pass(&mut s, IDLE_MS);
+    pass(&mut s, IDLE_MS - 1);
+    assert_eq!(s.world.stream.shares.len(), 1);
+    pass(&mut s, 600_000);
+    assert_eq!(s.world.stream.shares.len(), 0);
 }
 
 /// What a random history does next.
