@@ -97,11 +97,7 @@ mod tests {
             assert!(!is_served(*api, offered.end() + 1) && !is_served(*api, -1));
         }
         assert!(SERVED.is_sorted_by_key(|(api, _)| *api as i16));
-        for absent in [
-            ApiKey::AddPartitionsToTxn,
-            ApiKey::EndTxn,
-            ApiKey::GetTelemetrySubscriptions,
-        ] {
+        for absent in [ApiKey::AddPartitionsToTxn, ApiKey::EndTxn, ApiKey::GetTelemetrySubscriptions] {
             assert!(!is_served(absent, 0), "{absent}");
         }
     }

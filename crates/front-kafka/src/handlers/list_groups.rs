@@ -50,7 +50,8 @@ pub fn start(request: ListGroupsRequest, cx: &mut Context<'_>) -> Step {
             Err(None) => return cx.mismatch(),
         }
         response.groups.retain(|group| {
-            is_wanted(group, &request) && (all || cx.allows(Operation::Describe, Resource::Group(&group.group_id)))
+            is_wanted(group, &request)
+                && (all || cx.allows(Operation::Describe, Resource::Group(&group.group_id)))
         });
         cx.reply(&response)
     })

@@ -157,7 +157,11 @@ fn fill(result: &mut ListOffsetsPartitionResponse, found: OffsetFound, time: i64
 
 /// Offset and time of the record that is asked for: the first at or after `time`, or the youngest. Records that were
 /// deleted out of the middle of a batch are none.
-pub(super) fn seek(batches: &[BatchSlice], log_start: u64, time: i64) -> Result<Option<(i64, i64)>, BatchError> {
+pub(super) fn seek(
+    batches: &[BatchSlice],
+    log_start: u64,
+    time: i64,
+) -> Result<Option<(i64, i64)>, BatchError> {
     let mut youngest: Option<(i64, i64)> = None;
     for slice in batches {
         let bytes = slice.block.payload.slice(slice.offset as usize..(slice.offset + slice.len) as usize);

@@ -1,7 +1,7 @@
 //! ShareGroupDescribe (77): state and members of share groups.
 
-use super::share_group_heartbeat::topic;
 use super::OPERATIONS_NOT_ASKED;
+use super::share_group_heartbeat::topic;
 use crate::errors;
 use crate::pending::{Context, Step};
 use crate::share::assignor;

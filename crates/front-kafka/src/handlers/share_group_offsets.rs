@@ -149,7 +149,8 @@ pub fn alter(request: AlterShareGroupOffsetsRequest, cx: &mut Context<'_>) -> St
     let mut responses = Vec::with_capacity(request.topics.len());
     for (t, of_topic) in request.topics.into_iter().enumerate() {
         let allowed = cx.allows(Operation::Read, Resource::Topic(&of_topic.topic_name));
-        let missing = if allowed { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::TopicAuthorizationFailed };
+        let missing =
+            if allowed { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::TopicAuthorizationFailed };
         let topic = cx.topic(&of_topic.topic_name).filter(|_| allowed);
         let mut partitions = Vec::with_capacity(of_topic.partitions.len());
         for (p, partition) in of_topic.partitions.into_iter().enumerate() {
@@ -203,7 +204,8 @@ pub fn delete(request: DeleteShareGroupOffsetsRequest, cx: &mut Context<'_>) -> 
     let mut responses = Vec::with_capacity(request.topics.len());
     for (t, named) in request.topics.into_iter().enumerate() {
         let allowed = cx.allows(Operation::Read, Resource::Topic(&named.topic_name));
-        let missing = if allowed { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::TopicAuthorizationFailed };
+        let missing =
+            if allowed { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::TopicAuthorizationFailed };
         let topic: Option<Arc<Topic>> = cx.topic(&named.topic_name).filter(|_| allowed);
         for &id in topic.iter().flat_map(|topic| topic.partitions.iter()) {
             asked.add(cx.shard_of(id), id, (t, 0));
