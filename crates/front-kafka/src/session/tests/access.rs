@@ -342,12 +342,20 @@ fn lists_show_what_may_be_seen() {
     };
     bench.send(4, &ListGroupsRequest::default());
     for (_, request) in bench.sent() {
+        let token = token(&request);
+        if let Request::Share(_) = request {
+            let shared =
+                |group: &str| bowline_model::share::Listed { group: group.into(), has_members: false };
+            let reply = bowline_model::share::Reply::Listed(vec![shared("mine"), shared("their share")]);
+            bench.event(Event::Share { token, reply });
+            continue;
+        }
         let groups = vec![listed("mine"), listed("theirs")];
-        let reply = bowline_model::group::Reply::List(groups);
-        bench.event(Event::Group { token: token(&request), reply });
+        bench.event(Event::Group { token, reply: bowline_model::group::Reply::List(groups) });
     }
     let (_, response) = bench.receive::<ListGroupsResponse>(4).unwrap();
-    assert!(response.groups.iter().all(|group| group.group_id == "mine") && !response.groups.is_empty());
+    assert!(response.groups.iter().all(|group| group.group_id == "mine"));
+    assert_eq!(response.groups.len(), usize::from(DATA_SHARDS) + 1, "consumer groups, and a share group");
 }
 
 #[test]
