@@ -147,9 +147,11 @@ pub struct Settle {
 pub struct Acknowledge {
     pub token: Token,
     pub consumer: ConsumerId,
-    /// First offset, count and outcome of runs, ascending and disjoint.
-    pub partitions: Vec<(PartitionId, Vec<(u64, u64, Outcome)>)>,
+    pub partitions: Vec<(PartitionId, AcknowledgedRuns)>,
 }
+
+/// First offset, count and outcome of runs, ascending and disjoint.
+pub type AcknowledgedRuns = Vec<(u64, u64, Outcome)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {

@@ -9,7 +9,7 @@ use bowline_codec_kafka::ErrorCode;
 use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::request::Request;
-use bowline_model::share::{self, Acknowledge, AcknowledgeError, Outcome, Reply};
+use bowline_model::share::{self, Acknowledge, AcknowledgeError, AcknowledgedRuns, Outcome, Reply};
 use bowline_model::{ConsumerId, PartitionId, ShardId};
 
 // Types of acknowledgement.
@@ -22,7 +22,8 @@ const RENEW: i8 = 4;
 /// First offset, last offset, and one type for all or one for each.
 pub type Batch = (i64, i64, Vec<i8>);
 
-type Runs = Vec<(u64, u64, Outcome)>;
+/// What is asked of one shard, and which results it answers.
+type Asked = (ShardId, Vec<(PartitionId, AcknowledgedRuns)>, Vec<usize>);
 
 /// The acknowledgements of one request.
 #[derive(Default)]
@@ -42,7 +43,7 @@ impl Acks {
         cx: &mut Context<'_>,
     ) -> Acks {
         let mut acks = Acks::default();
-        let mut shards: Vec<(ShardId, Vec<(PartitionId, Runs)>, Vec<usize>)> = Vec::new();
+        let mut shards: Vec<Asked> = Vec::new();
         for (place, batches) in batches {
             let index = acks.results.len();
             let checked =
@@ -111,8 +112,8 @@ fn code(error: AcknowledgeError) -> ErrorCode {
 }
 
 /// The batches as runs of the same outcome. They have to ascend without touching one another.
-fn runs(batches: &[Batch], renew: bool) -> Result<Runs, ErrorCode> {
-    let mut runs = Runs::new();
+fn runs(batches: &[Batch], renew: bool) -> Result<AcknowledgedRuns, ErrorCode> {
+    let mut runs = AcknowledgedRuns::new();
     let mut behind = 0;
     for (first, last, types) in batches {
         let invalid = ErrorCode::InvalidRequest;

@@ -262,7 +262,10 @@ pub fn changed(answer: Event) -> Option<ErrorCode> {
 }
 
 /// What is asked of each shard, and which places of the response it answers.
-struct Asked<T>(Vec<(ShardId, Vec<T>, Vec<(usize, usize)>)>);
+struct Asked<T>(Vec<(ShardId, Vec<T>, Places)>);
+
+/// Positions of a topic, and of a partition in it.
+type Places = Vec<(usize, usize)>;
 
 impl<T> Default for Asked<T> {
     fn default() -> Asked<T> {
@@ -286,7 +289,7 @@ impl<T> Asked<T> {
         self,
         cx: &mut Context<'_>,
         request: impl Fn(bowline_model::Token, Vec<T>) -> ShareRequest,
-    ) -> Vec<Vec<(usize, usize)>> {
+    ) -> Vec<Places> {
         let mut all = Vec::with_capacity(self.0.len());
         for (sub, (shard, what, places)) in self.0.into_iter().enumerate() {
             let request = request(cx.token(sub as u32), what);

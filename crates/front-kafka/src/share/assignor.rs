@@ -49,8 +49,11 @@ mod tests {
         TopicId([n; 16])
     }
 
+    /// A member, and what it gets.
+    type Gets<'a> = (&'a str, &'a [(u8, &'a [i32])]);
+
     /// Members' topics and topics' partitions to what each member gets.
-    fn check(members: &[(&str, &[u8])], partitions: &[(u8, u32)], expected: &[(&str, &[(u8, &[i32])])]) {
+    fn check(members: &[(&str, &[u8])], partitions: &[(u8, u32)], expected: &[Gets<'_>]) {
         let members = members
             .iter()
             .map(|(name, topics)| (*name, topics.iter().map(|t| topic(*t)).collect()))
