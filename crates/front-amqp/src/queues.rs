@@ -72,7 +72,9 @@ impl Session {
             return Ok(());
         }
         let mut arguments = declared_arguments(method.arguments)?;
-        let mut declared_type = arguments::declared_type(&self.vhost, &name, &arguments)?;
+        // The topology refuses a type that is none, once it has compared the declaration with a queue that is there.
+        let mut declared_type =
+            arguments::declared_type(&self.vhost, &name, &arguments).unwrap_or(DeclaredType::Classic);
         if self.is_stream_by_default(method, &arguments, broker) {
             declared_type = DeclaredType::Stream;
             arguments.push((arguments::QUEUE_TYPE.to_string(), Value::Str(b"stream".to_vec())));
