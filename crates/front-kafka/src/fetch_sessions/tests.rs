@@ -211,6 +211,7 @@ fn room_is_made_for_larger_ones_and_from_stale_ones() {
     let larger = consumer.ask(0, 0, &[0, 1], &[]).0;
     assert_ne!(larger, 0);
     assert_eq!(consumer.ask(small, 2, &[], &[]).1, NO_ID, "the smallest made room");
+    consumer.now += Duration::from_millis(1);
     assert_eq!(consumer.ask(large, 2, &[], &[]).1, 0);
     consumer.now += evict_after + Duration::from_secs(1);
     assert_ne!(consumer.ask(0, 0, &[0], &[]).0, 0, "one that is stale makes room for any");
