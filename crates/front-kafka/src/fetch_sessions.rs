@@ -392,12 +392,12 @@ impl Session {
         }
         response.responses.retain(|topic| !topic.partitions.is_empty());
         if !with_records.is_empty() && with_records.len() < self.partitions.len() {
-            self.to_the_end(&with_records);
+            self.move_to_end(&with_records);
         }
     }
 
     /// Moves the partitions at these places (ascending) behind the others.
-    fn to_the_end(&mut self, places: &[usize]) {
+    fn move_to_end(&mut self, places: &[usize]) {
         let mut places = places.iter().copied().peekable();
         let all = std::mem::take(&mut self.partitions);
         let mut served = Vec::with_capacity(places.len());

@@ -80,6 +80,9 @@ pub(crate) enum Message {
     Internal(Internal),
 }
 
+/// What is to be rewritten now, how far that goes in each partition, and whether that is its end.
+pub(crate) type Piece = (Relocation, Vec<(PartitionId, u64, bool)>);
+
 /// What is not from a session.
 pub(crate) enum Internal {
     /// The block that was proposed first of those under way is durable.
@@ -110,7 +113,7 @@ pub(crate) enum Internal {
     /// For the compactor, as are the next three: see the functions of [`bowline_broker::Shard`].
     CompactionDue(Sender<Vec<Candidate>>),
     PlanCompaction(Vec<PartitionId>, u64, Sender<Vec<Plan>>),
-    PlanRewriting(Vec<(PartitionId, u64, u64)>, u64, Sender<(Relocation, Vec<(PartitionId, u64, bool)>)>),
+    PlanRewriting(Vec<(PartitionId, u64, u64)>, u64, Sender<Piece>),
     Rewritten(Moved, Vec<Compacted>, Sender<BTreeSet<PartitionId>>),
     /// The disk is full, or has room again.
     Full(bool),

@@ -145,7 +145,7 @@ fn adding_and_removing_are_idempotent_and_leave_nothing_behind() {
     table.add(rule.clone());
     table.add(rule.clone());
     assert_eq!((table.len(), table.check_add(std::slice::from_ref(&rule))), (1, Ok(true)));
-    assert_eq!(table.iter().collect::<Vec<_>>(), [rule.clone()]);
+    assert!(table.iter().eq([rule.clone()]));
     table.remove(&rule);
     table.remove(&rule);
     assert_eq!(table, Acls::default());

@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn each_sin_of_a_bank_is_found() {
         type Count = fn(&Verdict) -> u64;
-        let sins: [(&[(u64, u64, Fate, usize)], u64, Count); 8] = [
+        type Sin<'a> = (&'a [(u64, u64, Fate, usize)], u64, Count);
+        let sins: [Sin<'_>; 8] = [
             (&[(0, 1, Committed, 0)], 0, |v| v.lost),
             (&[(0, 1, Committed, 1)], 1, |v| v.torn),
             (&[(0, 2, InDoubt, 3)], 2, |v| v.torn),
