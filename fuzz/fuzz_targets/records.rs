@@ -4,7 +4,7 @@
 
 use bowline_fuzz as _;
 use bowline_model::record::{self, Append, Kind, Publish};
-use bowline_model::{PartitionId, QueueId, consumer_group, group, meta, outbox, request, settings, share};
+use bowline_model::{PartitionId, QueueId, consumer_group, group, meta, outbox, request, settings, share, txn};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -65,6 +65,10 @@ fn body(kind: Kind, bytes: &[u8]) {
         }
         Kind::OutboxDone => value::<u64>(bytes),
         Kind::ConsumerGroup => value::<consumer_group::GroupRecord>(bytes),
+        Kind::Txn => value::<txn::TxnRecord>(bytes),
+        Kind::TxnAdmit => value::<txn::AdmitRecord>(bytes),
+        Kind::TxnOffsets => value::<txn::OffsetsRecord>(bytes),
+        Kind::TxnGroups => value::<txn::GroupsRecord>(bytes),
         Kind::NodeStarted | Kind::Truncate | Kind::Noop => {}
     }
 }

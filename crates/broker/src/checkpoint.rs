@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! checkpoint := version u16 LE | term | index | n | n × queue
-//!               len | outbox (postcard, from version 8 on) | stream (rest: its own format; with share groups from version 5 on)
+//!               len | outbox (postcard, from version 8 on) | stream (rest: its own format; with share groups from version 5
+//!               on, transactions over Kafka from version 9 on)
 //! queue      := len | QueueSpec as postcard (len bytes)
 //!               next number | horizon | suspect below | settled, by reason (7; 6 before version 5, 3 before version 3) | bytes of records (from version 2 on)
 //!               n | n × extent
@@ -23,7 +24,7 @@ use bowline_model::request::QueueSpec;
 use bowline_model::{Lsn, varint};
 use bowline_stream::Stream;
 
-const VERSION: u16 = 8;
+const VERSION: u16 = 9;
 
 pub(crate) fn write(
     out: &mut Vec<u8>,
@@ -111,7 +112,12 @@ pub(crate) fn read(
         }
         _ => outbox::Kept::default(),
     };
-    stream.restore(input, version >= 5).map_err(|_| RestoreError::Malformed)?;
+    let sections = match version {
+        0..5 => 2,
+        5..9 => 3,
+        _ => bowline_stream::SECTIONS,
+    };
+    stream.restore(input, sections).map_err(|_| RestoreError::Malformed)?;
     Ok((applied, outbox))
 }
 

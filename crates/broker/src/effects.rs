@@ -31,6 +31,10 @@ pub struct Effects {
     pub transfers: Vec<(ShardId, Transfer)>,
     /// For other shards' [`crate::Shard::transferred`].
     pub over: Vec<(ShardId, QueueId, u64)>,
+    /// For [`crate::Shard::take_part`] of other shards.
+    pub txn_steps: Vec<(ShardId, TxnStep)>,
+    /// What came by [`crate::Shard::take_part`] is durable: for [`crate::Shard::part_taken`] of who sent it.
+    pub told_txn: Vec<Receipt>,
 }
 
 impl Effects {
@@ -44,6 +48,8 @@ impl Effects {
             && self.received.is_empty()
             && self.transfers.is_empty()
             && self.over.is_empty()
+            && self.txn_steps.is_empty()
+            && self.told_txn.is_empty()
     }
 
     pub(crate) fn event(&mut self, session: SessionId, event: Event) {
@@ -211,6 +217,15 @@ pub struct Transfer {
     pub logged: bool,
     /// Given back when they are safe.
     pub receipt: Option<Receipt>,
+}
+
+/// One shard's part of a step of a transaction that another shard coordinates.
+#[derive(Debug)]
+pub struct TxnStep {
+    /// Framed.
+    pub records: Vec<u8>,
+    pub count: u32,
+    pub receipt: Receipt,
 }
 
 /// Who waits for a transfer.

@@ -37,7 +37,7 @@ mod streams;
 pub use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
 pub use effects::{
     Copies, DeadLetter, DeadLetters, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told,
-    ToldEvent, Transfer,
+    ToldEvent, Transfer, TxnStep,
 };
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
 pub use relocation::{Batch, Damaged, Draft, Held, Moved, Relocation, Rewrite, Survey};

@@ -121,6 +121,8 @@ pub(crate) enum Provisioned {
     },
     /// Another shard waits for it.
     Received(Receipt),
+    /// The same, of a transaction's step.
+    Told(Receipt),
     /// It waits for nothing.
     Reconciled,
 }

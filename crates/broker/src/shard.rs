@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Reader};
 use crate::checkpoint;
-use crate::effects::{DeadLetter, Effects, Reborn, Transfer};
+use crate::effects::{DeadLetter, Effects, Reborn, Transfer, TxnStep};
 use crate::outbox::{Arrived, Outbox};
 use crate::proposal::{Proposal, Proposals, Provisioned, Provisioning, Urgency, Waiter, Waits};
 use crate::queue::{Get, Queue, Queues, transferred};
@@ -28,6 +28,8 @@ pub struct Options {
     /// Delivery is reserved this many messages ahead in the log (and more if that proves too few). After a crash,
     /// up to as many messages per queue carry the redelivered flag though nobody has seen them. ≥ 1.
     pub horizon_margin: u64,
+    /// How many data shards there are.
+    pub data_shards: u16,
     pub stream: bowline_stream::Options,
 }
 
@@ -40,6 +42,7 @@ impl Options {
             readahead_bytes: 32 << 20,
             volatile_bytes: 64 << 20,
             horizon_margin: 16 * 1024,
+            data_shards: 1,
             stream: bowline_stream::Options::default(),
         }
     }
@@ -122,7 +125,10 @@ impl Shard {
         Shard {
             applied: (0, 0),
             queues: Queues::new(options.shard, options.volatile_bytes, options.horizon_margin.max(1)),
-            streams: Streams::new(options.stream.clone()),
+            streams: Streams::new(bowline_stream::Options {
+                place: bowline_stream::txn::Place { shard: options.shard, data_shards: options.data_shards },
+                ..options.stream.clone()
+            }),
             outbox: Outbox::new(options.shard, Default::default()),
             cache: Cache::new(options.cache_bytes, options.readahead_bytes),
             proposals: Proposals::new(),
@@ -161,8 +167,8 @@ impl Shard {
             }
             Request::Purge { token, queue } => queues.purge(session, token, queue, proposals, fx),
             Request::Fetch(fetch) => streams.fetch(session, fetch, cache, fx),
-            Request::Watch { token, partitions } => {
-                streams.stream.partitions.watch(session, token, partitions, &mut streams.out);
+            Request::Watch { token, partitions, committed } => {
+                streams.stream.partitions.watch(session, token, partitions, committed, &mut streams.out);
             }
             Request::Unwatch { token } => streams.stream.partitions.unwatch(session, token),
             Request::ListOffsets { token, queries } => {
@@ -176,7 +182,17 @@ impl Shard {
                 fx.event(session, Event::PartitionInfo { token, result });
             }
             Request::Group { token, request } => {
-                streams.stream.groups.handle(now, session, token, request, &mut streams.out);
+                streams.stream.group(now, session, token, request, &mut streams.out);
+            }
+            Request::Txn { token, request } => {
+                streams.stream.txn(now, session, token, request, &mut streams.out);
+            }
+            Request::TxnOffsets { token, commit } => {
+                streams.stream.commit_in_txn(session, token, commit, &mut streams.out);
+            }
+            Request::Producers { token, partition } => {
+                let result = streams.stream.partitions.active_producers(partition);
+                fx.event(session, Event::Producers { token, result });
             }
             Request::Share(request) => streams.stream.share(now, session, request, &mut streams.out),
             Request::Provision(provision) => self.provision(provision, fx),
@@ -302,6 +318,17 @@ impl Shard {
             }
         }
         true
+    }
+
+    /// Another shard's part of a transaction's step; answered among [`Effects::told_txn`] when it is durable.
+    pub fn take_part(&mut self, step: TxnStep) {
+        self.proposals.insist(step.records, step.count, Provisioned::Told(step.receipt));
+    }
+
+    /// Another shard has what was sent to it under the ticket.
+    pub fn part_taken(&mut self, ticket: u64, fx: &mut Effects) {
+        self.streams.stream.confirmed(ticket, &mut self.streams.out);
+        self.streams.flush(&mut self.proposals, fx);
     }
 
     /// All messages of `queue` below are settled for good; `None`: there is no such queue.
@@ -597,7 +624,11 @@ impl Shard {
             | Kind::ShareDelete
             | Kind::ShareSettle
             | Kind::ShareHorizon
-            | Kind::ShareCounts => {
+            | Kind::ShareCounts
+            | Kind::Txn
+            | Kind::TxnAdmit
+            | Kind::TxnOffsets
+            | Kind::TxnGroups => {
                 self.streams.stream.apply(block, record, &mut self.streams.out);
             }
             // The meta shard's, and the log's own.
@@ -666,6 +697,7 @@ impl Shard {
                     self.queues.begin_copy(history, to, ticket, fx);
                 }
                 Provisioned::Received(receipt) => fx.received.push(receipt),
+                Provisioned::Told(receipt) => fx.told_txn.push(receipt),
                 Provisioned::Reconciled => {}
             },
             Waits::Stream(waiter) => self.streams.stream.applied(waiter, &mut self.streams.out),

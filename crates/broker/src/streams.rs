@@ -2,13 +2,14 @@
 //! fetches that need blocks from the disk are parked until those have come.
 
 use crate::cache::{Cache, Reader};
-use crate::effects::Effects;
+use crate::effects::{Effects, Receipt, TxnStep};
 use crate::proposal::{Proposals, Provisioned, Urgency, Waits};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
 use bowline_model::{PartitionId, SessionId, Token};
 use bowline_stream::partition::OffsetsSearch;
+use bowline_stream::txn::Send;
 use bowline_stream::{FetchOutcome, OffsetsOutcome, Options, Out, Read, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,6 +117,11 @@ impl Streams {
     pub fn flush(&mut self, proposals: &mut Proposals, fx: &mut Effects) {
         fx.events.append(&mut self.out.replies);
         self.hand_over(proposals);
+        let own = self.stream.txns.place().shard;
+        for Send { shard, records, count, ticket } in self.out.sends.drain(..) {
+            let receipt = Receipt { shard: own, ticket };
+            fx.txn_steps.push((shard, TxnStep { records, count, receipt }));
+        }
     }
 
     fn hand_over(&mut self, proposals: &mut Proposals) {

@@ -139,7 +139,10 @@ fn check(world: &mut World, id: u32, model: &Model, from: u64) {
     let mut offset = from;
     while offset < model.end {
         let partitions = vec![FetchPartition { partition: PartitionId(id), offset, max_bytes: 700 }];
-        world.handle(A, Request::Fetch(Fetch { token: Token(1), partitions, max_bytes: 700 }));
+        world.handle(
+            A,
+            Request::Fetch(Fetch { token: Token(1), partitions, max_bytes: 700, committed: false }),
+        );
         while world.answer_read(false) {}
         let events = world.take_events();
         let [(_, Event::Fetched { partitions, .. })] = &events[..] else { panic!("{events:?}") };

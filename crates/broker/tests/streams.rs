@@ -48,7 +48,10 @@ fn append(world: &mut World, token: u64, partitions: &[PartitionId]) {
 
 fn fetch(world: &mut World, token: u64, offset: u64) {
     let partitions = vec![FetchPartition { partition: P, offset, max_bytes: 1 << 20 }];
-    world.handle(A, Request::Fetch(Fetch { token: Token(token), partitions, max_bytes: 1 << 20 }));
+    world.handle(
+        A,
+        Request::Fetch(Fetch { token: Token(token), partitions, max_bytes: 1 << 20, committed: false }),
+    );
 }
 
 /// Offsets of the batches in the only `Fetched` event.
@@ -70,7 +73,7 @@ fn appends_answer_each_in_their_own_batch_and_watches_fire() {
     assert!(matches!(ready, Some(MetaEvent::PartitionReady { partition: P })));
     let again = provision(&mut world, Provision::Partition(spec(P)));
     assert!(again.is_some() && world.log.len() == 2, "nothing to log the second time");
-    world.handle(A, Request::Watch { token: Token(9), partitions: vec![(P, 0)] });
+    world.handle(A, Request::Watch { token: Token(9), partitions: vec![(P, 0)], committed: false });
     append(&mut world, 1, &[P, PartitionId(99)]);
     world.publish(A, &[7], &[b"nobody's"]);
     append(&mut world, 2, &[P]);
@@ -162,7 +165,8 @@ fn trims_and_commits_are_answered_when_durable_and_survive() {
     let checkpoint = world.shard.checkpoint();
     world.crash(0, Some((&checkpoint, world.log.len())));
     assert_eq!(world.shard.stats().partitions, 1);
-    let request = group::Request::FetchOffsets { group: "g".into(), topics: None, member: None };
+    let request =
+        group::Request::FetchOffsets { group: "g".into(), topics: None, member: None, require_stable: false };
     world.handle(A, Request::Group { token: Token(4), request });
     let events = world.take_events();
     let [(_, Event::Group { reply: group::Reply::FetchOffsets(Ok(topics)), .. })] = &events[..] else {

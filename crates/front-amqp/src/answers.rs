@@ -96,7 +96,12 @@ impl Session {
                 }
             }
             Event::Revoked(revoked) => self.revoked(&revoked, broker),
-            Event::Appended { .. } | Event::Trimmed { .. } | Event::Group { .. } => {
+            Event::Appended { .. }
+            | Event::Trimmed { .. }
+            | Event::Group { .. }
+            | Event::Txn { .. }
+            | Event::Producers { .. }
+            | Event::Outdated { .. } => {
                 debug_assert!(false, "an answer to what no AMQP session asks");
             }
         }

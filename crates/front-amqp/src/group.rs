@@ -270,7 +270,15 @@ impl GroupReader {
             if !partitions.is_empty() {
                 lane.fetching = true;
                 let token = Asker::GroupFetch { consumer: id, lane: at as u16 }.token();
-                send(lane.shard, Request::Fetch(Fetch { token, partitions, max_bytes: GROUP_FETCH_BYTES }));
+                send(
+                    lane.shard,
+                    Request::Fetch(Fetch {
+                        token,
+                        partitions,
+                        max_bytes: GROUP_FETCH_BYTES,
+                        committed: true,
+                    }),
+                );
             }
         }
         let spoken_for = u64::from(outstanding) + self.undelivered + u64::from(self.asked);

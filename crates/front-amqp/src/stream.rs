@@ -15,7 +15,7 @@ use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, Headers, Re
 use bowline_convert::{
     FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, partition_of, read_record, to_value,
 };
-use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound};
+use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound, SLICE_ABORTED};
 use bowline_model::record::APPEND_CONVERTED;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
 use bowline_model::{Millis, PartitionId, ShardId, Token};
@@ -187,6 +187,8 @@ pub(crate) struct OpenedBatch {
     pub header: BatchHeader,
     pub base_offset: u64,
     pub converted: bool,
+    /// There is nothing in it for consumers.
+    is_empty: bool,
     pub records: Bytes,
     /// Where the next record begins in `records`, and how many are left.
     pub at: usize,
@@ -197,7 +199,7 @@ impl OpenedBatch {
     /// Back to the first record.
     pub fn rewind(&mut self) {
         self.at = 0;
-        self.left = if self.header.is_control() { 0 } else { self.header.records_count };
+        self.left = if self.is_empty { 0 } else { self.header.records_count };
     }
 }
 
@@ -256,6 +258,7 @@ impl StreamReader {
                 token: Asker::StreamFetch { consumer, lane: at as u16 }.token(),
                 partitions: lane.partitions.iter().map(partition).collect(),
                 max_bytes: STREAM_FETCH_BYTES,
+                committed: true,
             };
             broker.send(lane.shard, Request::Fetch(fetch));
         }
@@ -268,6 +271,7 @@ impl StreamReader {
         let request = Request::Watch {
             token: Asker::StreamWatch { consumer, lane }.token(),
             partitions: watched.partitions.iter().map(partition).collect(),
+            committed: true,
         };
         broker.send(watched.shard, request);
     }
@@ -300,9 +304,9 @@ pub(crate) fn open_batch(
 ) -> Result<OpenedBatch, bowline_codec_kafka::records::BatchError> {
     let bytes = slice.block.payload.slice(slice.offset as usize..(slice.offset + slice.len) as usize);
     let header = BatchHeader::parse(&bytes)?;
-    // Markers of transactions are for Kafka clients.
-    let is_control = header.is_control();
-    let records = if is_control { Bytes::new() } else { Batch { header, bytes }.records(BATCH_BYTES_MAX)? };
+    // Markers of transactions are for Kafka clients, and what was aborted is for nobody.
+    let is_empty = header.is_control() || slice.flags & SLICE_ABORTED != 0;
+    let records = if is_empty { Bytes::new() } else { Batch { header, bytes }.records(BATCH_BYTES_MAX)? };
     Ok(OpenedBatch {
         position,
         header,
@@ -310,7 +314,8 @@ pub(crate) fn open_batch(
         converted: slice.flags & APPEND_CONVERTED != 0,
         records,
         at: 0,
-        left: if is_control { 0 } else { header.records_count },
+        is_empty,
+        left: if is_empty { 0 } else { header.records_count },
     })
 }
 
@@ -388,7 +393,7 @@ impl Session {
         let query = match start {
             StartAt::First => OffsetQuery::Earliest,
             StartAt::Time(time) => OffsetQuery::Timestamp(time),
-            StartAt::Last | StartAt::Next | StartAt::Offset(_) => OffsetQuery::Latest,
+            StartAt::Last | StartAt::Next | StartAt::Offset(_) => OffsetQuery::LatestStable,
         };
         for (at, lane) in reader.lanes.iter().enumerate() {
             let request = Request::ListOffsets {

@@ -5,7 +5,6 @@
 //! topic wants another compression.
 
 use crate::catalog::AppendRules;
-use crate::handlers::NO_TRANSACTIONS;
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use bowline_codec_kafka::records::{
@@ -144,8 +143,8 @@ fn check_header(header: &BatchHeader, version: i16) -> Result<(), Refusal> {
     if header.has_producer_id() && (header.producer_epoch < 0 || header.base_sequence < 0) {
         return invalid("a producer id needs an epoch and a sequence");
     }
-    if header.is_transactional() {
-        return Err(Refusal::new(ErrorCode::InvalidTxnState, Some(NO_TRANSACTIONS)));
+    if header.is_transactional() && !header.has_producer_id() {
+        return invalid("a transaction needs a producer id");
     }
     if header.timestamp_type() == TimestampType::LogAppendTime {
         return Err(Refusal::new(ErrorCode::InvalidTimestamp, Some("producers must not set LogAppendTime")));

@@ -7,12 +7,14 @@ use bowline_codec_kafka::ErrorCode;
 use bowline_model::event::{AppendError, Failure, FetchError};
 use bowline_model::group;
 use bowline_model::meta::{Reason, Rejection};
+use bowline_model::txn;
 
 pub fn append(error: AppendError) -> ErrorCode {
     match error {
         AppendError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
         AppendError::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+        AppendError::InvalidTxnState => ErrorCode::InvalidTxnState,
         AppendError::DiskFull => ErrorCode::KafkaStorageError,
     }
 }
@@ -45,6 +47,22 @@ pub fn fetch(error: FetchError) -> ErrorCode {
 
 pub fn group(error: group::Error) -> ErrorCode {
     ErrorCode::from_i16(error as i16).unwrap_or(ErrorCode::UnknownServerError)
+}
+
+/// `fences`: the version of the request knows PRODUCER_FENCED (KIP-588).
+pub fn txn(error: txn::Error, fences: bool) -> ErrorCode {
+    match error {
+        txn::Error::ProducerFenced if !fences => ErrorCode::InvalidProducerEpoch,
+        error => ErrorCode::from_i16(error as i16).unwrap_or(ErrorCode::UnknownServerError),
+    }
+}
+
+/// The same as answers to Produce, where clients expect a partition's errors.
+pub fn joining(error: txn::Error) -> ErrorCode {
+    match error {
+        txn::Error::CoordinatorNotAvailable => ErrorCode::NotEnoughReplicas,
+        error => txn(error, false),
+    }
 }
 
 /// A refused topic command.

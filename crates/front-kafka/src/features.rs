@@ -18,6 +18,8 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: "group.version", supported: (0, 1), level: 1 },
     // 2 would say that dead-letter topics (KIP-1191) are served.
     Feature { name: "share.version", supported: (0, 1), level: 1 },
+    // Producers take a new epoch with each transaction, and join partitions by producing (KIP-890).
+    Feature { name: "transaction.version", supported: (0, 2), level: 2 },
 ];
 
 pub fn feature(name: &str) -> Option<&'static Feature> {

@@ -11,12 +11,13 @@
 //! * [`handlers`]: one file for each API; [`versions`] says what is served.
 //! * [`features`]: levels that ApiVersions tells. [`fetch_sessions`]: what consumers read, remembered over their requests.
 //! * [`access`]: what a client may do; [`quotas`]: and how much.
+//! * [`txns`]: what a connection knows of its producers' transactions.
 //! * [`authentication`]: how clients log in; [`login`]: one connection's; [`accounts`]: the users; [`passwords`]: checking them.
 //! * [`share`]: share groups' members and sessions.
 //! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
-//! make grow has a bound in [`options::Limits`]. Transactions are
+//! make grow has a bound in [`options::Limits`]. Telemetry and streams groups are
 //! absent on purpose, and therefore not advertised.
 
 pub mod access;
@@ -38,6 +39,7 @@ pub mod quotas;
 pub mod server;
 pub mod session;
 pub mod share;
+pub mod txns;
 pub mod versions;
 
 pub use authentication::{Anonymous, Authentication};

@@ -7,12 +7,14 @@ use crate::passwords::Check;
 use crate::quotas::{ClientQuotas, millis};
 use crate::session::{Broker, Now, Outgoing, Peer};
 use crate::share;
+use crate::txns::Joined;
 use bowline_codec_kafka::frame::encode_response;
 use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, ErrorCode, Response, Uuid};
 use bowline_model::event::Event;
 use bowline_model::group;
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
+use bowline_model::txn;
 use bowline_model::{PartitionId, Principal, ShardId, Token};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -99,6 +101,8 @@ pub enum Closed {
     LoginOutOfTurn,
     #[error("the user was removed")]
     UserRemoved,
+    #[error("the producer has spoken on a newer connection")]
+    Outdated,
     #[error("the node is stopping")]
     Stopping,
 }
@@ -125,6 +129,7 @@ pub struct Context<'a> {
     /// For how long the client is held back after this request, ms.
     pub(crate) throttle_ms: Cell<u32>,
     pub(crate) shares: &'a mut share::session::Sessions,
+    pub(crate) joined: &'a mut Joined,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
     pub(crate) seq: u64,
@@ -163,6 +168,13 @@ impl<'a> Context<'a> {
         let shard = ShardId::of_group(name, self.broker.data_shards);
         let token = self.token(sub);
         self.send(shard, Request::Group { token, request });
+    }
+
+    /// Asks the coordinator of transactional id `id`.
+    pub fn ask_txn(&mut self, sub: u32, id: &str, request: txn::Request) {
+        let shard = ShardId::of_group(id, self.broker.data_shards);
+        let token = self.token(sub);
+        self.send(shard, Request::Txn { token, request });
     }
 
     pub fn ask_meta(&mut self, sub: u32, request: MetaRequest) {

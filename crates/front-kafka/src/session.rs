@@ -20,6 +20,7 @@ use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
 use crate::quotas::{ClientQuotas, millis};
 use crate::share::session::Sessions;
+use crate::txns::Joined;
 use crate::versions;
 use bowline_codec_kafka::frame::{HeadError, RequestHead};
 use bowline_codec_kafka::{ApiKey, Reader};
@@ -91,6 +92,7 @@ pub struct Session {
     /// The client is held back: nothing is read from it before.
     muted_until: Option<Instant>,
     shares: Sessions,
+    joined: Joined,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
     /// Number of the oldest slot.
@@ -149,6 +151,7 @@ impl Session {
             access: AccessCache::default(),
             quotas: ClientQuotas::default(),
             muted_until: None,
+            joined: Joined::default(),
             slots: VecDeque::new(),
             first_seq: 0,
             counts: Counts::default(),
@@ -353,6 +356,7 @@ impl Session {
             quotas: &self.quotas,
             throttle_ms: Cell::new(self.slots[index].throttle_ms),
             shares: &mut self.shares,
+            joined: &mut self.joined,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
@@ -378,6 +382,7 @@ impl Session {
             quotas: &self.quotas,
             throttle_ms: Cell::new(throttle_ms),
             shares: &mut self.shares,
+            joined: &mut self.joined,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
@@ -504,6 +509,9 @@ fn token_of(event: &Event) -> Option<Token> {
         | Event::PartitionInfo { token, .. }
         | Event::Group { token, .. }
         | Event::Share { token, .. }
+        | Event::Txn { token, .. }
+        | Event::Producers { token, .. }
+        | Event::Outdated { token }
         | Event::Meta { token, .. } => Some(*token),
         // Queue traffic and alarms: nothing that a Kafka session asked for.
         _ => None,

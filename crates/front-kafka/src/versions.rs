@@ -30,6 +30,11 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DeleteRecords, 0..=2),
     (ApiKey::InitProducerId, 0..=5),
     (ApiKey::OffsetForLeaderEpoch, 2..=4),
+    (ApiKey::AddPartitionsToTxn, 0..=5),
+    (ApiKey::AddOffsetsToTxn, 0..=4),
+    (ApiKey::EndTxn, 0..=5),
+    (ApiKey::WriteTxnMarkers, 1..=2),
+    (ApiKey::TxnOffsetCommit, 0..=6),
     (ApiKey::DescribeAcls, 1..=3),
     (ApiKey::CreateAcls, 1..=3),
     (ApiKey::DeleteAcls, 1..=3),
@@ -56,6 +61,9 @@ pub const SERVED: &[(ApiKey, RangeInclusive<i16>)] = &[
     (ApiKey::DescribeQuorum, 0..=2),
     (ApiKey::UpdateFeatures, 0..=2),
     (ApiKey::DescribeCluster, 0..=2),
+    (ApiKey::DescribeProducers, 0..=0),
+    (ApiKey::DescribeTransactions, 0..=0),
+    (ApiKey::ListTransactions, 0..=2),
     (ApiKey::ConsumerGroupHeartbeat, 0..=1),
     (ApiKey::ConsumerGroupDescribe, 0..=1),
     (ApiKey::ListConfigResources, 0..=1),
@@ -97,7 +105,7 @@ mod tests {
             assert!(!is_served(*api, offered.end() + 1) && !is_served(*api, -1));
         }
         assert!(SERVED.is_sorted_by_key(|(api, _)| *api as i16));
-        for absent in [ApiKey::AddPartitionsToTxn, ApiKey::EndTxn, ApiKey::GetTelemetrySubscriptions] {
+        for absent in [ApiKey::GetTelemetrySubscriptions, ApiKey::StreamsGroupHeartbeat] {
             assert!(!is_served(absent, 0), "{absent}");
         }
     }

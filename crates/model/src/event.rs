@@ -1,7 +1,7 @@
 //! What shards tell sessions, and what data shards tell the meta shard.
 
 use crate::meta::{Outcome, Rejection};
-use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group, share};
+use crate::{BlockRef, ConsumerId, PartitionId, QueueId, Token, group, share, txn};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -78,6 +78,18 @@ pub enum Event {
     Share {
         token: Token,
         reply: share::Reply,
+    },
+    Txn {
+        token: Token,
+        reply: txn::Reply,
+    },
+    Producers {
+        token: Token,
+        result: Result<Vec<txn::ActiveProducer>, FetchError>,
+    },
+    /// The request is of the past: see [`txn::Reply::Outdated`].
+    Outdated {
+        token: Token,
     },
     Meta {
         token: Token,
@@ -226,6 +238,8 @@ pub enum AppendError {
     OutOfOrderSequence,
     /// An older epoch of this producer id (Kafka 47).
     InvalidProducerEpoch,
+    /// A batch of a transaction that is not open here (Kafka 48).
+    InvalidTxnState,
     DiskFull,
 }
 
@@ -242,6 +256,9 @@ pub struct Fetched {
     pub log_start: u64,
     /// Whole batches; the first may begin below the offset asked for.
     pub batches: Vec<BatchSlice>,
+    /// Aborted transactions that the batches may hold something of: producer id and first offset, ascending by
+    /// offset. Only if what is committed was asked for.
+    pub aborted: Vec<(i64, u64)>,
 }
 
 /// One record batch in a block. `offset..offset + len` of the payload is the batch as the producer sent
@@ -252,9 +269,12 @@ pub struct BatchSlice {
     pub offset: u32,
     pub len: u32,
     pub base_offset: u64,
-    /// Converted from AMQP by the broker (`record::APPEND_CONVERTED`).
+    /// `record::APPEND_CONVERTED` if the broker converted it from AMQP, and [`SLICE_ABORTED`].
     pub flags: u8,
 }
+
+/// Flag of a batch for readers of what is committed: its transaction was aborted. In no record.
+pub const SLICE_ABORTED: u8 = 0x80;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchError {

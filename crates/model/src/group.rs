@@ -19,12 +19,15 @@ pub enum Error {
     InvalidSessionTimeout = 26,
     RebalanceInProgress = 27,
     InvalidRequest = 42,
+    InvalidProducerEpoch = 47,
+    InvalidTxnState = 48,
     NonEmptyGroup = 68,
     GroupIdNotFound = 69,
     MemberIdRequired = 79,
     GroupMaxSizeReached = 81,
     FencedInstanceId = 82,
     GroupSubscribedToTopic = 86,
+    UnstableOffsetCommit = 88,
     FencedMemberEpoch = 110,
     UnreleasedInstanceId = 111,
     UnsupportedAssignor = 112,
@@ -48,6 +51,8 @@ pub enum Request {
         group: String,
         topics: Option<Vec<(String, Vec<i32>)>>,
         member: Option<(String, i32)>,
+        /// Where an open transaction may change the offset, say so instead (KIP-447).
+        require_stable: bool,
     },
     Describe {
         group: String,
@@ -195,6 +200,8 @@ pub struct PartitionOffset {
     pub offset: i64,
     pub leader_epoch: i32,
     pub metadata: Option<String>,
+    /// [`Error::UnstableOffsetCommit`].
+    pub unstable: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@
 //! * [`meta`]: topology commands (declare, bind, create topic …) and their outcomes.
 //! * [`consumer_group`]: the same of groups whose partitions the broker assigns; [`group_config`]: settings of groups.
 //! * [`group`]: consumer-group requests and replies; [`share`]: the same of share groups, which settle record by record;
-//!   [`share_config`]: their settings.
+//!   [`share_config`]: their settings; [`txn`]: the same of transactions.
 
 pub mod acl;
 pub mod block;
@@ -32,6 +32,7 @@ pub mod settings;
 pub mod share;
 pub mod share_config;
 pub mod transferred;
+pub mod txn;
 pub mod varint;
 
 pub use block::{AlignedBuf, Block, BlockRef};

@@ -82,6 +82,14 @@ pub enum Kind {
     Outbox = 28,
     /// `u64`: the outbox entry of that number is with whom it was for.
     OutboxDone = 29,
+    /// `txn::TxnRecord`: something becomes of a transactional id.
+    Txn = 30,
+    /// `txn::AdmitRecord`: partitions and groups take what comes of a transaction from here on.
+    TxnAdmit = 31,
+    /// `txn::OffsetsRecord`: offsets that a group commits if a transaction does.
+    TxnOffsets = 32,
+    /// `txn::GroupsRecord`: a transaction ends for groups. (For partitions, an Append of a control batch says so.)
+    TxnGroups = 33,
     /// `consumer_group::GroupRecord`: members of a group whose partitions the broker assigns, and their epochs.
     ConsumerGroup = 40,
 }
@@ -117,6 +125,10 @@ impl Kind {
             27 => Kind::Cancel,
             28 => Kind::Outbox,
             29 => Kind::OutboxDone,
+            30 => Kind::Txn,
+            31 => Kind::TxnAdmit,
+            32 => Kind::TxnOffsets,
+            33 => Kind::TxnGroups,
             40 => Kind::ConsumerGroup,
             _ => return None,
         })

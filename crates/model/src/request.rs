@@ -5,7 +5,7 @@
 
 use crate::meta::{Destination, Table};
 use crate::settings::QueueSettings;
-use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group, share};
+use crate::{ConsumerId, PartitionId, QueueId, Token, TopicId, group, share, txn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -63,10 +63,12 @@ pub enum Request {
         queue: QueueId,
     },
     Fetch(Fetch),
-    /// Tell once, by `Event::Moved`, when any of these partitions has records at or above the offset.
+    /// Tell once, by `Event::Moved`, when any of these partitions has records at or above the offset; with `committed`,
+    /// records that readers of what is committed may have.
     Watch {
         token: Token,
         partitions: Vec<(PartitionId, u64)>,
+        committed: bool,
     },
     Unwatch {
         token: Token,
@@ -81,8 +83,13 @@ pub enum Request {
         partition: PartitionId,
         offset: Option<u64>,
     },
-    /// What is known of producers is asked for by nobody yet; sizes for log-dir style tools are.
+    /// Sizes, for log-dir style tools.
     PartitionInfo {
+        token: Token,
+        partition: PartitionId,
+    },
+    /// Who writes there. Answered by `Event::Producers`.
+    Producers {
         token: Token,
         partition: PartitionId,
     },
@@ -91,6 +98,15 @@ pub enum Request {
         request: group::Request,
     },
     Share(share::Request),
+    Txn {
+        token: Token,
+        request: txn::Request,
+    },
+    /// Answered as `group::Reply::Commit`, or by `Event::Outdated`.
+    TxnOffsets {
+        token: Token,
+        commit: txn::OffsetsCommit,
+    },
     /// From the meta shard only.
     Provision(Provision),
 }
@@ -229,6 +245,8 @@ pub struct Fetch {
     pub partitions: Vec<FetchPartition>,
     /// Over all partitions; the first batch is returned even if it is larger (KIP-74).
     pub max_bytes: u32,
+    /// Nothing from the last stable offset on; and told which batches were aborted ([`crate::event::SLICE_ABORTED`]).
+    pub committed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +260,8 @@ pub struct FetchPartition {
 pub enum OffsetQuery {
     Earliest,
     Latest,
+    /// The last stable offset.
+    LatestStable,
     /// The batches in which the first record at or after this time must be sought.
     Timestamp(i64),
     MaxTimestamp,

@@ -7,7 +7,7 @@
 use crate::replies::{REPLIES_BYTES_MAX, Replies};
 use crate::snapshot::ShardSnapshot;
 use crate::usage::Usage;
-use bowline_broker::{Candidate, Compacted, Moved, Plan, Relocation, Survey, Transfer};
+use bowline_broker::{Candidate, Compacted, Moved, Plan, Relocation, Survey, Transfer, TxnStep};
 use bowline_model::event::{DirectReply, Event, MetaEvent};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::{Provision, Request};
@@ -98,6 +98,10 @@ pub(crate) enum Internal {
     Transfer(Transfer),
     /// The other shard has what went under this ticket.
     Received(u64),
+    /// A step of a transaction that another data shard coordinates.
+    TxnStep(TxnStep),
+    /// The other shard has what went under this ticket.
+    TxnTaken(u64),
     /// What a queue of another shard numbered below does not come again.
     Transferred(QueueId, u64),
     /// To the meta shard.

@@ -705,6 +705,8 @@ impl MetaThread {
                         | Internal::Provision(_)
                         | Internal::Transfer(_)
                         | Internal::Received(_)
+                        | Internal::TxnStep(_)
+                        | Internal::TxnTaken(_)
                         | Internal::Transferred(..)
                         | Internal::Survey(_)
                         | Internal::PlanRelocation(..)

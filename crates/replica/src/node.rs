@@ -328,6 +328,7 @@ fn shard_options(options: &Options, data_shards: u16, shard: ShardId) -> bowline
         cache_bytes: options.cache_bytes / n,
         readahead_bytes: options.cache_bytes / n / 2,
         volatile_bytes: options.transient_bytes / n,
+        data_shards,
         ..bowline_broker::Options::new(shard)
     }
 }

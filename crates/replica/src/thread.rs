@@ -185,6 +185,8 @@ impl DataThread {
             Internal::Transferred(queue, upto) => self.shard.shard.transferred(queue, upto),
             Internal::Received(ticket) if self.shard.shard.arrived(ticket, fx) => {}
             Internal::Received(ticket) => self.router.received(ticket, now, &mut self.shard.shard),
+            Internal::TxnStep(step) => self.shard.shard.take_part(step),
+            Internal::TxnTaken(ticket) => self.shard.shard.part_taken(ticket, fx),
             Internal::Checkpoint(reply) => {
                 let _ = reply.send(self.snapshot());
             }
@@ -284,6 +286,12 @@ impl DataThread {
         self.pass(transfers.collect());
         let over = fx.over.drain(..).map(|(to, source, upto)| (to, Passage::Over(source, upto)));
         self.pass(over.collect());
+        for (shard, step) in fx.txn_steps.drain(..) {
+            self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::TxnStep(step)));
+        }
+        for Receipt { shard, ticket } in fx.told_txn.drain(..) {
+            self.shared.inboxes[shard.0 as usize].push(Message::Internal(Internal::TxnTaken(ticket)));
+        }
         for read in fx.reads.drain(..) {
             // The readers outlive the shards.
             let _ = self.reads.send(ReadJob { shard: self.id, read });

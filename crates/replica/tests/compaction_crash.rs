@@ -239,7 +239,12 @@ impl Node {
             let wanted = FetchPartition { partition: PARTITION, offset: at, max_bytes: 1_000 };
             self.send(
                 A,
-                Request::Fetch(Fetch { token: Token(3), partitions: vec![wanted], max_bytes: 1_000 }),
+                Request::Fetch(Fetch {
+                    token: Token(3),
+                    partitions: vec![wanted],
+                    max_bytes: 1_000,
+                    committed: false,
+                }),
             );
             let [Event::Fetched { partitions, .. }] = &self.events[..] else { panic!("{:?}", self.events) };
             let fetched = partitions[0].result.as_ref().unwrap();

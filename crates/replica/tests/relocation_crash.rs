@@ -210,7 +210,15 @@ impl Node {
         while offset < batches.len() {
             self.events.clear();
             let at = FetchPartition { partition: PARTITION, offset: offset as u64, max_bytes: 1_000 };
-            self.send(A, Request::Fetch(Fetch { token: Token(3), partitions: vec![at], max_bytes: 1_000 }));
+            self.send(
+                A,
+                Request::Fetch(Fetch {
+                    token: Token(3),
+                    partitions: vec![at],
+                    max_bytes: 1_000,
+                    committed: false,
+                }),
+            );
             let [Event::Fetched { partitions, .. }] = &self.events[..] else { panic!("{:?}", self.events) };
             let fetched = partitions[0].result.as_ref().unwrap();
             assert_eq!(fetched.high_watermark, batches.len() as u64);

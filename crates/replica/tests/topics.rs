@@ -8,7 +8,8 @@ use common::*;
 
 /// What group `g` of `shard` has committed.
 fn committed(session: &mut Session, shard: ShardId) -> usize {
-    let fetch = group::Request::FetchOffsets { group: "g".into(), topics: None, member: None };
+    let fetch =
+        group::Request::FetchOffsets { group: "g".into(), topics: None, member: None, require_stable: false };
     match session.group(shard, fetch) {
         group::Reply::FetchOffsets(Ok(topics)) => topics.len(),
         other => panic!("{other:?}"),

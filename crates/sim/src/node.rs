@@ -36,6 +36,8 @@ pub enum Input {
     Over(QueueId, u64),
     /// A transfer has arrived: its ticket.
     Received(u64),
+    TxnStep(bowline_broker::TxnStep),
+    TxnTaken(u64),
     Snapshot,
     Compacted(u64),
     Full(bool),
@@ -175,6 +177,8 @@ impl Node {
                 Input::Over(queue, upto) => data.shard.shard.transferred(queue, upto),
                 Input::Received(ticket) if data.shard.shard.arrived(ticket, &mut fx) => {}
                 Input::Received(ticket) => data.router.received(ticket, now, &mut data.shard.shard),
+                Input::TxnStep(step) => data.shard.shard.take_part(step),
+                Input::TxnTaken(ticket) => data.shard.shard.part_taken(ticket, &mut fx),
                 Input::Snapshot => {
                     let part = data.shard.snapshot(id);
                     self.parts.get_or_insert_default().push(part);
@@ -250,6 +254,13 @@ impl Node {
         let over = fx.over.drain(..).map(|(to, source, upto)| (to, Passage::Over(source, upto)));
         let passages = transfers.collect::<Vec<_>>().into_iter().chain(over).collect();
         self.pass(shard, passages);
+        for (shard, step) in fx.txn_steps.drain(..) {
+            self.data[usize::from(shard.0) - 1].inbox.push_back(Input::TxnStep(step));
+        }
+        for receipt in fx.told_txn.drain(..) {
+            let inbox = &mut self.data[usize::from(receipt.shard.0) - 1].inbox;
+            inbox.push_back(Input::TxnTaken(receipt.ticket));
+        }
         self.reads.extend(fx.reads.drain(..).map(|read| (shard, read)));
     }
 

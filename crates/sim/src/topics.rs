@@ -255,7 +255,7 @@ impl World {
             .collect();
         let token = self.clients.ask(session, shard.0, Asked::Fetch(asked));
         note!(self.clients.trace, "fetch s{} t{} p{}", session, token.0, partitions[0]);
-        let fetch = Fetch { token, partitions: wanted, max_bytes };
+        let fetch = Fetch { token, partitions: wanted, max_bytes, committed: false };
         self.send(shard, session, Request::Fetch(fetch), Note::Nothing);
     }
 
@@ -267,7 +267,7 @@ impl World {
         let token = self.clients.ask(session, shard.0, Asked::Watch(vec![(partition, offset)]));
         note!(self.clients.trace, "watch t{} p{} {}", token.0, partition, offset);
         let partitions = vec![(PartitionId(partition), offset)];
-        self.send(shard, session, Request::Watch { token, partitions }, Note::Nothing);
+        self.send(shard, session, Request::Watch { token, partitions, committed: false }, Note::Nothing);
     }
 
     fn list_offsets(&mut self) {
@@ -317,7 +317,7 @@ impl World {
                 let token =
                     self.clients.ask(session, shard.0, Asked::Fetch(vec![(id, offset, (start, end))]));
                 let partitions = vec![FetchPartition { partition: PartitionId(id), offset, max_bytes: 4000 }];
-                let fetch = Fetch { token, partitions, max_bytes: 4000 };
+                let fetch = Fetch { token, partitions, max_bytes: 4000, committed: false };
                 self.send(shard, session, Request::Fetch(fetch), Note::Nothing);
                 self.rest();
                 if self.node.as_ref().is_none_or(|n| n.is_dead) {
@@ -397,7 +397,12 @@ impl World {
 
     fn ask_committed(&mut self, session: u64, name: &str, place: (String, i32)) {
         let topics = Some(vec![(place.0.clone(), vec![place.1])]);
-        let request = group::Request::FetchOffsets { group: name.to_owned(), topics, member: None };
+        let request = group::Request::FetchOffsets {
+            group: name.to_owned(),
+            topics,
+            member: None,
+            require_stable: false,
+        };
         self.ask_group(session, Question::Offsets { group: name.to_owned(), place }, request, name);
     }
 

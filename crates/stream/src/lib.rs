@@ -3,6 +3,7 @@
 //! * [`partition`]: partitions' offsets, extents and idempotent producers; fetching, watching, trimming.
 //! * [`group`]: the coordinator of consumer groups, classic ones and those of KIP-848, and committed offsets.
 //! * [`share`]: share groups, whose members settle record by record.
+//! * [`txn`]: the coordinator of transactions, and offsets that wait for one.
 //!
 //! All are pure: no I/O, clock, thread or randomness. Time is a parameter ([`Millis`]); blocks come in through
 //! [`BlockLookup`]; what has to happen outside leaves through [`Out`]. *Durable* state changes only in
@@ -28,6 +29,7 @@ pub mod share;
 #[cfg(test)]
 mod testing;
 pub mod topics;
+pub mod txn;
 
 pub use checkpoint::Damaged;
 pub use group::Groups;
@@ -35,18 +37,26 @@ pub use out::{BlockLookup, Out, Proposal, Read, Waiter};
 pub use partition::{FetchOutcome, OffsetsOutcome, OffsetsSearch, Partitions};
 pub use share::Shares;
 pub use topics::Topics;
+pub use txn::Txns;
 
 use bowline_model::event::{AppendResult, Event, FetchError};
 use bowline_model::record::{Kind, Record};
 use bowline_model::request::TopicMeta;
-use bowline_model::{Block, Millis, PartitionId, SessionId, share as share_api};
+use bowline_model::txn::{AdmitRecord, GroupsRecord, OffsetsCommit, OffsetsRecord};
+use bowline_model::{
+    Block, Millis, PartitionId, SessionId, Token, group as api, record, share as share_api, txn as txn_api,
+};
 
 /// What an operator may tune. [`Options::default`] is what `bowline serve` runs with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub partitions: partition::Options,
     pub groups: group::Options,
+    pub place: txn::Place,
 }
+
+/// Parts of a checkpoint: see [`Stream::checkpoint`].
+pub const SECTIONS: u8 = 4;
 
 /// Topics' and groups' part of a data shard.
 #[derive(Debug)]
@@ -54,6 +64,8 @@ pub struct Stream {
     pub partitions: Partitions,
     pub groups: Groups,
     pub shares: Shares,
+    pub txns: Txns,
+    pub pending: txn::Pending,
 }
 
 impl Stream {
@@ -62,6 +74,8 @@ impl Stream {
             partitions: Partitions::new(options.partitions),
             groups: Groups::new(options.groups),
             shares: Shares::default(),
+            txns: Txns::new(options.place),
+            pending: txn::Pending::default(),
         }
     }
 
@@ -88,6 +102,82 @@ impl Stream {
         self.shares.handle(now, session, request, &mut self.partitions, out);
     }
 
+    /// Serves a request that concerns a group.
+    pub fn group(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        token: Token,
+        request: api::Request,
+        out: &mut Out,
+    ) {
+        let stable = match &request {
+            api::Request::FetchOffsets { group, require_stable: true, .. } if self.pending.is_open(group) => {
+                Some(group.clone())
+            }
+            _ => None,
+        };
+        self.groups.handle(now, session, token, request, out);
+        if let Some(group) = stable
+            && let Some((_, Event::Group { reply: api::Reply::FetchOffsets(Ok(topics)), .. })) =
+                out.replies.last_mut()
+        {
+            for (topic, offsets) in topics {
+                for offset in offsets {
+                    offset.unstable = self.pending.is_unstable(&group, topic, offset.partition);
+                }
+            }
+        }
+    }
+
+    /// Serves a request for the coordinator of a transactional id.
+    pub fn txn(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        token: Token,
+        request: txn_api::Request,
+        out: &mut Out,
+    ) {
+        self.txns.handle(now, session, token, request, out);
+    }
+
+    /// Takes offsets that a group commits if a transaction does. Answered as `group::Reply::Commit` when they are
+    /// durable.
+    pub fn commit_in_txn(&mut self, session: SessionId, token: Token, commit: OffsetsCommit, out: &mut Out) {
+        let OffsetsCommit { member, producer, topics, implicit } = commit;
+        let speaks = (!implicit).then_some(session);
+        let checked = match self.pending.check(&member.group, producer, speaks) {
+            Ok(()) => self.groups.check_txn_commit(&member, topics, self.pending.len(&member.group)),
+            Err(txn::Refused::Error(error)) => Err(error),
+            Err(txn::Refused::Outdated) => return out.replies.push((session, Event::Outdated { token })),
+        };
+        match checked {
+            Ok((topics, results)) if !topics.is_empty() => {
+                let mut proposal = Proposal::new(true);
+                let record = OffsetsRecord { group: member.group, producer, topics };
+                record::put_value(&mut proposal.records, Kind::TxnOffsets, &record);
+                proposal.count = 1;
+                let reply = api::Reply::Commit(Ok(results));
+                proposal.waiter = Some(Waiter::Group { session, token, reply });
+                out.propose.push(proposal);
+            }
+            Ok((_, results)) => {
+                let reply = api::Reply::Commit(Ok(results));
+                out.replies.push((session, Event::Group { token, reply }));
+            }
+            Err(error) => {
+                let reply = api::Reply::Commit(Err(error));
+                out.replies.push((session, Event::Group { token, reply }));
+            }
+        }
+    }
+
+    /// Another shard has logged what was sent to it ([`Out::sends`]).
+    pub fn confirmed(&mut self, ticket: u64, out: &mut Out) {
+        self.txns.confirmed(ticket, out);
+    }
+
     /// Applies an Append record: see [`Partitions::apply_append`].
     #[inline]
     pub fn apply_append(&mut self, block: &Block, record: &Record<'_>) -> AppendResult {
@@ -111,6 +201,7 @@ impl Stream {
             Kind::NodeStarted => {
                 self.shares.apply(record, &self.partitions);
                 self.groups.apply(block, record);
+                self.txns.node_started();
             }
             Kind::ShareCreate
             | Kind::ShareDelete
@@ -118,6 +209,27 @@ impl Stream {
             | Kind::ShareHorizon
             | Kind::ShareCounts => self.shares.apply(record, &self.partitions),
             Kind::OffsetCommit | Kind::OffsetDelete | Kind::ConsumerGroup => self.groups.apply(block, record),
+            Kind::Txn => self.txns.apply(block.stamp, record),
+            Kind::TxnAdmit => {
+                if let Ok(admit) = postcard::from_bytes::<AdmitRecord>(record.body) {
+                    self.partitions.admit(block, &admit);
+                    self.pending.admit(admit);
+                }
+            }
+            Kind::TxnOffsets => {
+                if let Ok(offsets) = postcard::from_bytes::<OffsetsRecord>(record.body) {
+                    self.pending.add(offsets);
+                }
+            }
+            Kind::TxnGroups => {
+                if let Ok(ended) = postcard::from_bytes::<GroupsRecord>(record.body) {
+                    for (group, topics) in self.pending.end(&ended) {
+                        if ended.commit && !topics.is_empty() {
+                            self.groups.commit_applied(group, topics, block.stamp);
+                        }
+                    }
+                }
+            }
             _ => return false,
         }
         true
@@ -144,6 +256,7 @@ impl Stream {
                 out.replies.push((session, Event::Group { token, reply }));
             }
             Waiter::Share(waiter) => self.shares.applied(*waiter, &mut self.partitions, out),
+            Waiter::Txn(waiter) => self.txns.applied(*waiter, out),
         }
     }
 
@@ -159,6 +272,7 @@ impl Stream {
                 out.replies.push((session, Event::Group { token, reply }));
             }
             Waiter::Share(waiter) => self.shares.refused(*waiter, again, &self.partitions, out),
+            Waiter::Txn(waiter) => self.txns.refused(*waiter, again, out),
         }
     }
 
@@ -167,14 +281,20 @@ impl Stream {
         self.partitions.tick(now, out);
         self.groups.tick(now, out);
         self.shares.tick(now, &self.partitions, out);
+        self.txns.tick(now, out);
     }
 
     /// When [`Stream::tick`] has something to do next; `None`: only after some other input.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.partitions.next_deadline(), self.groups.next_deadline(), self.shares.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.partitions.next_deadline(),
+            self.groups.next_deadline(),
+            self.shares.next_deadline(),
+            self.txns.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The session is gone: its watches and its waiting joins and syncs are dropped without an answer; what it has
@@ -195,16 +315,22 @@ impl Stream {
         checkpoint::section(out, |out| self.partitions.checkpoint(out));
         checkpoint::section(out, |out| self.groups.checkpoint(out));
         checkpoint::section(out, |out| self.shares.checkpoint(out));
+        checkpoint::section(out, |out| txn::write_checkpoint(out, &self.txns, &self.pending));
     }
 
     /// Replaces durable state by what [`Stream::checkpoint`] wrote (exactly those bytes) and empties volatile state.
-    /// `has_shares`: not if a version wrote it that knew no share groups.
-    pub fn restore(&mut self, mut input: &[u8], has_shares: bool) -> Result<(), Damaged> {
+    /// `sections`: fewer than [`SECTIONS`] if a version wrote it that knew no transactions (3), or no share groups (2).
+    pub fn restore(&mut self, mut input: &[u8], sections: u8) -> Result<(), Damaged> {
         self.partitions.restore(checkpoint::take_section(&mut input)?)?;
         self.groups.restore(checkpoint::take_section(&mut input)?)?;
         self.shares = Shares::default();
-        if has_shares {
+        if sections > 2 {
             self.shares.restore(checkpoint::take_section(&mut input)?)?;
+        }
+        (self.txns, self.pending) = (Txns::new(self.txns.place()), txn::Pending::default());
+        if sections > 3 {
+            let section = checkpoint::take_section(&mut input)?;
+            txn::read_checkpoint(section, &mut self.txns, &mut self.pending)?;
         }
         if input.is_empty() { Ok(()) } else { Err(Damaged("bytes after the end")) }
     }

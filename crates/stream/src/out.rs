@@ -1,6 +1,7 @@
 //! What leaves the state machines, and how blocks come in.
 
 use crate::share::ShareWaiter;
+use crate::txn::{Send, TxnWaiter};
 use bowline_model::event::Event;
 use bowline_model::{BlockRef, Lsn, PartitionId, SessionId, Token, group};
 
@@ -9,6 +10,8 @@ use bowline_model::{BlockRef, Lsn, PartitionId, SessionId, Token, group};
 pub struct Out {
     pub replies: Vec<(SessionId, Event)>,
     pub propose: Vec<Proposal>,
+    /// For other shards.
+    pub sends: Vec<Send>,
 }
 
 /// Records to log.
@@ -44,6 +47,7 @@ pub enum Waiter {
         reply: group::Reply,
     },
     Share(Box<ShareWaiter>),
+    Txn(Box<TxnWaiter>),
 }
 
 /// Committed blocks that are in memory.

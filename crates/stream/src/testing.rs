@@ -116,7 +116,7 @@ impl World {
     pub fn replayed(&self, checkpoint: Option<&[u8]>, applied: usize) -> Stream {
         let mut stream = Stream::new(Options::default());
         if let Some(bytes) = checkpoint {
-            stream.restore(bytes, true).expect("what was written can be read");
+            stream.restore(bytes, crate::SECTIONS).expect("what was written can be read");
         }
         let mut out = Out::default();
         for block in self.blocks.all.values().skip(applied) {

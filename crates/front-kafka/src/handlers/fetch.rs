@@ -15,7 +15,9 @@ use crate::errors;
 use crate::fetch_sessions::Mode;
 use crate::pending::{Context, Pending, Step};
 use bowline_codec_kafka::messages::fetch_request::{FetchRequest, FetchTopic};
-use bowline_codec_kafka::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
+use bowline_codec_kafka::messages::fetch_response::{
+    AbortedTransaction, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use bowline_codec_kafka::{ErrorCode, Records, Uuid};
 use bowline_model::acl::Operation;
 use bowline_model::event::{BatchSlice, Event, FetchError, Fetched, FetchedPartition};
@@ -187,8 +189,12 @@ impl Fetching {
             .places
             .iter()
             .filter_map(|place| self.topics[place.0 as usize].partitions[place.1 as usize].target.ok());
-        let fetch =
-            Fetch { token: cx.token(sub), partitions: targets.collect(), max_bytes: self.max_bytes as u32 };
+        let fetch = Fetch {
+            token: cx.token(sub),
+            partitions: targets.collect(),
+            max_bytes: self.max_bytes as u32,
+            committed: self.read_committed,
+        };
         cx.send(shard.shard, Request::Fetch(fetch));
     }
 
@@ -200,11 +206,18 @@ impl Fetching {
         let ends = shard.places.iter().filter_map(|place| {
             let partition = &self.topics[place.0 as usize].partitions[place.1 as usize];
             match (&partition.target, &partition.found) {
+                (Ok(target), Some(Ok(found))) if self.read_committed => {
+                    Some((target.partition, found.last_stable.max(target.offset)))
+                }
                 (Ok(target), Some(Ok(found))) => Some((target.partition, found.high_watermark)),
                 _ => None,
             }
         });
-        let watch = Request::Watch { token: cx.token(sub), partitions: ends.collect() };
+        let watch = Request::Watch {
+            token: cx.token(sub),
+            partitions: ends.collect(),
+            committed: self.read_committed,
+        };
         cx.send(shard.shard, watch);
     }
 
@@ -357,7 +370,11 @@ fn answer(partition: Partition, read_committed: bool, budget: &mut Budget) -> Pa
             data.last_stable_offset = found.last_stable as i64;
             data.log_start_offset = found.log_start as i64;
             // Clients that read committed expect a list; for the others null says that it was not looked for.
-            data.aborted_transactions = read_committed.then(Vec::new);
+            let aborted = found.aborted.into_iter().map(|(producer_id, first_offset)| AbortedTransaction {
+                producer_id,
+                first_offset: first_offset as i64,
+            });
+            data.aborted_transactions = read_committed.then(|| aborted.collect());
             data.records = Some(records(&found.batches, budget));
         }
     }

@@ -1,9 +1,5 @@
-//! FindCoordinator (10): this node coordinates every group.
-//!
-//! A transactional producer asks here first. It gets an error that its library treats as final, so that the program
-//! fails at `init_transactions` with a clear exception instead of retrying until a timeout.
+//! FindCoordinator (10): this node coordinates every group and every transactional id.
 
-use super::NO_TRANSACTIONS;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::find_coordinator_response::Coordinator;
@@ -49,7 +45,10 @@ fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
             (ErrorCode::InvalidRequest, "the key is not group:topic id:partition")
         }
         SHARE if cx.head.version < SHARE_FROM => (ErrorCode::InvalidRequest, "unknown coordinator type"),
-        GROUP | SHARE => {
+        TRANSACTION if !cx.allows(Operation::Describe, Resource::TransactionalId(&key)) => {
+            (ErrorCode::TransactionalIdAuthorizationFailed, "Authorization failed.")
+        }
+        GROUP | SHARE | TRANSACTION => {
             let (host, port) = cx.peer.advertised.clone();
             return Coordinator {
                 key,
@@ -60,7 +59,6 @@ fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
                 error_message: None,
             };
         }
-        TRANSACTION => (ErrorCode::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS),
         _ => (ErrorCode::InvalidRequest, "unknown coordinator type"),
     };
     Coordinator {

@@ -31,6 +31,8 @@ const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
 /// First version that tells the leader epoch of what was found.
 const LEADER_EPOCH_FROM: i16 = 4;
 
+const READ_COMMITTED: i8 = 1;
+
 /// No record answers the question. Not an error.
 const NOTHING: i64 = -1;
 
@@ -45,6 +47,10 @@ struct Asked {
 pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut asked: Vec<Asked> = Vec::new();
+    let latest = match request.isolation_level {
+        READ_COMMITTED => OffsetQuery::LatestStable,
+        _ => OffsetQuery::Latest,
+    };
     for asked_topic in request.topics {
         let topic = cx.permitted(Operation::Describe, Named::Name(&asked_topic.name));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
@@ -57,7 +63,7 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
                 leader_epoch: -1,
             };
             let id = topic.as_ref().map(|topic| topic.partition(partition.partition_index));
-            match (id, query(&partition, cx.head.version)) {
+            match (id, query(&partition, cx.head.version, latest)) {
                 (Err(error), _) => result.error_code = error.code(),
                 (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
                 (_, Err(error)) => result.error_code = error.code(),
@@ -117,12 +123,16 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
 }
 
 /// What to ask the shard; `None` when the answer is known to be nothing.
-fn query(partition: &ListOffsetsPartition, version: i16) -> Result<Option<OffsetQuery>, ErrorCode> {
+fn query(
+    partition: &ListOffsetsPartition,
+    version: i16,
+    latest: OffsetQuery,
+) -> Result<Option<OffsetQuery>, ErrorCode> {
     check_leader_epoch(partition.current_leader_epoch)?;
     let time = partition.timestamp;
     let since = |(known, first): (i64, i16)| time == known && version >= first;
     match time {
-        LATEST => Ok(Some(OffsetQuery::Latest)),
+        LATEST => Ok(Some(latest)),
         EARLIEST => Ok(Some(OffsetQuery::Earliest)),
         0.. => Ok(Some(OffsetQuery::Timestamp(time))),
         _ if since(MAX_TIMESTAMP) => Ok(Some(OffsetQuery::MaxTimestamp)),

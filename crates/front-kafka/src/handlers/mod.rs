@@ -3,6 +3,8 @@
 //! A handler answers at once, or asks shards and says what to do with their answers. It never waits itself.
 
 mod acls;
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod client_quotas;
@@ -18,9 +20,12 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod elect_leaders;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -30,6 +35,7 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -47,7 +53,9 @@ mod share_group_describe;
 mod share_group_heartbeat;
 mod share_group_offsets;
 mod sync_group;
+mod txn_offset_commit;
 mod update_features;
+mod write_txn_markers;
 
 use crate::pending::{Closed, Context, Step};
 use bowline_codec_kafka::frame::RequestHead;
@@ -70,9 +78,6 @@ fn cluster_operations(asked: bool, cx: &mut Context<'_>) -> i32 {
         true => 0,
     }
 }
-
-/// Why a request that needs transactions fails, in words.
-pub const NO_TRANSACTIONS: &str = "transactions are not served by this broker yet";
 
 /// What concerns the broker as a whole.
 fn may_rule(operation: Operation, cx: &mut Context<'_>) -> Result<(), ErrorCode> {
@@ -118,6 +123,14 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::DeleteTopics => run(body, cx, delete_topics::start),
         ApiKey::DeleteRecords => run(body, cx, delete_records::start),
         ApiKey::InitProducerId => run(body, cx, init_producer_id::start),
+        ApiKey::AddPartitionsToTxn => run(body, cx, add_partitions_to_txn::start),
+        ApiKey::AddOffsetsToTxn => run(body, cx, add_offsets_to_txn::start),
+        ApiKey::EndTxn => run(body, cx, end_txn::start),
+        ApiKey::TxnOffsetCommit => run(body, cx, txn_offset_commit::start),
+        ApiKey::WriteTxnMarkers => run(body, cx, write_txn_markers::start),
+        ApiKey::DescribeProducers => run(body, cx, describe_producers::start),
+        ApiKey::DescribeTransactions => run(body, cx, describe_transactions::start),
+        ApiKey::ListTransactions => run(body, cx, list_transactions::start),
         ApiKey::OffsetForLeaderEpoch => run(body, cx, offset_for_leader_epoch::start),
         ApiKey::DescribeConfigs => run(body, cx, configs::describe),
         ApiKey::AlterConfigs => run(body, cx, configs::alter),

@@ -58,6 +58,7 @@ pub fn start(request: OffsetFetchRequest, cx: &mut Context<'_>) -> Step {
             ..Default::default()
         }],
     };
+    let require_stable = request.require_stable;
     let mut asked = Vec::with_capacity(groups.len());
     let mut count = 0;
     for group in groups {
@@ -79,7 +80,7 @@ pub fn start(request: OffsetFetchRequest, cx: &mut Context<'_>) -> Step {
             cx.ask_group(
                 count,
                 &one.group,
-                Request::FetchOffsets { group: one.group.clone(), topics, member },
+                Request::FetchOffsets { group: one.group.clone(), topics, member, require_stable },
             );
             count += 1;
         }
@@ -169,6 +170,15 @@ fn unasked(
 }
 
 fn committed(found: PartitionOffset) -> OffsetFetchResponsePartitions {
+    if found.unstable {
+        return OffsetFetchResponsePartitions {
+            partition_index: found.partition,
+            committed_offset: -1,
+            committed_leader_epoch: -1,
+            metadata: Some(String::new()),
+            error_code: ErrorCode::UnstableOffsetCommit.code(),
+        };
+    }
     OffsetFetchResponsePartitions {
         partition_index: found.partition,
         committed_offset: found.offset,

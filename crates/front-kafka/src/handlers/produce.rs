@@ -3,21 +3,26 @@
 //! The hot path. A batch is checked, and copied once, into a run of records for its shard; the runs of all requests of
 //! one socket read leave in one flush. acks=1 and acks=all mean the same here: flushed. With acks=0 there is no
 //! response, and a refused batch closes the connection, so that the client looks at its metadata again (as Kafka does).
+//!
+//! A partition takes batches of a transaction that it has been told of. Producers say so to the coordinator first; from
+//! version 12 on they leave that to us (KIP-890), so the first batch for each partition waits for the coordinator.
 
 use crate::access::Named;
 use crate::batch_rules::{self, Refusal};
 use crate::catalog::Topic;
 use crate::errors;
-use crate::pending::{Closed, Context, Pending, Step};
+use crate::pending::{Closed, Context, Pending, SUB_BITS, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use bowline_codec_kafka::messages::produce_response::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
-use bowline_model::acl::Operation;
+use bowline_codec_kafka::records::BatchHeader;
+use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::{AppendResult, Event};
 use bowline_model::record::Append;
 use bowline_model::request::{Propose, Request, Want};
+use bowline_model::txn::{self, Member, Producer};
 use bowline_model::{PartitionId, ShardId};
 use bytes::Bytes;
 
@@ -28,8 +33,13 @@ const RUN_BYTES_SOFT_MAX: usize = 4 << 20;
 const TOPIC_IDS_FROM: i16 = 13;
 /// Every replica in sync is to have the batch, and there are to be enough of them.
 const ACKS_ALL: i16 = -1;
+/// First version whose producers join partitions by producing to them.
+const JOINS_FROM: i16 = 12;
+/// The question to the coordinator; those to shards count from 0.
+const JOIN: u32 = (1 << SUB_BITS) - 1;
 
 /// The answer is filled in as shards report.
+#[derive(Default)]
 struct Producing {
     acks: i16,
     response: ProduceResponse,
@@ -46,12 +56,20 @@ struct Run {
 }
 
 pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
-    let whole = refuse_whole(&request);
+    let denied = request
+        .transactional_id
+        .as_ref()
+        .is_some_and(|id| !cx.allows(Operation::Write, Resource::TransactionalId(id)));
+    let whole = match denied {
+        true => Some((ErrorCode::TransactionalIdAuthorizationFailed, None)),
+        false => refuse_whole(&request),
+    };
     let acks = request.acks;
     let mut response = ProduceResponse::default();
     response.responses.reserve_exact(request.topic_data.len());
     let mut open: Vec<Run> = Vec::new();
-    let mut sent = Vec::new();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut joining = Joining::new(request.transactional_id, cx);
     for (t, topic_data) in request.topic_data.into_iter().enumerate() {
         let named = Named::new(cx.head.version >= TOPIC_IDS_FROM, &topic_data.name, topic_data.topic_id);
         let topic = cx.permitted(Operation::Write, named);
@@ -61,7 +79,7 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
             let outcome = match (&whole, &topic) {
                 (Some((error, message)), _) => Err(Refusal::new(*error, *message)),
                 (None, Err(error)) => Err(Refusal::new(*error, None)),
-                (None, Ok(topic)) => accept(data, acks, topic, cx)
+                (None, Ok(topic)) => accept(data, acks, topic, &mut joining, cx)
                     .map(|accepted| collect(accepted, (t as u32, p as u32), &mut open, cx)),
             };
             let mut answer = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
@@ -75,8 +93,7 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
             partition_responses.push(answer);
             // Large requests leave in several blocks.
             while let Some(full) = open.iter().position(|run| run.records.len() >= RUN_BYTES_SOFT_MAX) {
-                let run = open.swap_remove(full);
-                send(run, &mut sent, cx);
+                runs.push(open.swap_remove(full));
             }
         }
         response.responses.push(TopicProduceResponse {
@@ -85,12 +102,98 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
             partition_responses,
         });
     }
-    open.into_iter().for_each(|run| send(run, &mut sent, cx));
-    let missing = sent.len();
-    let mut producing = Producing { acks, response, runs: sent, missing };
-    match missing {
-        0 => producing.finish(cx),
-        _ => Step::Wait(Box::new(producing)),
+    runs.append(&mut open);
+    let producing = Producing { acks, response, runs: Vec::new(), missing: 0 };
+    match joining.ask(cx) {
+        None => producing.go_on(runs, cx),
+        Some((producer, members)) => Step::Wait(Box::new(Waiting { producing, runs, producer, members })),
+    }
+}
+
+/// What a request says of its transaction.
+struct Joining {
+    id: Option<String>,
+    /// Partitions join by this request, should they not have joined.
+    by_producing: bool,
+    producer: Option<Producer>,
+    members: Vec<Member>,
+}
+
+impl Joining {
+    fn new(id: Option<String>, cx: &Context<'_>) -> Joining {
+        let by_producing = cx.head.version >= JOINS_FROM;
+        Joining { id, by_producing, producer: None, members: Vec::new() }
+    }
+
+    /// Notes a batch of a transaction.
+    fn note(
+        &mut self,
+        batch: &[u8],
+        topic: &Topic,
+        index: i32,
+        partition: PartitionId,
+    ) -> Result<(), Refusal> {
+        if self.id.is_none() {
+            let text = "a batch of a transaction in a request that names none";
+            return Err(Refusal::new(ErrorCode::InvalidTxnState, Some(text)));
+        }
+        if !self.by_producing {
+            return Ok(());
+        }
+        let header = BatchHeader::parse(batch)?;
+        let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+        if *self.producer.get_or_insert(producer) != producer {
+            return Err(Refusal::new(ErrorCode::InvalidProducerIdMapping, None));
+        }
+        self.members.push(Member { partition, topic: topic.name.clone(), index: index as u32 });
+        Ok(())
+    }
+
+    /// Asks the coordinator if it has to be asked.
+    fn ask(self, cx: &mut Context<'_>) -> Option<(Producer, Vec<PartitionId>)> {
+        let (id, producer) = (self.id?, self.producer?);
+        let partitions: Vec<PartitionId> = self.members.iter().map(|member| member.partition).collect();
+        if !cx.joined.ask(producer, partitions.iter().copied()) {
+            return None;
+        }
+        let members = self.members;
+        let add = txn::Request::Add { id: id.clone(), producer, members, group: None, implicit: true };
+        cx.ask_txn(JOIN, &id, add);
+        Some((producer, partitions))
+    }
+}
+
+/// The coordinator is asked whether partitions may join; then the batches go out.
+struct Waiting {
+    producing: Producing,
+    runs: Vec<Run>,
+    producer: Producer,
+    members: Vec<PartitionId>,
+}
+
+impl Pending for Waiting {
+    fn event(&mut self, _: u32, event: Event, cx: &mut Context<'_>) -> Step {
+        let joined = match event {
+            Event::Txn { reply: txn::Reply::Added(Ok(())), .. } => Ok(std::mem::take(&mut self.members)),
+            Event::Txn { reply: txn::Reply::Added(Err(error)), .. } => Err(errors::joining(error)),
+            Event::Failed { reason, .. } => Err(errors::failure(reason)),
+            _ => return cx.mismatch(),
+        };
+        let runs = std::mem::take(&mut self.runs);
+        let mut producing = std::mem::take(&mut self.producing);
+        match joined {
+            Ok(members) => {
+                cx.joined.answered(self.producer, members.into_iter());
+                producing.go_on(runs, cx)
+            }
+            Err(error) => {
+                cx.joined.answered(self.producer, std::iter::empty());
+                for (t, p) in runs.into_iter().flat_map(|run| run.places) {
+                    producing.answer(t, p).error_code = error.code();
+                }
+                producing.finish(cx)
+            }
+        }
     }
 }
 
@@ -117,6 +220,16 @@ impl Pending for Producing {
 }
 
 impl Producing {
+    fn go_on(mut self, runs: Vec<Run>, cx: &mut Context<'_>) -> Step {
+        self.runs.reserve_exact(runs.len());
+        runs.into_iter().for_each(|run| send(run, &mut self.runs, cx));
+        self.missing = self.runs.len();
+        match self.missing {
+            0 => self.finish(cx),
+            _ => Step::Wait(Box::new(self)),
+        }
+    }
+
     fn fill(&mut self, (t, p): (u32, u32), result: AppendResult) {
         let answer = self.answer(t, p);
         match result.result {
@@ -152,9 +265,6 @@ fn refuse_whole(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static 
     if !matches!(request.acks, -1..=1) {
         return Some((ErrorCode::InvalidRequiredAcks, None));
     }
-    if request.transactional_id.is_some() {
-        return Some((ErrorCode::TransactionalIdAuthorizationFailed, Some(super::NO_TRANSACTIONS)));
-    }
     None
 }
 
@@ -168,6 +278,7 @@ fn accept(
     data: PartitionProduceData,
     acks: i16,
     topic: &Topic,
+    joining: &mut Joining,
     cx: &Context<'_>,
 ) -> Result<Accepted, Refusal> {
     let Some(partition) = topic.partition(data.index) else {
@@ -179,7 +290,16 @@ fn accept(
     }
     let batch = data.records.map(|records| records.into_bytes()).unwrap_or_default();
     let batch = batch_rules::check(batch, &topic.rules, cx.head.version, cx.now.millis)?;
+    if is_transactional(&batch) {
+        joining.note(&batch, topic, data.index, partition)?;
+    }
     Ok(Accepted { partition, batch })
+}
+
+/// Of a batch that has been checked: one octet is looked at.
+fn is_transactional(batch: &[u8]) -> bool {
+    const TRANSACTIONAL: u8 = 0x10;
+    batch.get(22).is_some_and(|attributes| attributes & TRANSACTIONAL != 0)
 }
 
 fn collect(accepted: Accepted, place: (u32, u32), open: &mut Vec<Run>, cx: &Context<'_>) {

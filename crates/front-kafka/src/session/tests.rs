@@ -269,6 +269,7 @@ fn fetched(request: &Request, batches: &[(u64, Bytes)]) -> Event {
             last_stable: end,
             log_start: 0,
             batches: batches.iter().map(slice).collect(),
+            aborted: Vec::new(),
         }),
     };
     Event::Fetched {
@@ -280,6 +281,9 @@ fn fetched(request: &Request, batches: &[(u64, Bytes)]) -> Event {
 fn token(request: &Request) -> Token {
     match request {
         Request::Propose(propose) => propose.token,
+        Request::Txn { token, .. } | Request::TxnOffsets { token, .. } | Request::Producers { token, .. } => {
+            *token
+        }
         Request::Fetch(fetch) => fetch.token,
         Request::Watch { token, .. }
         | Request::Unwatch { token }
@@ -380,9 +384,53 @@ fn bad_batches_get_their_codes_and_are_not_sent() {
     }
     bench.send(9, &produce(0, 2, whole.clone()));
     assert_eq!(bench.produced(9).unwrap().1.error_code, ErrorCode::InvalidRequiredAcks.code());
-    let request = messages::ProduceRequest { transactional_id: Some("tx".into()), ..produce(0, -1, whole) };
-    bench.send(9, &request);
-    assert_eq!(bench.produced(9).unwrap().1.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
+}
+
+#[test]
+fn a_transaction_joins_partitions_once_and_batches_do_not_overtake() {
+    let mut bench = Bench::new();
+    let now = 1_700_000_000_000;
+    let request = |sequence| {
+        let mut batch = BatchBuilder::new(now).producer(7, 3, sequence).transactional();
+        batch.append(None, Some(b"x"), &[], now).unwrap();
+        let mut request = produce(0, -1, batch.build().unwrap());
+        request.transactional_id = Some("tx".into());
+        request
+    };
+    // Older versions have said so to the coordinator; the partition knows.
+    bench.send(11, &request(0));
+    assert!(matches!(&bench.sent()[..], [(_, Request::Propose(_))]));
+    let mut bench = Bench::new();
+    bench.send(12, &request(0));
+    bench.send(12, &request(1));
+    let asked = bench.sent();
+    assert!(asked.iter().all(|(_, request)| matches!(request, Request::Txn { .. })), "{asked:?}");
+    let joined = |request: &Request| {
+        let reply = bowline_model::txn::Reply::Added(Ok(()));
+        Event::Txn { token: token(request), reply }
+    };
+    bench.event(joined(&asked[0].1));
+    // The second still waits, so the third has to.
+    bench.send(12, &request(2));
+    let sent = bench.sent();
+    assert!(matches!(&sent[..], [(_, Request::Propose(_)), (_, Request::Txn { .. })]), "{sent:?}");
+    bench.event(joined(&asked[1].1));
+    bench.event(joined(&sent[1].1));
+    bench.send(12, &request(3));
+    let sent = bench.sent();
+    assert_eq!(sent.len(), 3);
+    assert!(sent.iter().all(|(_, request)| matches!(request, Request::Propose(_))), "known by now: {sent:?}");
+    // Another epoch is another transaction.
+    let mut batch = BatchBuilder::new(now).producer(7, 4, 0).transactional();
+    batch.append(None, Some(b"x"), &[], now).unwrap();
+    let mut request = produce(0, -1, batch.build().unwrap());
+    request.transactional_id = Some("tx".into());
+    bench.send(12, &request);
+    let sent = bench.sent();
+    let [(_, ask @ Request::Txn { .. })] = &sent[..] else { panic!("{sent:?}") };
+    let fenced = bowline_model::txn::Reply::Added(Err(bowline_model::txn::Error::ProducerFenced));
+    bench.event(Event::Txn { token: token(ask), reply: fenced });
+    assert!(bench.sent().is_empty());
 }
 
 #[test]

@@ -150,7 +150,10 @@ impl Session {
         while offset < n {
             let partitions = vec![FetchPartition { partition, offset, max_bytes: 10_000 }];
             let shard = self.shard(partition.0);
-            self.link.send(shard, Request::Fetch(Fetch { token: Token(3), partitions, max_bytes: 10_000 }));
+            self.link.send(
+                shard,
+                Request::Fetch(Fetch { token: Token(3), partitions, max_bytes: 10_000, committed: false }),
+            );
             self.link.flush();
             let batches: Vec<(u64, Vec<u8>)> = self.wait("fetched", |e| {
                 let Event::Fetched { partitions, .. } = e else { return None };

@@ -145,6 +145,8 @@ impl Clients {
                 }
             }
             Event::Meta { token, result } => self.meta_answer(session, token, result),
+            // No client here has transactions, so nobody asks.
+            Event::Txn { .. } | Event::Producers { .. } | Event::Outdated { .. } => {}
             Event::Alarm { .. } | Event::Shutdown | Event::Revoked(_) => {}
             other => panic!("nobody asked for {other:?}"),
         }

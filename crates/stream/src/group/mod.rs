@@ -25,6 +25,7 @@ mod state;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod txn;
 
 pub use expiry::OFFSET_EXPIRY_MS;
 
@@ -158,7 +159,7 @@ impl Groups {
             Request::OffsetDelete { group, topics } => return self.delete_offsets(wait, &group, topics, out),
             Request::Heartbeat(member) => Reply::Heartbeat(self.heartbeat(now, &member)),
             Request::Leave { group, members } => Reply::Leave(self.leave(now, &group, members, out)),
-            Request::FetchOffsets { group, topics, member } => {
+            Request::FetchOffsets { group, topics, member, .. } => {
                 Reply::FetchOffsets(self.admit_fetch(&group, member).map(|()| self.offsets(&group, topics)))
             }
             Request::Describe { group } => Reply::Describe(match self.by_name.get(group.as_str()) {
@@ -176,10 +177,7 @@ impl Groups {
         match record.kind {
             Kind::OffsetCommit => {
                 if let Ok(commit) = postcard::from_bytes::<OffsetCommitRecord>(record.body) {
-                    let group = self.by_name.entry(self.key(&commit.group)).or_default();
-                    for (topic, partitions) in commit.topics {
-                        partitions.into_iter().for_each(|one| group.offsets.commit(&topic, one, block.stamp));
-                    }
+                    self.commit_applied(commit.group, commit.topics, block.stamp);
                 }
             }
             Kind::OffsetDelete => {

@@ -86,9 +86,13 @@ impl Offsets {
     pub fn answer(&self, topic: &str, partition: i32) -> PartitionOffset {
         match self.get(topic, partition) {
             Some(committed) => answer(partition, committed),
-            None => {
-                PartitionOffset { partition, offset: -1, leader_epoch: -1, metadata: Some(String::new()) }
-            }
+            None => PartitionOffset {
+                partition,
+                offset: -1,
+                leader_epoch: -1,
+                metadata: Some(String::new()),
+                unstable: false,
+            },
         }
     }
 
@@ -120,5 +124,6 @@ fn answer(partition: i32, committed: &Committed) -> PartitionOffset {
         offset: committed.offset,
         leader_epoch: committed.leader_epoch,
         metadata: Some(committed.metadata.as_deref().unwrap_or_default().to_owned()),
+        unstable: false,
     }
 }

@@ -10,10 +10,14 @@ pub const NO_RECORDS: i64 = i64::MIN;
 /// `producer_id` of a batch from a producer without idempotence.
 pub const NO_PRODUCER: i64 = -1;
 
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// As the producer wrote it, unless compaction did (`APPEND_COMPACTED`).
     pub base_offset: i64,
+    pub attributes: i16,
     /// Offsets that the batch takes: last offset delta + 1.
     pub count: u32,
     /// −1 when the producer set none; [`NO_RECORDS`] when compaction has emptied the batch.
@@ -21,6 +25,17 @@ pub struct Header {
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub base_sequence: i32,
+}
+
+impl Header {
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// A marker: it ends a transaction. Only the broker makes them.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
 }
 
 /// `None`: not one whole batch of format v2.
@@ -36,6 +51,7 @@ pub fn parse(batch: &[u8]) -> Option<Header> {
     let records = i32::from_be_bytes(field(head, 57));
     Some(Header {
         base_offset: i64::from_be_bytes(field(head, 0)),
+        attributes: i16::from_be_bytes(field(head, 21)),
         count: last_offset_delta as u32 + 1,
         max_timestamp: if records == 0 { NO_RECORDS } else { i64::from_be_bytes(field(head, 35)) },
         producer_id: i64::from_be_bytes(field(head, 43)),

@@ -1,12 +1,15 @@
 //! The durable state of partitions as bytes.
 //!
 //! ```text
-//! version u8 = 3 | clock | n partitions, by id: n ×
+//! version u8 = 4 | clock | n partitions, by id: n ×
 //!   spec (length, postcard) | next offset | log start | leader epoch (signed) |
 //!   n extents: n × ( lsn − previous lsn (signed) | count | record position | bytes |
 //!                    max timestamp − previous (signed) ) |
 //!   n producers: n × ( id (signed) | epoch (signed) | stamp | n batches: n × (first sequence | last sequence |
-//!                      base offset) ) |
+//!                      base offset) | from version 4 on, its open transaction: 0 (none) | 1, epoch (none of it has
+//!                      come) | 2, epoch, first offset ) |
+//!   from version 4 on: n aborted transactions: n × ( producer id (signed) | first offset | offset of the marker |
+//!                      last stable offset then ) |
 //!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on) |
 //!   how far it is compacted (the same; from version 3 on)
 //! ```
@@ -14,15 +17,14 @@
 
 use super::Partitions;
 use super::extent::{Extent, Extents};
-use super::producer::{BATCHES_REMEMBERED, PRODUCERS_MAX, Producer, Producers, Written};
+use super::producer::{Aborted, Admitted, BATCHES_REMEMBERED, Producer, Producers, Written};
 use super::segments::Segments;
 use super::state::Partition;
 use crate::checkpoint::{Damaged, put_bytes, put_signed, take, take_bytes, take_i32, take_signed, take_u32};
 use bowline_model::request::PartitionSpec;
 use bowline_model::{Lsn, Millis, varint};
-use std::collections::BTreeMap;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Offsets are signed 64-bit numbers for clients.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -89,6 +91,21 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition, clock: Millis) {
             varint::put(out, batch.last_sequence as u64);
             varint::put(out, batch.base_offset);
         }
+        match producer.txn {
+            None => varint::put(out, 0),
+            Some(txn) => {
+                varint::put(out, 1 + u64::from(txn.first_offset.is_some()));
+                put_signed(out, i64::from(txn.epoch));
+                txn.first_offset.into_iter().for_each(|first| varint::put(out, first));
+            }
+        }
+    }
+    varint::put(out, producers.all_aborted().len() as u64);
+    for aborted in producers.all_aborted() {
+        put_signed(out, aborted.producer_id);
+        varint::put(out, aborted.first_offset);
+        varint::put(out, aborted.last_offset);
+        varint::put(out, aborted.last_stable);
     }
     let transferred = partition.transferred.as_deref().map(postcard::to_stdvec).transpose();
     put_bytes(out, &transferred.expect("our plain data always serialises").unwrap_or_default());
@@ -106,7 +123,7 @@ fn take_partition(input: &mut &[u8], version: u8, segments: &mut Segments) -> Re
     }
     partition.leader_epoch = take_i32(input)?;
     take_extents(input, &mut partition, segments)?;
-    let producers = take_producers(input)?;
+    let producers = take_producers(input, version)?;
     if !producers.is_empty() {
         partition.producers = Some(Box::new(producers));
     }
@@ -161,29 +178,45 @@ fn take_extents(
     Ok(())
 }
 
-fn take_producers(input: &mut &[u8]) -> Result<Producers, Damaged> {
-    let n = take(input)?;
-    if n > PRODUCERS_MAX as u64 {
-        return Err(Damaged("producers"));
-    }
-    let mut all = BTreeMap::new();
-    for _ in 0..n {
+fn take_producers(input: &mut &[u8], version: u8) -> Result<Producers, Damaged> {
+    let mut producers = Producers::default();
+    for _ in 0..take(input)? {
         let id = take_signed(input)?;
-        let epoch = i16::try_from(take_i32(input)?).map_err(|_| Damaged("producer epoch"))?;
+        let epoch = take_epoch(input)?;
         let stamp = take(input)?;
         let batches = take(input)?;
-        if batches == 0 || batches > BATCHES_REMEMBERED as u64 {
+        if batches > BATCHES_REMEMBERED as u64 {
             return Err(Damaged("producer's batches"));
         }
-        let mut producer = Producer { epoch, len: 0, batches: Default::default(), stamp };
+        let mut producer = Producer { epoch, len: 0, batches: Default::default(), stamp, txn: None };
         for _ in 0..batches {
             let mut sequence = || i32::try_from(take_u32(input)?).map_err(|_| Damaged("sequence"));
             let (first_sequence, last_sequence) = (sequence()?, sequence()?);
             producer.push(Written { first_sequence, last_sequence, base_offset: take(input)? });
         }
-        all.insert(id, producer);
+        if version > 3 {
+            producer.txn = match take(input)? {
+                0 => None,
+                1 => Some(Admitted { epoch: take_epoch(input)?, first_offset: None }),
+                2 => Some(Admitted { epoch: take_epoch(input)?, first_offset: Some(take(input)?) }),
+                _ => return Err(Damaged("producer's transaction")),
+            };
+        }
+        producers.insert(id, producer);
     }
-    let mut producers = Producers::default();
-    all.into_iter().for_each(|(id, producer)| producers.insert(id, producer));
+    if version > 3 {
+        for _ in 0..take(input)? {
+            producers.insert_aborted(Aborted {
+                producer_id: take_signed(input)?,
+                first_offset: take(input)?,
+                last_offset: take(input)?,
+                last_stable: take(input)?,
+            });
+        }
+    }
     Ok(producers)
+}
+
+fn take_epoch(input: &mut &[u8]) -> Result<i16, Damaged> {
+    i16::try_from(take_i32(input)?).map_err(|_| Damaged("producer epoch"))
 }

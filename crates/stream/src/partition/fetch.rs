@@ -1,16 +1,19 @@
 //! Fetch: whole batches from where a consumer stands, within its limits.
 //!
 //! Limits follow KIP-74: partitions are served in the order asked; a partition gets at most its own limit and what
-//! is left of the whole; the very first batch is handed out even if it is larger than either. A consumer always
-//! sees everything that is applied: high watermark and last stable offset are the end of the partition.
+//! is left of the whole; the very first batch is handed out even if it is larger than either. A consumer sees
+//! everything that is applied, up to the high watermark; one that wants what is committed, up to the last stable
+//! offset, and is told which batches were aborted.
 
 use super::Partitions;
+use super::producer::{Aborted, Producers};
 use super::state::Partition;
 use super::walk::{Batches, ReadPlan};
 use crate::out::{BlockLookup, Read};
-use bowline_model::event::{BatchSlice, FetchError, Fetched, FetchedPartition};
+use bowline_model::event::{BatchSlice, FetchError, Fetched, FetchedPartition, SLICE_ABORTED};
 use bowline_model::request::{Fetch, FetchPartition};
 use bowline_model::{BlockRef, Lsn};
+use std::ops::Range;
 
 /// Payload of the blocks that one answer may keep in memory, bytes, however little it takes of each; the first
 /// block may be larger.
@@ -40,6 +43,7 @@ impl Partitions {
     /// again.
     pub fn fetch(&self, fetch: &Fetch, retry: bool, lookup: &mut dyn BlockLookup) -> FetchOutcome {
         let mut serving = Serving {
+            committed: fetch.committed,
             bytes_left: u64::from(fetch.max_bytes),
             partition_left: 0,
             any: false,
@@ -116,8 +120,32 @@ fn ahead(partition: &Partition, offset: u64, lookup: &mut dyn BlockLookup, reads
     }
 }
 
+/// Flags the batches of aborted transactions. Those transactions, as Kafka's clients want them.
+fn mark_aborted(producers: &Producers, from: u64, batches: &mut [BatchSlice]) -> Vec<(i64, u64)> {
+    let Some(last) = batches.last() else { return Vec::new() };
+    let aborted = producers.aborted(from, last.base_offset + 1);
+    if !aborted.is_empty() {
+        for batch in batches {
+            let at = batch.offset as usize;
+            let head = batch.block.payload.get(at..at + batch.len as usize).and_then(super::batch::parse);
+            let is_aborted = |header: super::batch::Header| {
+                let covers = |a: &Aborted| {
+                    a.producer_id == header.producer_id
+                        && (a.first_offset..a.last_offset).contains(&batch.base_offset)
+                };
+                header.is_transactional() && aborted.iter().any(covers)
+            };
+            if head.is_some_and(is_aborted) {
+                batch.flags |= SLICE_ABORTED;
+            }
+        }
+    }
+    aborted.into_iter().map(|aborted| (aborted.producer_id, aborted.first_offset)).collect()
+}
+
 /// A fetch being served.
 struct Serving<'a> {
+    committed: bool,
     bytes_left: u64,
     /// Of the partition at hand.
     partition_left: u64,
@@ -146,21 +174,27 @@ impl Serving<'_> {
             return Err(FetchError::OutOfRange { log_start, high_watermark });
         }
         self.partition_left = u64::from(wanted.max_bytes);
+        let last_stable = partition.last_stable();
+        let range = wanted.offset..if self.committed { last_stable } else { high_watermark };
         let mut batches = Vec::new();
-        self.extents(partition, wanted.offset, &mut batches)?;
-        Ok(Fetched { high_watermark, last_stable: high_watermark, log_start, batches })
+        self.extents(partition, range, &mut batches)?;
+        let aborted = match &partition.producers {
+            Some(producers) if self.committed => mark_aborted(producers, wanted.offset, &mut batches),
+            _ => Vec::new(),
+        };
+        Ok(Fetched { high_watermark, last_stable, log_start, batches, aborted })
     }
 
     fn extents(
         &mut self,
         partition: &Partition,
-        offset: u64,
+        range: Range<u64>,
         batches: &mut Vec<BatchSlice>,
     ) -> Result<(), FetchError> {
-        let mut index = partition.extents.find(offset);
+        let mut index = partition.extents.find(range.start);
         let mut gap = false;
         while let Some(extent) = partition.extents.get(index) {
-            if self.any && self.allowance() == 0 {
+            if { extent.first_offset } >= range.end || (self.any && self.allowance() == 0) {
                 return Ok(());
             }
             index += 1;
@@ -169,7 +203,7 @@ impl Serving<'_> {
                 Some(_) if gap => self.spend(bytes),
                 Some(block) => {
                     let walk = Batches::new(&block, partition.spec.partition.0, extent);
-                    match self.block(&block, walk, offset, batches) {
+                    match self.block(&block, walk, &range, batches) {
                         Ok(Next::More) => {}
                         Ok(Next::Enough) => return Ok(()),
                         Err(error) => return if batches.is_empty() { Err(error) } else { Ok(()) },
@@ -196,13 +230,17 @@ impl Serving<'_> {
         &mut self,
         block: &BlockRef,
         walk: Batches<'_>,
-        offset: u64,
+        range: &Range<u64>,
         batches: &mut Vec<BatchSlice>,
     ) -> Result<Next, FetchError> {
         for item in walk {
             let (batch, header) = item.map_err(|_| FetchError::Storage)?;
-            if batch.base_offset + u64::from(header.count) <= offset {
+            if batch.base_offset + u64::from(header.count) <= range.start {
                 continue;
+            }
+            // The first batch of an open transaction: the end never lies inside of one.
+            if batch.base_offset >= range.end {
+                return Ok(Next::Enough);
             }
             let len = u64::from(batch.len);
             if self.any && (len > self.allowance() || !self.pin(block)) {

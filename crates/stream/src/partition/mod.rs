@@ -32,6 +32,7 @@ use crate::out::Out;
 use bowline_model::event::{AppendError, AppendResult, FetchError, PartitionInfo};
 use bowline_model::record::{Append, Kind, Record};
 use bowline_model::request::PartitionSpec;
+use bowline_model::txn::{ActiveProducer, AdmitRecord};
 use bowline_model::{Block, Lsn, Millis, PartitionId, QueueId, SessionId, Token};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -185,6 +186,28 @@ impl Partitions {
     /// One past the last offset.
     pub fn high_watermark(&self, partition: PartitionId) -> Option<u64> {
         self.by_id.get(&partition).map(|partition| partition.next_offset)
+    }
+
+    /// Up to here readers of what is committed may read.
+    pub fn last_stable(&self, partition: PartitionId) -> Option<u64> {
+        self.by_id.get(&partition).map(|partition| partition.last_stable())
+    }
+
+    /// Answers `Request::Producers`.
+    pub fn active_producers(&self, partition: PartitionId) -> Result<Vec<ActiveProducer>, FetchError> {
+        let partition = self.by_id.get(&partition).ok_or(FetchError::UnknownPartition)?;
+        Ok(partition.producers.as_ref().map(|producers| producers.active(self.clock)).unwrap_or_default())
+    }
+
+    /// Applies the part of a TxnAdmit record that is about partitions.
+    pub fn admit(&mut self, block: &Block, record: &AdmitRecord) {
+        self.clock = self.clock.max(block.stamp);
+        for id in &record.partitions {
+            if let Some(partition) = self.by_id.get_mut(id) {
+                let producers = partition.producers.get_or_insert_default();
+                producers.admit(record.producer, record.from_zero, self.clock);
+            }
+        }
     }
 
     /// Segments of the log (their position 0) that hold live batches, in order; cold files after them.

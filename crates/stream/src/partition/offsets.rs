@@ -80,6 +80,7 @@ fn find(
     let lowest = match search.query {
         OffsetQuery::Earliest => return Some(Ok(OffsetFound::Offset(partition.log_start))),
         OffsetQuery::Latest => return Some(Ok(OffsetFound::Offset(partition.next_offset))),
+        OffsetQuery::LatestStable => return Some(Ok(OffsetFound::Offset(partition.last_stable()))),
         OffsetQuery::Timestamp(time) => time,
         OffsetQuery::MaxTimestamp => {
             partition.extents.iter().map(|extent| extent.max_timestamp).max().unwrap_or(i64::MAX)

@@ -1,8 +1,13 @@
-//! Idempotent producers (KIP-98, KIP-360): what a partition remembers of who wrote to it.
+//! Producers with an id (KIP-98, KIP-360, KIP-890): what a partition remembers of who wrote to it.
 //!
-//! Per producer id: the epoch and the last five batches of that epoch. A batch that comes again gets the answer
-//! that it got; a batch that skips some is refused. A producer that has written nothing for a day is forgotten,
-//! and so are the longest silent ones when there are too many; an unknown producer may start anywhere.
+//! Per producer id: the epoch, the last five batches of that epoch, and its open transaction. A batch that comes again
+//! gets the answer that it got; a batch that skips some is refused. A producer that has written nothing for a day is
+//! forgotten, and so are the longest silent ones when there are too many; an unknown producer may start anywhere.
+//! One with an open transaction is never forgotten.
+//!
+//! A batch of a transaction is taken only between the record that *admits* the transaction here and the marker that
+//! ends it. The coordinator has both logged, one after the other, so a batch that was held up on its way finds the
+//! transaction open, or is refused: it can neither hang for ever nor slip into the next one.
 //!
 //! "A day" is measured by the stamps of applied blocks, whose maximum (`clock`) never goes back: what has expired
 //! stays expired, so it makes no difference when an expired producer's memory is given back.
@@ -10,7 +15,8 @@
 use super::batch::Header;
 use bowline_model::Millis;
 use bowline_model::event::AppendError;
-use std::collections::BTreeMap;
+use bowline_model::txn::{self, ActiveProducer};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`).
 pub const PRODUCER_EXPIRY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -18,6 +24,8 @@ pub const PRODUCER_EXPIRY_MS: u64 = 24 * 60 * 60 * 1000;
 pub const PRODUCERS_MAX: usize = 100_000;
 /// Batches remembered per producer: as many as Kafka lets a producer have in flight.
 pub const BATCHES_REMEMBERED: usize = 5;
+/// `Producer::epoch` of one that was admitted and is not known to have written anything.
+pub const NO_EPOCH: i16 = -1;
 
 /// A batch that was accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,18 +35,42 @@ pub struct Written {
     pub base_offset: u64,
 }
 
+/// A transaction that the partition takes batches of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    pub epoch: i16,
+    /// Of its first batch; `None`: none has come.
+    pub first_offset: Option<u64>,
+}
+
+/// A transaction whose batches do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aborted {
+    pub producer_id: i64,
+    pub first_offset: u64,
+    /// Of the marker.
+    pub last_offset: u64,
+    /// As of the marker: transactions that ended later began here or behind.
+    pub last_stable: u64,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Producer {
     pub epoch: i16,
-    /// Used entries of `batches`, ≥ 1.
+    /// Used entries of `batches`.
     pub len: u8,
     /// Oldest first.
     pub batches: [Written; BATCHES_REMEMBERED],
     /// The clock when it last wrote.
     pub stamp: Millis,
+    pub txn: Option<Admitted>,
 }
 
 impl Producer {
+    fn new(epoch: i16, stamp: Millis) -> Producer {
+        Producer { epoch, len: 0, batches: Default::default(), stamp, txn: None }
+    }
+
     pub fn written(&self) -> &[Written] {
         &self.batches[..usize::from(self.len)]
     }
@@ -56,8 +88,28 @@ impl Producer {
         self.len += 1;
     }
 
+    /// A later epoch, in which nothing has been written.
+    fn raise(&mut self, epoch: i16) {
+        if epoch > self.epoch {
+            (self.epoch, self.len) = (epoch, 0);
+        }
+    }
+
     fn expired(&self, clock: Millis) -> bool {
-        clock.saturating_sub(self.stamp) >= PRODUCER_EXPIRY_MS
+        self.txn.is_none() && clock.saturating_sub(self.stamp) >= PRODUCER_EXPIRY_MS
+    }
+
+    /// Is it the batch's turn, as far as transactions go?
+    fn check_txn(&self, batch: &Header) -> Result<(), AppendError> {
+        match &self.txn {
+            Some(txn) if !batch.is_transactional() && txn.first_offset.is_some() => {
+                Err(AppendError::InvalidTxnState)
+            }
+            _ if !batch.is_transactional() => Ok(()),
+            Some(txn) if txn.epoch == batch.producer_epoch => Ok(()),
+            Some(txn) if txn.epoch > batch.producer_epoch => Err(AppendError::InvalidProducerEpoch),
+            _ => Err(AppendError::InvalidTxnState),
+        }
     }
 }
 
@@ -72,20 +124,31 @@ pub enum Verdict {
 
 /// The producers of one partition. Boxed one by one: most partitions have a few.
 #[derive(Debug, Default)]
-pub struct Producers(BTreeMap<i64, Box<Producer>>);
+pub struct Producers {
+    by_id: BTreeMap<i64, Box<Producer>>,
+    /// First offsets of open transactions, and whose they are.
+    open: BTreeMap<u64, i64>,
+    /// By the offset of the marker. As many as the partition keeps something of.
+    aborted: VecDeque<Aborted>,
+}
 
 impl Producers {
     pub fn check(&self, batch: &Header, clock: Millis) -> Verdict {
         if batch.base_sequence < 0 || batch.producer_epoch < 0 {
             return Verdict::Refuse(AppendError::OutOfOrderSequence);
         }
-        let Some(producer) = self.0.get(&batch.producer_id).filter(|p| !p.expired(clock)) else {
-            return Verdict::Append;
+        let Some(producer) = self.by_id.get(&batch.producer_id).filter(|p| !p.expired(clock)) else {
+            return match batch.is_transactional() {
+                true => Verdict::Refuse(AppendError::InvalidTxnState),
+                false => Verdict::Append,
+            };
         };
         if batch.producer_epoch < producer.epoch {
             return Verdict::Refuse(AppendError::InvalidProducerEpoch);
         }
-        let in_order = if batch.producer_epoch > producer.epoch {
+        let in_order = if producer.epoch == NO_EPOCH {
+            true
+        } else if batch.producer_epoch > producer.epoch {
             batch.base_sequence == 0
         } else {
             let last = last_sequence(batch);
@@ -102,61 +165,182 @@ impl Producers {
             }
             batch.base_sequence == sequence_after(producer.last_sequence())
         };
-        if in_order { Verdict::Append } else { Verdict::Refuse(AppendError::OutOfOrderSequence) }
+        match producer.check_txn(batch) {
+            Err(error) => Verdict::Refuse(error),
+            Ok(()) if in_order => Verdict::Append,
+            Ok(()) => Verdict::Refuse(AppendError::OutOfOrderSequence),
+        }
     }
 
     /// Remembers an accepted batch.
     pub fn record(&mut self, batch: &Header, base_offset: u64, clock: Millis) {
         let written =
             Written { first_sequence: batch.base_sequence, last_sequence: last_sequence(batch), base_offset };
-        if let Some(producer) = self.0.get_mut(&batch.producer_id)
-            && producer.epoch == batch.producer_epoch
-            && !producer.expired(clock)
+        let known = self.by_id.get(&batch.producer_id).is_some_and(|producer| !producer.expired(clock));
+        if !known {
+            self.make_room(clock);
+            self.by_id.insert(batch.producer_id, Box::new(Producer::new(batch.producer_epoch, clock)));
+        }
+        let Some(producer) = self.by_id.get_mut(&batch.producer_id) else { return };
+        producer.raise(batch.producer_epoch);
+        producer.push(written);
+        producer.stamp = clock;
+        if batch.is_transactional()
+            && let Some(txn) = &mut producer.txn
+            && txn.first_offset.is_none()
         {
-            producer.push(written);
-            producer.stamp = clock;
+            txn.first_offset = Some(base_offset);
+            self.open.insert(base_offset, batch.producer_id);
+        }
+    }
+
+    /// Takes batches of the producer's transaction from now on. `from_zero`: their sequences begin at 0.
+    pub fn admit(&mut self, producer: txn::Producer, from_zero: bool, clock: Millis) {
+        let known = self.by_id.get(&producer.id).is_some_and(|producer| !producer.expired(clock));
+        if !known {
+            self.make_room(clock);
+            self.by_id.insert(producer.id, Box::new(Producer::new(NO_EPOCH, clock)));
+        }
+        let Some(known) = self.by_id.get_mut(&producer.id) else { return };
+        if known.epoch > producer.epoch {
             return;
         }
-        self.make_room(clock);
-        let mut producer =
-            Producer { epoch: batch.producer_epoch, len: 0, batches: Default::default(), stamp: clock };
-        producer.push(written);
-        self.0.insert(batch.producer_id, Box::new(producer));
+        if from_zero {
+            known.raise(producer.epoch);
+        }
+        known.stamp = clock;
+        let first_offset = known.txn.and_then(|txn| txn.first_offset);
+        known.txn = Some(Admitted { epoch: producer.epoch, first_offset });
+    }
+
+    /// Whether there is a transaction that the marker ends.
+    pub fn is_open(&self, marker: &Header) -> bool {
+        let txn = self.by_id.get(&marker.producer_id).and_then(|producer| producer.txn);
+        txn.is_some_and(|txn| txn.epoch <= marker.producer_epoch)
+    }
+
+    /// The marker is at `offset`.
+    pub fn end(&mut self, marker: &Header, commit: bool, offset: u64, clock: Millis) {
+        let id = marker.producer_id;
+        let Some(producer) = self.by_id.get_mut(&id) else { return };
+        let first_offset = producer.txn.take().and_then(|txn| txn.first_offset);
+        producer.stamp = clock;
+        if producer.epoch == NO_EPOCH {
+            // It never wrote, so there is nothing to know of it.
+            self.by_id.remove(&id);
+        } else {
+            producer.raise(marker.producer_epoch);
+        }
+        let Some(first_offset) = first_offset else { return };
+        self.open.remove(&first_offset);
+        if !commit {
+            let last_stable = self.first_open().unwrap_or(offset + 1);
+            self.aborted.push_back(Aborted {
+                producer_id: id,
+                first_offset,
+                last_offset: offset,
+                last_stable,
+            });
+        }
+    }
+
+    /// First offset of the oldest open transaction.
+    #[inline]
+    pub fn first_open(&self) -> Option<u64> {
+        self.open.first_key_value().map(|(&first, _)| first)
+    }
+
+    /// Aborted transactions that may have something in these offsets, by first offset. `to` is at or below the last
+    /// stable offset.
+    pub fn aborted(&self, from: u64, to: u64) -> Vec<Aborted> {
+        let at = self.aborted.partition_point(|aborted| aborted.last_offset < from);
+        let mut found = Vec::new();
+        for aborted in self.aborted.range(at..) {
+            if aborted.first_offset < to {
+                found.push(*aborted);
+            }
+            if aborted.last_stable >= to {
+                break;
+            }
+        }
+        found.sort_unstable_by_key(|aborted| aborted.first_offset);
+        found
+    }
+
+    /// Nothing below is kept.
+    pub fn trim(&mut self, log_start: u64) {
+        while self.aborted.front().is_some_and(|aborted| aborted.last_offset < log_start) {
+            self.aborted.pop_front();
+        }
     }
 
     /// Gives back the memory of expired producers.
     pub fn purge(&mut self, clock: Millis) {
-        self.0.retain(|_, producer| !producer.expired(clock));
+        self.by_id.retain(|_, producer| !producer.expired(clock));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_id.is_empty() && self.aborted.is_empty()
     }
 
     /// Those that are not expired, by id.
     pub fn live(&self, clock: Millis) -> impl Iterator<Item = (i64, &Producer)> {
-        self.0.iter().filter(move |(_, p)| !p.expired(clock)).map(|(&id, p)| (id, &**p))
+        self.by_id.iter().filter(move |(_, p)| !p.expired(clock)).map(|(&id, p)| (id, &**p))
     }
 
+    /// The same, as an administrator sees them.
+    pub fn active(&self, clock: Millis) -> Vec<ActiveProducer> {
+        let active = |(id, producer): (i64, &Producer)| {
+            let epoch = match producer.txn {
+                Some(txn) => txn.epoch.max(producer.epoch),
+                None => producer.epoch,
+            };
+            ActiveProducer {
+                producer: txn::Producer { id, epoch },
+                last_sequence: producer.last_sequence(),
+                last_timestamp: producer.stamp,
+                open_since: producer.txn.and_then(|txn| txn.first_offset),
+            }
+        };
+        self.live(clock).map(active).collect()
+    }
+
+    /// For checkpoints.
+    pub fn all_aborted(&self) -> impl ExactSizeIterator<Item = &Aborted> {
+        self.aborted.iter()
+    }
+
+    /// From a checkpoint.
     pub fn insert(&mut self, id: i64, producer: Producer) {
-        self.0.insert(id, Box::new(producer));
+        if let Some(first) = producer.txn.and_then(|txn| txn.first_offset) {
+            self.open.insert(first, id);
+        }
+        self.by_id.insert(id, Box::new(producer));
+    }
+
+    /// From a checkpoint: in the order of [`Producers::all_aborted`].
+    pub fn insert_aborted(&mut self, aborted: Aborted) {
+        self.aborted.push_back(aborted);
     }
 
     /// Whether a replica has purged or not, the same producers are left afterwards: the expired go first, and
     /// only if the rest is too many, the longest silent follow.
     fn make_room(&mut self, clock: Millis) {
-        if self.0.len() < PRODUCERS_MAX {
+        if self.by_id.len() < PRODUCERS_MAX {
             return;
         }
         self.purge(clock);
-        if self.0.len() < PRODUCERS_MAX {
+        if self.by_id.len() < PRODUCERS_MAX {
             return;
         }
-        let mut by_age: Vec<(Millis, i64)> = self.0.iter().map(|(&id, p)| (p.stamp, id)).collect();
-        let n = PRODUCERS_MAX / 16;
-        by_age.select_nth_unstable(n);
+        let idle = self.by_id.iter().filter(|(_, p)| p.txn.is_none());
+        let mut by_age: Vec<(Millis, i64)> = idle.map(|(&id, p)| (p.stamp, id)).collect();
+        let n = (PRODUCERS_MAX / 16).min(by_age.len());
+        if n < by_age.len() {
+            by_age.select_nth_unstable(n);
+        }
         for (_, id) in &by_age[..n] {
-            self.0.remove(id);
+            self.by_id.remove(id);
         }
     }
 }

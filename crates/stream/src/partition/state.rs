@@ -10,14 +10,14 @@ use bowline_model::event::{AppendError, Appended};
 use bowline_model::record::Append;
 use bowline_model::request::PartitionSpec;
 use bowline_model::transferred::Transferred;
+use bowline_model::txn::commits;
 use bowline_model::{Block, Millis};
 
 /// Kept small: there are tens of thousands, and most sleep.
 #[derive(Debug)]
 pub struct Partition {
     pub spec: PartitionSpec,
-    /// Offset of the next record. State changes only by committed blocks, so this is the high watermark, and, as
-    /// long as there are no transactions, the last stable offset.
+    /// Offset of the next record. State changes only by committed blocks, so this is the high watermark.
     pub next_offset: u64,
     /// Nothing below is served. May lie inside the first extent.
     pub log_start: u64,
@@ -77,8 +77,17 @@ impl Partition {
             // Nobody asks for the offset.
             return Ok(Appended { base_offset: self.next_offset, log_start: self.log_start });
         }
-        match self.check(batch, clock) {
-            Ok((header, Verdict::Append)) => {
+        // The front end lets nothing malformed through. If something got here all the same, it has no sequence
+        // that could be in order, and is refused for good.
+        let Some(header) = batch::parse(batch) else {
+            self.extent_closed = true;
+            return Err(AppendError::OutOfOrderSequence);
+        };
+        if header.is_control() {
+            return self.mark(block, record_position, batch, &header, clock, segments);
+        }
+        match self.check(&header, clock) {
+            Verdict::Append => {
                 let base_offset = self.next_offset;
                 self.index(block, record_position, batch.len() as u32, &header, segments);
                 if header.producer_id > batch::NO_PRODUCER {
@@ -86,11 +95,11 @@ impl Partition {
                 }
                 Ok(Appended { base_offset, log_start: self.log_start })
             }
-            Ok((_, Verdict::Duplicate(base_offset))) => {
+            Verdict::Duplicate(base_offset) => {
                 self.extent_closed = true;
                 Ok(Appended { base_offset, log_start: self.log_start })
             }
-            Ok((_, Verdict::Refuse(error))) | Err(error) => {
+            Verdict::Refuse(error) => {
                 self.extent_closed = true;
                 Err(error)
             }
@@ -103,6 +112,9 @@ impl Partition {
         while self.extents.first().is_some_and(|extent| extent.end() <= self.log_start) {
             self.drop_first(segments);
         }
+        if let Some(producers) = &mut self.producers {
+            producers.trim(self.log_start);
+        }
     }
 
     /// Lets go of everything; the partition is about to be dropped.
@@ -112,16 +124,42 @@ impl Partition {
         }
     }
 
-    fn check(&self, batch: &[u8], clock: Millis) -> Result<(Header, Verdict), AppendError> {
-        // The front end lets nothing malformed through. If something got here all the same, it has no sequence
-        // that could be in order, and is refused for good.
-        let header = batch::parse(batch).ok_or(AppendError::OutOfOrderSequence)?;
-        let verdict = match &self.producers {
-            Some(producers) if header.producer_id > batch::NO_PRODUCER => producers.check(&header, clock),
-            None if header.producer_id > batch::NO_PRODUCER => Producers::default().check(&header, clock),
+    fn check(&self, header: &Header, clock: Millis) -> Verdict {
+        match &self.producers {
+            Some(producers) if header.producer_id > batch::NO_PRODUCER => producers.check(header, clock),
+            None if header.producer_id > batch::NO_PRODUCER => Producers::default().check(header, clock),
             _ => Verdict::Append,
+        }
+    }
+
+    /// Takes the marker that ends a transaction, if that is open here: else it has come before, or the transaction
+    /// never got here, and there is nothing to end.
+    fn mark(
+        &mut self,
+        block: &Block,
+        record_position: u32,
+        marker: &[u8],
+        header: &Header,
+        clock: Millis,
+        segments: &mut Segments,
+    ) -> Result<Appended, AppendError> {
+        let (base_offset, log_start) = (self.next_offset, self.log_start);
+        let open = self.producers.as_ref().is_some_and(|producers| producers.is_open(header));
+        let (Some(commit), true) = (commits(marker), open) else {
+            self.extent_closed = true;
+            return Ok(Appended { base_offset, log_start });
         };
-        Ok((header, verdict))
+        self.index(block, record_position, marker.len() as u32, header, segments);
+        if let Some(producers) = &mut self.producers {
+            producers.end(header, commit, base_offset, clock);
+        }
+        Ok(Appended { base_offset, log_start })
+    }
+
+    /// Up to here readers of what is committed may read: the first offset of the oldest open transaction, or the end.
+    pub fn last_stable(&self) -> u64 {
+        let first_open = self.producers.as_ref().and_then(|producers| producers.first_open());
+        first_open.map_or(self.next_offset, |first| first.max(self.log_start))
     }
 
     fn index(

@@ -14,28 +14,34 @@ pub struct Watcher {
     pub session: SessionId,
     pub token: Token,
     pub offset: u64,
+    /// It is the last stable offset that has to move.
+    pub committed: bool,
 }
 
 impl Partitions {
-    /// Answers by one `Event::Moved` when any of the partitions has a record at or above its offset; at once if
-    /// one has already, or does not exist (the fetch will tell). The same token again replaces the watch.
+    /// Answers by one `Event::Moved` when any of the partitions has a record (with `committed`: that readers of what is
+    /// committed may have) at or above its offset; at once if one has already, or does not exist (the fetch will tell).
+    /// The same token again replaces the watch.
     pub fn watch(
         &mut self,
         session: SessionId,
         token: Token,
         partitions: Vec<(PartitionId, u64)>,
+        committed: bool,
         out: &mut Out,
     ) {
         self.unwatch(session, token);
-        let moved =
-            |&(id, offset): &(PartitionId, u64)| self.high_watermark(id).is_none_or(|end| end > offset);
+        let moved = |&(id, offset): &(PartitionId, u64)| {
+            let end = if committed { self.last_stable(id) } else { self.high_watermark(id) };
+            end.is_none_or(|end| end > offset)
+        };
         if partitions.iter().any(moved) {
             out.replies.push((session, Event::Moved { token }));
             return;
         }
         for &(id, offset) in &partitions {
             if let Some(partition) = self.by_id.get_mut(&id) {
-                partition.watchers.push(Watcher { session, token, offset });
+                partition.watchers.push(Watcher { session, token, offset, committed });
             }
         }
         let ids = partitions.into_iter().map(|(id, _)| id).collect();
@@ -69,8 +75,9 @@ impl Partitions {
         let moved = std::mem::take(&mut self.moved);
         for id in &moved {
             let Some(partition) = self.by_id.get(id) else { continue };
-            let end = partition.next_offset;
-            let hit: Vec<Watcher> = partition.watchers.iter().filter(|w| end > w.offset).copied().collect();
+            let (end, last_stable) = (partition.next_offset, partition.last_stable());
+            let moved = |w: &&Watcher| w.offset < if w.committed { last_stable } else { end };
+            let hit: Vec<Watcher> = partition.watchers.iter().filter(moved).copied().collect();
             self.fire(&hit, out);
         }
         moved

@@ -125,7 +125,8 @@ impl Share {
     }
 
     fn bounds(&self, partitions: &Partitions) -> Bounds {
-        let high_watermark = partitions.high_watermark(self.partition).unwrap_or(0);
+        // Nobody should hold what an open transaction may take back.
+        let high_watermark = partitions.last_stable(self.partition).unwrap_or(0);
         let window = match self.policy.window {
             0 => WINDOW_RECORDS,
             window => (window as usize).min(WINDOW_RECORDS),

@@ -775,6 +775,6 @@ fn a_checkpoint_is_read_back_or_refused() {
     crate::checkpoint::section(&mut old, |out| s.world.stream.partitions.checkpoint(out));
     crate::checkpoint::section(&mut old, |out| s.world.stream.groups.checkpoint(out));
     let mut stream = Stream::new(crate::Options::default());
-    stream.restore(&old, false).unwrap();
+    stream.restore(&old, 2).unwrap();
     assert!(stream.shares.is_empty());
 }

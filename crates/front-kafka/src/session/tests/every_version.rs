@@ -2,6 +2,7 @@
 
 use super::sharing::{is_answered, share_acknowledge, share_fetch, well_shared};
 use super::*;
+use bowline_model::txn;
 
 /// Every served version of every API: a request with nothing in it, and shards that fail, must still get a response
 /// that can be read in that version.
@@ -360,6 +361,79 @@ fn every_version_carries_a_full_answer() {
                 ApiKey::ListGroups => bench.send(version, &ListGroupsRequest::default()),
                 ApiKey::InitProducerId => bench
                     .send(version, &InitProducerIdRequest { transactional_id: None, ..Default::default() }),
+                ApiKey::AddPartitionsToTxn => {
+                    let topics = || {
+                        vec![add_partitions_to_txn_request::AddPartitionsToTxnTopic {
+                            name: "t".into(),
+                            partitions: vec![0],
+                        }]
+                    };
+                    let mut request = AddPartitionsToTxnRequest::default();
+                    if version >= 4 {
+                        let transaction =
+                            |verify_only| add_partitions_to_txn_request::AddPartitionsToTxnTransaction {
+                                transactional_id: "x".into(),
+                                producer_id: 7,
+                                producer_epoch: 1,
+                                verify_only,
+                                topics: topics(),
+                            };
+                        request.transactions = vec![transaction(false), transaction(true)];
+                    } else {
+                        request.v3_and_below_transactional_id = "x".into();
+                        request.v3_and_below_topics = topics();
+                    }
+                    bench.send(version, &request)
+                }
+                ApiKey::AddOffsetsToTxn => bench.send(
+                    version,
+                    &AddOffsetsToTxnRequest {
+                        transactional_id: "x".into(),
+                        group_id: "g".into(),
+                        ..Default::default()
+                    },
+                ),
+                ApiKey::EndTxn => bench.send(
+                    version,
+                    &EndTxnRequest { transactional_id: "x".into(), committed: true, ..Default::default() },
+                ),
+                ApiKey::WriteTxnMarkers => {
+                    let topics = vec![write_txn_markers_request::WritableTxnMarkerTopic {
+                        name: "t".into(),
+                        partition_indexes: vec![0],
+                    }];
+                    let marker =
+                        write_txn_markers_request::WritableTxnMarker { topics, ..Default::default() };
+                    bench.send(version, &WriteTxnMarkersRequest { markers: vec![marker] })
+                }
+                ApiKey::TxnOffsetCommit => {
+                    let by_name = version < 6;
+                    let topics = vec![txn_offset_commit_request::TxnOffsetCommitRequestTopic {
+                        name: if by_name { "t".into() } else { String::new() },
+                        topic_id: if by_name { Uuid::ZERO } else { Uuid([4; 16]) },
+                        partitions: vec![Default::default()],
+                    }];
+                    bench.send(
+                        version,
+                        &TxnOffsetCommitRequest {
+                            transactional_id: "x".into(),
+                            group_id: "g".into(),
+                            topics,
+                            ..Default::default()
+                        },
+                    )
+                }
+                ApiKey::DescribeProducers => {
+                    let topics = vec![describe_producers_request::TopicRequest {
+                        name: "t".into(),
+                        partition_indexes: vec![0],
+                    }];
+                    bench.send(version, &DescribeProducersRequest { topics })
+                }
+                ApiKey::DescribeTransactions => {
+                    bench.send(version, &DescribeTransactionsRequest { transactional_ids: vec!["x".into()] })
+                }
+                ApiKey::ListTransactions => bench.send(version, &ListTransactionsRequest::default()),
                 ApiKey::DescribeLogDirs => bench.send(version, &DescribeLogDirsRequest { topics: None }),
                 ApiKey::DescribeCluster => bench.send(
                     version,
@@ -555,6 +629,7 @@ fn well(request: &Request) -> Event {
                             max_bytes: 1,
                         }],
                         max_bytes: 1,
+                        committed: false,
                     };
                     let Event::Fetched { mut partitions, .. } =
                         fetched(&Request::Fetch(fetch), &[(7, batch(b"x", 9))])
@@ -602,8 +677,13 @@ fn well(request: &Request) -> Event {
                     Reply::Commit(Ok(vec![("t".into(), vec![(0, Ok(()))])]))
                 }
                 group::Request::FetchOffsets { .. } => {
-                    let offset =
-                        group::PartitionOffset { partition: 0, offset: 9, leader_epoch: 0, metadata: None };
+                    let offset = group::PartitionOffset {
+                        partition: 0,
+                        offset: 9,
+                        leader_epoch: 0,
+                        metadata: None,
+                        unstable: false,
+                    };
                     Reply::FetchOffsets(Ok(vec![("t".into(), vec![offset])]))
                 }
                 group::Request::Describe { group } => Reply::Describe(group::Description {
@@ -668,6 +748,43 @@ fn well(request: &Request) -> Event {
                 }
             };
             Event::Group { token: *token, reply }
+        }
+        Request::Txn { token, request } => {
+            let producer = txn::Producer { id: 7, epoch: 1 };
+            let member = txn::Member { partition: PartitionId(4), topic: "t".into(), index: 0 };
+            let reply = match request {
+                txn::Request::Init { .. } | txn::Request::End { .. } => txn::Reply::Producer(Ok(producer)),
+                txn::Request::Add { .. } => txn::Reply::Added(Ok(())),
+                txn::Request::Verify { partitions, .. } => {
+                    txn::Reply::Verified(Ok(vec![true; partitions.len()]))
+                }
+                txn::Request::Describe { .. } => txn::Reply::Described(Some(txn::Description {
+                    state: txn::State::Ongoing,
+                    timeout_ms: 60_000,
+                    started: Some(5),
+                    producer,
+                    members: vec![member],
+                })),
+                txn::Request::List => txn::Reply::Listed(vec![txn::Listed {
+                    id: "x".into(),
+                    producer_id: 7,
+                    state: txn::State::Empty,
+                    started: None,
+                }]),
+            };
+            Event::Txn { token: *token, reply }
+        }
+        Request::TxnOffsets { token, .. } => {
+            Event::Group { token: *token, reply: Reply::Commit(Ok(vec![("t".into(), vec![(0, Ok(()))])])) }
+        }
+        Request::Producers { token, .. } => {
+            let active = txn::ActiveProducer {
+                producer: txn::Producer { id: 7, epoch: 1 },
+                last_sequence: 3,
+                last_timestamp: 9,
+                open_since: Some(2),
+            };
+            Event::Producers { token: *token, result: Ok(vec![active]) }
         }
         other => panic!("{other:?}"),
     }

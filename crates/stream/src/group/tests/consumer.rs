@@ -403,7 +403,7 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     };
     let fetch = |s: &mut Script, member: Option<(&str, i32)>| {
         let member = member.map(|(id, epoch)| (id.to_owned(), epoch));
-        s.reply_code(Request::FetchOffsets { group: "g".into(), topics: None, member })
+        s.reply_code(Request::FetchOffsets { group: "g".into(), topics: None, member, require_stable: false })
     };
     assert_eq!(commit(&mut s, "a", 1), 0);
     assert_eq!(commit(&mut s, "a", 0), 113);

@@ -6,11 +6,13 @@ use bowline_model::{SessionId, Token};
 
 fn fetch(s: &mut Script) -> String {
     let topics = Some(vec![("t".into(), vec![0, 1]), ("u".into(), vec![0])]);
-    s.ask(0, Request::FetchOffsets { group: "g".into(), topics, member: None }).remove(0)
+    s.ask(0, Request::FetchOffsets { group: "g".into(), topics, member: None, require_stable: false })
+        .remove(0)
 }
 
 fn all(s: &mut Script) -> String {
-    s.ask(0, Request::FetchOffsets { group: "g".into(), topics: None, member: None }).remove(0)
+    s.ask(0, Request::FetchOffsets { group: "g".into(), topics: None, member: None, require_stable: false })
+        .remove(0)
 }
 
 fn delete(s: &mut Script) -> String {

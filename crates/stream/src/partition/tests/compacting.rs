@@ -55,7 +55,7 @@ fn it_is_time_by_ratio_lag_or_tombstones() {
     assert!(due(&world, 9_000).unwrap().overdue);
     // How far it got survives.
     let checkpoint = world.checkpoint();
-    world.stream.restore(&checkpoint, true).unwrap();
+    world.stream.restore(&checkpoint, crate::SECTIONS).unwrap();
     assert_eq!(due(&world, 8_999), None);
     assert!(due(&world, 9_000).is_some());
 }

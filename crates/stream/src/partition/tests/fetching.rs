@@ -12,7 +12,7 @@ fn fetch(wanted: &[(u32, u64, u32)], max_bytes: u32) -> Fetch {
         offset,
         max_bytes,
     };
-    Fetch { token: Token(1), partitions: wanted.iter().map(one).collect(), max_bytes }
+    Fetch { token: Token(1), partitions: wanted.iter().map(one).collect(), max_bytes, committed: false }
 }
 
 fn ready(world: &mut World, fetch: &Fetch) -> Vec<FetchedPartition> {

@@ -3,5 +3,6 @@ mod fetching;
 mod idempotence;
 mod offsets;
 mod random;
+mod transactions;
 mod trimming;
 mod watching;

@@ -184,7 +184,12 @@ fn run(steps: Vec<Step>) {
                         max_bytes,
                     })
                     .collect();
-                check_fetch(&mut world, &model, Fetch { token: Token(1), partitions, max_bytes }, absent);
+                check_fetch(
+                    &mut world,
+                    &model,
+                    Fetch { token: Token(1), partitions, max_bytes, committed: false },
+                    absent,
+                );
             }
             Step::Checkpoint => {
                 world.assert_replays(checkpoint.0.as_deref(), checkpoint.1);

@@ -146,15 +146,15 @@ fn damaged_checkpoints_are_refused_without_panic() {
     }
     let good = world.checkpoint();
     for cut in 0..good.len() {
-        assert!(world.stream.restore(&good[..cut], true).is_err(), "{cut}");
+        assert!(world.stream.restore(&good[..cut], crate::SECTIONS).is_err(), "{cut}");
     }
     for at in 0..good.len() {
         for flip in [1, 0x80, 0xff] {
             let mut bad = good.clone();
             bad[at] ^= flip;
-            let _ = world.stream.restore(&bad, true);
+            let _ = world.stream.restore(&bad, crate::SECTIONS);
         }
     }
-    world.stream.restore(&good, true).unwrap();
+    world.stream.restore(&good, crate::SECTIONS).unwrap();
     assert!(good == world.checkpoint());
 }

@@ -5,7 +5,7 @@ use bowline_model::{PartitionId, SessionId, Token};
 
 fn watch(world: &mut World, session: u64, token: u64, partitions: &[(u32, u64)]) {
     let partitions = partitions.iter().map(|&(id, offset)| (PartitionId(id), offset)).collect();
-    world.stream.partitions.watch(SessionId(session), Token(token), partitions, &mut world.out);
+    world.stream.partitions.watch(SessionId(session), Token(token), partitions, false, &mut world.out);
 }
 
 /// Sessions and tokens told.

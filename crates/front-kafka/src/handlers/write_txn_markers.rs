@@ -1,0 +1,71 @@
+//! WriteTxnMarkers (27): ends a transaction in single partitions, past its coordinator: the last resort of an
+//! administrator (`kafka-transactions.sh abort`). Only aborts are taken; commits are for the coordinator to decide.
+
+use crate::errors;
+use crate::pending::{Context, Step};
+use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
+use bowline_codec_kafka::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+use bowline_model::acl::Operation;
+use bowline_model::event::Event;
+use bowline_model::record::Append;
+use bowline_model::request::{Propose, Request, Want};
+use bowline_model::txn::{Producer, marker};
+
+pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
+    let allowed = super::may_rule(Operation::Alter, cx).is_ok();
+    let mut markers = Vec::with_capacity(request.markers.len());
+    // Marker, topic and partition positions of each question.
+    let mut places = Vec::new();
+    for asked in request.markers {
+        let producer = Producer { id: asked.producer_id, epoch: asked.producer_epoch };
+        let batch = marker(producer, false, cx.now.millis.max(0) as u64);
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for asked_topic in asked.topics {
+            let topic = cx.topic(&asked_topic.name);
+            let mut partitions = Vec::with_capacity(asked_topic.partition_indexes.len());
+            for partition_index in asked_topic.partition_indexes {
+                let found = topic.as_ref().and_then(|topic| topic.partition(partition_index));
+                let error = match found {
+                    None => ErrorCode::UnknownTopicOrPartition,
+                    Some(_) if asked.transaction_result || !allowed => ErrorCode::ClusterAuthorizationFailed,
+                    Some(partition) => {
+                        let mut records = Vec::new();
+                        Append::encode(&mut records, partition.0, 0, &batch);
+                        let token = cx.token(places.len() as u32);
+                        let propose = Propose {
+                            token,
+                            records: records.into(),
+                            count: 1,
+                            want: Want::Appended,
+                            checked: false,
+                        };
+                        cx.send(cx.shard_of(partition), Request::Propose(propose));
+                        places.push((markers.len(), topics.len(), partitions.len()));
+                        ErrorCode::None
+                    }
+                };
+                let error_code = error.code();
+                partitions.push(WritableTxnMarkerPartitionResult { partition_index, error_code });
+            }
+            topics.push(WritableTxnMarkerTopicResult { name: asked_topic.name, partitions });
+        }
+        markers.push(WritableTxnMarkerResult { producer_id: asked.producer_id, topics });
+    }
+    cx.gather(places.len(), move |answers, cx| {
+        for ((m, t, p), answer) in places.into_iter().zip(answers) {
+            let error = match answer {
+                Event::Appended { results, .. } => match results.first().map(|result| result.result) {
+                    Some(Err(error)) => errors::append(error),
+                    _ => ErrorCode::None,
+                },
+                Event::Failed { reason, .. } => errors::failure(reason),
+                _ => return cx.mismatch(),
+            };
+            markers[m].topics[t].partitions[p].error_code = error.code();
+        }
+        cx.reply(&WriteTxnMarkersResponse { markers })
+    })
+}

@@ -1,0 +1,108 @@
+//! Transactions as one partition sees them.
+
+use crate::testing::{Batch, World, base, sent};
+use crate::{FetchOutcome, Stream};
+use bowline_model::event::{AppendError, Fetched, SLICE_ABORTED};
+use bowline_model::record::{self, Append, Kind};
+use bowline_model::request::{Fetch, FetchPartition};
+use bowline_model::txn::{AdmitRecord, Producer, marker};
+use bowline_model::{PartitionId, Token};
+
+const P: PartitionId = PartitionId(1);
+
+fn admit(world: &mut World, id: i64, epoch: i16) {
+    let producer = Producer { id, epoch };
+    let record = AdmitRecord { producer, partitions: vec![P], groups: Vec::new(), from_zero: false };
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::TxnAdmit, &record);
+    world.write(1, records);
+}
+
+fn write(world: &mut World, id: i64, epoch: i16, sequence: i32) -> Result<u64, AppendError> {
+    let mut batch = Batch::from(id, epoch, sequence, 2).bytes();
+    batch[22] |= 0x10;
+    let mut records = Vec::new();
+    Append::encode(&mut records, 1, 0, &batch);
+    base(&world.write(1, records)[0])
+}
+
+fn end(world: &mut World, id: i64, epoch: i16, commit: bool) -> u64 {
+    let mut records = Vec::new();
+    Append::encode(&mut records, 1, 0, &marker(Producer { id, epoch }, commit, 5));
+    base(&world.write(1, records)[0]).unwrap()
+}
+
+fn committed(world: &mut World, offset: u64) -> Fetched {
+    let at = FetchPartition { partition: P, offset, max_bytes: 1 << 20 };
+    let fetch = Fetch { token: Token(1), partitions: vec![at], max_bytes: 1 << 20, committed: true };
+    let World { stream, blocks, .. } = world;
+    let stream: &Stream = stream;
+    match stream.partitions.fetch(&fetch, false, blocks) {
+        FetchOutcome::Ready(mut found) => found.remove(0).result.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn offsets(fetched: &Fetched) -> Vec<u64> {
+    let visible = |s: &&bowline_model::event::BatchSlice| {
+        s.flags & SLICE_ABORTED == 0 && bowline_model::txn::commits(sent(s)).is_none_or(|_| s.len != 78)
+    };
+    fetched.batches.iter().filter(visible).map(|slice| slice.base_offset).collect()
+}
+
+#[test]
+fn committed_readers() {
+    let mut world = World::with_partitions(1);
+    admit(&mut world, 7, 0);
+    admit(&mut world, 8, 0);
+    assert_eq!(write(&mut world, 8, 0, 0), Ok(0));
+    assert_eq!(write(&mut world, 7, 0, 0), Ok(2));
+    assert_eq!(write(&mut world, 8, 0, 2), Ok(4));
+    let open = committed(&mut world, 0);
+    assert_eq!((open.last_stable, open.high_watermark, open.batches.len()), (0, 6, 0));
+    // The one that began later ends first, so the list has to be sorted.
+    assert_eq!(end(&mut world, 7, 0, false), 6);
+    assert_eq!(committed(&mut world, 0).batches.len(), 0, "the older one is still open");
+    assert_eq!(end(&mut world, 8, 0, false), 7);
+    let both = committed(&mut world, 0);
+    assert_eq!((both.last_stable, both.aborted.clone()), (8, vec![(8, 0), (7, 2)]));
+    assert!(offsets(&both).is_empty());
+    // A second time the marker ends nothing and takes no offset.
+    assert_eq!(end(&mut world, 7, 0, false), 8);
+    admit(&mut world, 7, 0);
+    assert_eq!(write(&mut world, 7, 0, 2), Ok(8));
+    assert_eq!(end(&mut world, 7, 0, true), 10);
+    assert_eq!(offsets(&committed(&mut world, 0)), [8]);
+    assert!(committed(&mut world, 8).aborted.is_empty(), "they lie before");
+    let checkpoint = world.checkpoint();
+    world.assert_replays(Some(&checkpoint), world.blocks.all.len());
+    world.assert_replays(None, 0);
+    // Trimmed, they are forgotten.
+    let mut records = Vec::new();
+    record::put_value(&mut records, Kind::PartitionTrim, &(P, 8u64));
+    world.write(2, records);
+    assert!(committed(&mut world, 8).aborted.is_empty());
+}
+
+#[test]
+fn batches_that_come_too_late_or_too_early() {
+    let mut world = World::with_partitions(1);
+    assert_eq!(write(&mut world, 7, 3, 0), Err(AppendError::InvalidTxnState));
+    admit(&mut world, 7, 3);
+    assert_eq!(write(&mut world, 7, 2, 0), Err(AppendError::InvalidProducerEpoch));
+    assert_eq!(write(&mut world, 7, 4, 0), Err(AppendError::InvalidTxnState), "it has not joined as that");
+    assert_eq!(write(&mut world, 7, 3, 0), Ok(0));
+    let plain = base(&world.write(1, crate::testing::appends(&[(1, Batch::from(7, 3, 2, 1))]))[0]);
+    assert_eq!(plain, Err(AppendError::InvalidTxnState), "not of the transaction that is open");
+    end(&mut world, 7, 4, true);
+    assert_eq!(
+        write(&mut world, 7, 3, 2),
+        Err(AppendError::InvalidProducerEpoch),
+        "the marker has raised it"
+    );
+    admit(&mut world, 7, 4);
+    assert_eq!(write(&mut world, 7, 4, 2), Err(AppendError::OutOfOrderSequence));
+    assert_eq!(write(&mut world, 7, 4, 0), Ok(3));
+    assert_eq!(write(&mut world, 7, 4, 0), Ok(3), "it comes again");
+    world.assert_replays(None, 0);
+}
