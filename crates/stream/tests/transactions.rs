@@ -151,8 +151,8 @@ struct World {
     clients: Vec<Client>,
     /// By session: requests in order.
     network: BTreeMap<u64, VecDeque<(Token, Ask)>>,
-    /// Batches that wait for the coordinator's word.
-    joining: BTreeMap<Token, (u32, Vec<u8>)>,
+    /// Batches that wait for the coordinator's word, by session: each copy of a request for its own answer.
+    joining: BTreeMap<(u64, Token), VecDeque<(u32, Vec<u8>)>>,
     next_session: u64,
     next_producer: i64,
     outdated: u64,
@@ -283,7 +283,7 @@ impl World {
                 return self.shards[shard_of(partition)].log.push_back(logging);
             }
             Ask::Join { id, producer, partition, batch } => {
-                self.joining.insert(token, (partition, batch));
+                self.joining.entry((session.0, token)).or_default().push_back((partition, batch));
                 let members = vec![member(partition)];
                 let at = coordinator(&id);
                 let request = Request::Add { id, producer, members, group: None, implicit: true };
@@ -406,7 +406,9 @@ impl World {
     }
 
     fn reply(&mut self, session: u64, token: Token, reply: Reply) {
-        if let Some((partition, batch)) = self.joining.remove(&token) {
+        if let Some((partition, batch)) =
+            self.joining.get_mut(&(session, token)).and_then(VecDeque::pop_front)
+        {
             return match reply {
                 Reply::Added(Ok(())) => self.ask(session, token, Ask::Append { partition, batch }),
                 _ => self.answered(token, Err(())),
