@@ -144,6 +144,9 @@ struct Client {
     done: bool,
 }
 
+/// Batches that wait until their partition has joined.
+type Waiting = VecDeque<(u32, Vec<u8>)>;
+
 struct World {
     random: Random,
     now: Millis,
@@ -152,7 +155,7 @@ struct World {
     /// By session: requests in order.
     network: BTreeMap<u64, VecDeque<(Token, Ask)>>,
     /// Batches that wait for the coordinator's word, by session: each copy of a request for its own answer.
-    joining: BTreeMap<(u64, Token), VecDeque<(u32, Vec<u8>)>>,
+    joining: BTreeMap<(u64, Token), Waiting>,
     next_session: u64,
     next_producer: i64,
     outdated: u64,

@@ -436,7 +436,8 @@ impl Sharing {
                     found.spans.push((wanted.offset, wanted.offset));
                 }
             }
-            let fetch = Fetch { token: self.ask(shard, cx), partitions, max_bytes };
+            // Groups stop where an open transaction begins; what was aborted is theirs, as in Kafka where nothing is set.
+            let fetch = Fetch { token: self.ask(shard, cx), partitions, max_bytes, committed: false };
             cx.send(shard, Request::Fetch(fetch));
         }
         Step::Stay

@@ -6,6 +6,9 @@ use bowline_model::txn::{AdmitRecord, GroupsRecord, OffsetsRecord, Producer};
 use bowline_model::{SessionId, group};
 use std::collections::BTreeMap;
 
+/// Offsets, by topic.
+pub type Topics = Vec<(String, Vec<PartitionCommit>)>;
+
 /// Producers of groups whose newest session is remembered; then all are forgotten.
 const NEWEST_MAX: usize = 100_000;
 
@@ -105,7 +108,7 @@ impl Pending {
     }
 
     /// The transaction has ended: what it had, by group.
-    pub fn end(&mut self, record: &GroupsRecord) -> Vec<(String, Vec<(String, Vec<PartitionCommit>)>)> {
+    pub fn end(&mut self, record: &GroupsRecord) -> Vec<(String, Topics)> {
         let mut ended = Vec::new();
         for group in &record.groups {
             let Some(all) = self.by_group.get_mut(group) else { continue };
