@@ -34,6 +34,7 @@ fn batch(count: i32) -> Vec<u8> {
     batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
     batch[35..43].copy_from_slice(&5_000i64.to_be_bytes());
     batch[43..51].copy_from_slice(&(-1i64).to_be_bytes());
+    batch[57..61].copy_from_slice(&count.to_be_bytes());
     batch
 }
 

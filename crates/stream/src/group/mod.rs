@@ -242,11 +242,11 @@ impl Groups {
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
-        if self.load {
-            return Some(0);
-        }
         if self.by_name.is_empty() {
             return None;
+        }
+        if self.load {
+            return Some(0);
         }
         Some(self.wakes.first().map_or(self.next_check, |(at, _)| self.next_check.min(*at)))
     }
