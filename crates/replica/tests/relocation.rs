@@ -27,6 +27,7 @@ fn batch(n: u32) -> Vec<u8> {
     // Without times: as young as the block, so retention leaves it alone.
     batch[35..43].copy_from_slice(&(-1i64).to_be_bytes());
     batch[43..51].copy_from_slice(&(-1i64).to_be_bytes());
+    batch[57..61].copy_from_slice(&2i32.to_be_bytes());
     batch
 }
 

@@ -280,6 +280,14 @@ impl World {
             self.provisioned(event);
         }
         assert!(fx.reads.is_empty(), "everything fits the cache");
+        for (to, transfer) in fx.transfers {
+            self.shards[usize::from(to.0) - 1].receive(self.now.unix_ms, transfer);
+        }
+        for receipt in fx.received {
+            let mut fx = Effects::default();
+            self.shards[usize::from(receipt.shard.0) - 1].arrived(receipt.ticket, &mut fx);
+            self.perform(fx);
+        }
     }
 
     fn tell(&mut self, session: SessionId, event: Event) {
