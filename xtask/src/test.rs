@@ -9,6 +9,8 @@ use std::time::Instant;
 const SIM_SEEDS: &str = "300";
 /// Seconds a fuzz target runs in a test run.
 const FUZZ_SECONDS: &str = "15";
+/// Processes for the Python tests, each with a broker of its own. They wait for time more than they compute.
+const PYTHON_PROCESSES: &str = "3";
 
 /// One part of the test run.
 struct Part {
@@ -109,7 +111,11 @@ fn python(root: &Path) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("no python3".into()));
     }
     let pytest = pytest(root)?;
-    passed(clients(Command::new(pytest).args(["-q", "--timeout", "120"]).current_dir(tests), root))
+    // By files: what a file says of its broker as a whole holds then too.
+    let parallel = ["--numprocesses", PYTHON_PROCESSES, "--dist", "loadfile"];
+    let mut run = Command::new(pytest);
+    run.args(["-q", "--timeout", "120"]).args(parallel).current_dir(tests);
+    passed(clients(&mut run, root))
 }
 
 /// Where pytest is, in an environment with everything that the Python tests need.

@@ -4,6 +4,7 @@ BOWLINE_BIN names the binary. BOWLINE_AMQP=host:port and BOWLINE_KAFKA=host:port
 broker instead (any RabbitMQ or Kafka): an oracle for what the tests expect.
 """
 
+import itertools
 import os
 import pathlib
 import signal
@@ -21,10 +22,25 @@ BINARY = os.environ.get("BOWLINE_BIN", str(pathlib.Path(__file__).parents[3] / "
 RECENT = int(time.time()) * 1000 - 3_600_000
 
 
+# Below the ports that the kernel gives to outgoing connections, and a range for each process of a parallel run: a port
+# that was free when it was chosen still is when the broker takes it, or takes it again after a restart.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST, _COUNT = 12_000 + 1_500 * (_WORKER % 12), 1_500
+_ports = itertools.cycle(range(_FIRST, _FIRST + _COUNT))
+for _ in range(os.getpid() % _COUNT):
+    next(_ports)
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in itertools.islice(_ports, _COUNT):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port")
 
 
 class Broker:

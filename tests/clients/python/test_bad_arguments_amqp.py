@@ -353,10 +353,10 @@ def test_a_message_on_a_very_long_way(raw, name):
     for first, arrives in ((100, True), (0, False)):
         published(raw, "", f"{name}-{first}", {"CC": ["x" * 200] * 500})
         published(raw, "", f"{name}-299", {}, b"neighbour")
-        assert eventually(lambda: taken(raw, f"{name}-300"))[1] == b"neighbour"
-        if arrives:
-            assert eventually(lambda: taken(raw, f"{name}-300"))[1] == b"x"
-        else:
+        came = [eventually(lambda: taken(raw, f"{name}-300"))[1] for _ in range(1 + arrives)]
+        # Which of the two is first depends on how fast two hundred hops are.
+        assert sorted(came) == sorted([b"neighbour"] + [b"x"] * arrives)
+        if not arrives:
             published(raw, "", f"{name}-100", {}, b"later")
             assert eventually(lambda: taken(raw, f"{name}-300"))[1] == b"later", "the one that died too often never comes"
 
