@@ -78,9 +78,10 @@ pub struct ServeArgs {
     /// Kafka clients have to log in again after so many milliseconds, on the same connection; 0: never. [default: 0]
     #[arg(long, env = "BOWLINE_KAFKA_REAUTH", value_name = "MS")]
     kafka_reauth: Option<u64>,
-    /// Keys of whoever issues tokens (JSON Web Key Set), for Kafka's SASL OAUTHBEARER. Read again when it changes.
-    #[arg(long, env = "BOWLINE_OAUTH_JWKS", value_name = "FILE")]
-    oauth_jwks: Option<PathBuf>,
+    /// Keys of whoever issues tokens (JSON Web Key Set), for Kafka's SASL OAUTHBEARER: a file, read again when it
+    /// changes, or an address (https:// or http://), asked again every ten minutes and for keys that are not known.
+    #[arg(long, env = "BOWLINE_OAUTH_JWKS", value_name = "FILE|URL")]
+    oauth_jwks: Option<String>,
     /// Tokens must be issued by (claim `iss`); `any`: by anybody who has one of the keys.
     #[arg(long, env = "BOWLINE_OAUTH_ISSUER", value_name = "TEXT")]
     oauth_issuer: Option<String>,
@@ -189,9 +190,17 @@ pub enum Anonymity {
 /// Tokens that are accepted. `None`: whatever they say of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tokens {
-    pub keys: PathBuf,
+    pub keys: KeysAt,
     pub issuer: Option<String>,
     pub audience: Option<String>,
+}
+
+/// Where the keys are that tokens are checked with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeysAt {
+    File(PathBuf),
+    /// `https://…` or `http://…`.
+    Address(String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Deserialize)]
@@ -432,7 +441,7 @@ fn user(entry: &str) -> anyhow::Result<(String, String)> {
 
 /// Issuer and audience are not forgotten by mistake: whoever wants to do without says so.
 fn tokens(
-    keys: Option<PathBuf>,
+    keys: Option<String>,
     issuer: Option<String>,
     audience: Option<String>,
 ) -> anyhow::Result<Option<Tokens>> {
@@ -444,6 +453,11 @@ fn tokens(
         ),
     };
     let unless_any = |text: String| (text != "any").then_some(text);
+    let keys = if keys.starts_with("https://") || keys.starts_with("http://") {
+        KeysAt::Address(keys)
+    } else {
+        KeysAt::File(keys.into())
+    };
     Ok(Some(Tokens { keys, issuer: unless_any(issuer), audience: unless_any(audience) }))
 }
 

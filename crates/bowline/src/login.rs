@@ -1,22 +1,15 @@
 //! Who may log in, as the configuration says it: users and their proofs, tokens of an issuer, and whoever says nothing.
 
-use crate::config::{Anonymity, Config, Tokens};
+use crate::config::{Anonymity, Config};
 use crate::definitions::propose;
+use crate::issuer::Issuer;
 use anyhow::Context;
 use bowline_front_kafka::{Anonymous, Authentication};
 use bowline_model::meta::{Command, ScramMechanism};
 use bowline_replica::Node;
-use bowline_sasl::jwt::{Keys, Rules, Verifier};
 use bowline_sasl::scram;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-/// A key set is never larger, bytes.
-const KEYS_BYTES_MAX: u64 = 1 << 20;
-/// Clocks of issuers may be so far off, milliseconds.
-const SKEW_MS: i64 = 30_000;
+use std::time::Duration;
 
 /// Makes the users of the configuration known to the node, and to SCRAM if Kafka clients may come.
 pub async fn configure_users(config: &Config, node: &Node) -> anyhow::Result<()> {
@@ -51,53 +44,6 @@ async fn secret(node: &Node) -> anyhow::Result<[u8; 32]> {
     known().context("the node has not kept its secret")
 }
 
-/// Keys of an issuer of tokens, read again when their file changes.
-pub struct Issuer {
-    path: PathBuf,
-    stamp: Stamp,
-    verifier: Arc<Verifier>,
-}
-
-/// A file's time and size.
-type Stamp = Option<(SystemTime, u64)>;
-
-impl Issuer {
-    pub fn load(tokens: &Tokens) -> anyhow::Result<Issuer> {
-        let Tokens { keys: path, issuer, audience } = tokens;
-        let rules = Rules { issuer: issuer.clone(), audience: audience.clone(), skew_ms: SKEW_MS };
-        let (stamp, keys) = (stamp(path), read(path)?);
-        Ok(Issuer { path: path.clone(), stamp, verifier: Arc::new(Verifier::new(rules, keys)) })
-    }
-
-    /// Reads the file again if it has changed. What cannot be used leaves the keys as they are.
-    pub fn reload(&mut self) {
-        let stamp = stamp(&self.path);
-        if stamp == self.stamp {
-            return;
-        }
-        self.stamp = stamp;
-        match read(&self.path) {
-            Ok(keys) => {
-                tracing::info!(keys = keys.len(), "token keys read again");
-                self.verifier.replace(keys);
-            }
-            Err(error) => tracing::error!("token keys stay as they are: {error:#}"),
-        }
-    }
-}
-
-fn stamp(path: &PathBuf) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
-}
-
-fn read(path: &PathBuf) -> anyhow::Result<Keys> {
-    let name = || format!("token keys {}", path.display());
-    let bytes = std::fs::metadata(path).with_context(name)?.len();
-    anyhow::ensure!(bytes <= KEYS_BYTES_MAX, "{} is larger than {KEYS_BYTES_MAX} bytes", path.display());
-    Keys::parse(&std::fs::read(path).with_context(name)?).with_context(name)
-}
-
 /// How Kafka clients log in.
 pub fn of_kafka(config: &Config, issuer: Option<&Issuer>) -> Authentication {
     Authentication {
@@ -107,7 +53,7 @@ pub fn of_kafka(config: &Config, issuer: Option<&Issuer>) -> Authentication {
             Anonymity::Everywhere => Anonymous::Everybody,
         },
         lasts: (config.kafka_reauth_ms > 0).then(|| Duration::from_millis(config.kafka_reauth_ms)),
-        tokens: issuer.map(|issuer| issuer.verifier.clone()),
+        tokens: issuer.map(Issuer::verifier),
         ..Authentication::default()
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod config;
 mod definitions;
 mod inspect;
+mod issuer;
 mod login;
 mod serve;
 

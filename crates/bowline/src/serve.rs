@@ -2,7 +2,8 @@
 
 use crate::config::{Config, Flush, LogFormat, ServeArgs, TlsUser};
 use crate::definitions;
-use crate::login::{self, Issuer};
+use crate::issuer::Issuer;
+use crate::login;
 use anyhow::Context;
 use bowline_front_kafka::loggers::ROOT;
 use bowline_front_kafka::{Authentication, Loggers};
@@ -108,12 +109,12 @@ async fn serve(config: Config, loggers: Arc<Loggers>) -> anyhow::Result<ExitCode
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     reload_certificates(tls.as_ref());
-                    issuer.iter_mut().for_each(Issuer::reload);
+                    issuer.iter_mut().for_each(Issuer::look_now);
                     reload(&config, &node).await;
                 }
                 _ = look_at_keys.tick(), if tls.is_some() || issuer.is_some() => {
                     reload_certificates(tls.as_ref());
-                    issuer.iter_mut().for_each(Issuer::reload);
+                    issuer.iter_mut().for_each(Issuer::look);
                 }
                 () = &mut giving_back => {}
             }

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Deserialize;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// A key set that is used has a handful.
@@ -70,20 +71,35 @@ impl fmt::Display for Bad {
 pub struct Verifier {
     rules: Rules,
     keys: RwLock<Keys>,
+    missed: AtomicBool,
 }
 
 impl Verifier {
     pub fn new(rules: Rules, keys: Keys) -> Verifier {
-        Verifier { rules, keys: RwLock::new(keys) }
+        Verifier { rules, keys: RwLock::new(keys), missed: AtomicBool::new(false) }
     }
 
-    pub fn replace(&self, keys: Keys) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Whether they are others than before.
+    pub fn replace(&self, keys: Keys) -> bool {
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let differ = *known != keys;
+        *known = keys;
+        differ
     }
 
     /// As [`verify`].
     pub fn verify(&self, token: &str, now: i64) -> Result<Claims, Bad> {
-        verify(token, &self.keys.read().unwrap_or_else(PoisonError::into_inner), &self.rules, now)
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let verified = verify(token, &keys, &self.rules, now);
+        if verified == Err(Bad::NoKey) {
+            self.missed.store(true, Ordering::Relaxed);
+        }
+        verified
+    }
+
+    /// Whether a token since the last call wanted a key that is not here: its issuer may have a new one.
+    pub fn missed_a_key(&self) -> bool {
+        self.missed.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -151,6 +167,11 @@ struct WrittenKey {
 }
 
 impl Keys {
+    /// Before any are known: no token is good.
+    pub fn none() -> Keys {
+        Keys(Vec::new())
+    }
+
     /// Reads a JSON Web Key Set. Keys of kinds that are not known here are left out, as the standard asks.
     pub fn parse(json: &[u8]) -> Result<Keys, BadKeys> {
         let set: KeySet = serde_json::from_slice(json).map_err(|error| BadKeys::Json(error.to_string()))?;

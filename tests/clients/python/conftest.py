@@ -50,6 +50,7 @@ class Broker:
         self.data_dir = data_dir
         self.amqp_port, self.kafka_port = free_port(), free_port()
         self.options = options
+        self.environment = {}
         self.process = None
 
     host = "127.0.0.1"
@@ -64,7 +65,8 @@ class Broker:
             "--amqp-addr", f"127.0.0.1:{self.amqp_port}", "--kafka-addr", f"127.0.0.1:{self.kafka_port}",
             *self.options,
         ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env={**os.environ, **self.environment})
         # The first line is printed when the listeners are up.
         first = self.process.stdout.readline()
         if "is ready" not in first:

@@ -2,8 +2,12 @@
 
 import asyncio
 import base64
+import http.server
 import json
+import signal
+import ssl
 import struct
+import threading
 import time
 
 import aiokafka
@@ -14,6 +18,7 @@ import kafka.errors
 import pika
 import pika.exceptions
 import pytest
+import trustme
 from confluent_kafka import admin
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
@@ -232,6 +237,89 @@ def test_keys_are_read_again(start, tmp_path, name):
     eventually(lambda: any("token keys read again" in line for line in broker.errors))
     tour_confluent(confluent_config(broker, "OAUTHBEARER", token=new.token), f"{name}-3")
     assert is_refused(confluent_config(broker, "OAUTHBEARER", token=old.token))
+
+
+class KeysAtAnAddress:
+    """An issuer's address; what it answers may be changed."""
+
+    def __init__(self, keys=None, context=None):
+        outer = self
+        self.status, self.keys, self.asked = 200, keys, 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.asked += 1
+                body = json.dumps(outer.keys).encode()
+                self.send_response(outer.status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if context:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.port = self.server.server_address[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def address_options(url):
+    return "--anonymous", "off", "--oauth-jwks", url, "--oauth-issuer", "https://issuer", "--oauth-audience", "bowline"
+
+
+def test_keys_at_an_address(start, name):
+    old, new = Issuer(kid="old"), Issuer("ES256", kid="new")
+    with KeysAtAnAddress(old.jwks()) as issuer:
+        # A start with an issuer that is away is a start; nobody comes in until it answers.
+        issuer.status = 503
+        broker = start(*address_options(f"http://127.0.0.1:{issuer.port}/keys"))
+        assert is_refused(confluent_config(broker, "OAUTHBEARER", token=old.token))
+        issuer.status = 200
+        broker.process.send_signal(signal.SIGHUP)
+        eventually(lambda: any("token keys read again" in line for line in broker.errors))
+        tour_confluent(confluent_config(broker, "OAUTHBEARER", token=old.token), name)
+        # It is not asked for every login,
+        asked = issuer.asked
+        tour_confluent(confluent_config(broker, "OAUTHBEARER", token=old.token), f"{name}-2")
+        assert issuer.asked == asked
+        # but soon after a token came whose key is not known.
+        issuer.keys = {"keys": old.jwks()["keys"] + new.jwks()["keys"]}
+        assert is_refused(confluent_config(broker, "OAUTHBEARER", token=new.token))
+        eventually(lambda: issuer.asked > asked)
+        eventually(lambda: sum("token keys read again" in line for line in broker.errors) == 2)
+        tour_confluent(confluent_config(broker, "OAUTHBEARER", token=new.token), f"{name}-3")
+
+
+def test_keys_at_an_address_over_tls(tmp_path, name):
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issuer = Issuer()
+    for number, (signer, good) in enumerate(((authority, True), (stranger, False))):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        signer.issue_cert("localhost").configure_cert(context)
+        with KeysAtAnAddress(issuer.jwks(), context) as address:
+            broker = Broker(tmp_path / f"data-{number}", *address_options(f"https://localhost:{address.port}/keys"))
+            broker.environment = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+            broker.start()
+            try:
+                config = confluent_config(broker, "OAUTHBEARER", token=issuer.token)
+                if good:
+                    tour_confluent(config, name)
+                else:
+                    # Whoever is not who he says issues nothing.
+                    assert is_refused(config)
+                    assert any("token keys stay as they are" in line for line in broker.errors)
+            finally:
+                broker.kill()
 
 
 # --- who comes in without -------------------------------------------------------------------------------------------
