@@ -122,6 +122,14 @@ pub struct ServeArgs {
     /// [default: 64MiB]
     #[arg(long, env = "BOWLINE_COMPACTION_MEMORY", value_name = "SIZE")]
     compaction_memory: Option<Size>,
+    /// How long the first rebalance of an empty group of Kafka consumers waits for more of them, milliseconds; 0: not at
+    /// all. [default: 300]
+    #[arg(long, env = "BOWLINE_KAFKA_REBALANCE_DELAY", value_name = "MS")]
+    kafka_rebalance_delay: Option<u32>,
+    /// What a group has committed is forgotten so many minutes after its last member has left, or if nobody subscribes to
+    /// the topic any more. [default: 10080, seven days]
+    #[arg(long, env = "BOWLINE_KAFKA_OFFSETS_RETENTION", value_name = "MINUTES")]
+    kafka_offsets_retention: Option<u32>,
     /// Create topics on first use. [default: true]
     #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     auto_create_topics: Option<bool>,
@@ -270,6 +278,7 @@ pub struct Config {
     pub accept_loss: bool,
     pub num_partitions: u32,
     pub compaction_bytes: usize,
+    pub groups: bowline_replica::GroupOptions,
     pub auto_create_topics: bool,
     pub kafka_acls: Option<bowline_front_kafka::AclOptions>,
     pub node_id: i32,
@@ -349,6 +358,10 @@ impl ServeArgs {
                 .compaction_memory
                 .or(file.compaction_memory)
                 .map_or(bowline_replica::compact::KEYS_BYTES, |s| s.0 as usize),
+            groups: groups(
+                self.kafka_rebalance_delay.or(file.kafka_rebalance_delay),
+                self.kafka_offsets_retention.or(file.kafka_offsets_retention),
+            )?,
             auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             kafka_acls: kafka_acls(
                 self.kafka_acls || file.kafka_acls,
@@ -399,6 +412,21 @@ impl ServeArgs {
         anyhow::ensure!(config.node_id >= 0, "node-id must not be negative");
         Ok(config)
     }
+}
+
+fn groups(
+    rebalance_delay_ms: Option<u32>,
+    offsets_retention_minutes: Option<u32>,
+) -> anyhow::Result<bowline_replica::GroupOptions> {
+    let mut groups = bowline_replica::GroupOptions::default();
+    if let Some(delay) = rebalance_delay_ms {
+        groups.initial_rebalance_delay_ms = delay;
+    }
+    if let Some(minutes) = offsets_retention_minutes {
+        anyhow::ensure!(minutes > 0, "kafka-offsets-retention must be at least a minute");
+        groups.offsets_retention_ms = u64::from(minutes) * 60_000;
+    }
+    Ok(groups)
 }
 
 /// What belongs to access rules is an error without them: it would protect nothing.
@@ -496,10 +524,14 @@ mod tests {
     #[test]
     fn tokens_need_their_rules() {
         let text = |text: &str| Some(text.to_owned());
-        let keys = || Some(PathBuf::from("keys.json"));
+        let keys = || text("keys.json");
         assert_eq!(tokens(None, None, None).unwrap(), None);
         let found = tokens(keys(), text("us"), text("any")).unwrap().unwrap();
         assert_eq!((found.issuer.as_deref(), found.audience), (Some("us"), None));
+        assert_eq!(found.keys, KeysAt::File("keys.json".into()));
+        let address = "https://us/keys.json";
+        let found = tokens(text(address), text("us"), text("any")).unwrap().unwrap();
+        assert_eq!(found.keys, KeysAt::Address(address.into()));
         for bad in [(keys(), None, None), (keys(), text("us"), None), (None, text("us"), text("kafka"))] {
             assert!(tokens(bad.0, bad.1, bad.2).is_err());
         }

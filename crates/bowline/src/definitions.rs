@@ -108,6 +108,7 @@ fn offline<T>(
         accept_loss: false,
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
+        groups: Default::default(),
     };
     let (node, engine) = bowline_replica::start(options)?;
     let result = work(&runtime, &node);

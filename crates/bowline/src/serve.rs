@@ -182,6 +182,7 @@ fn replica_options(config: &Config) -> bowline_replica::Options {
         accept_loss: config.accept_loss,
         num_partitions: config.num_partitions,
         compaction_bytes: config.compaction_bytes,
+        groups: config.groups.clone(),
     }
 }
 
@@ -225,6 +226,8 @@ fn kafka_servers(
         authentication,
         auto_create: config.auto_create_topics,
         num_partitions: config.num_partitions,
+        rebalance_delay_ms: config.groups.initial_rebalance_delay_ms,
+        offsets_retention_ms: config.groups.offsets_retention_ms,
         loggers: Some(loggers),
         certificate_user: certificate_user(config),
         acls: config.kafka_acls.clone(),

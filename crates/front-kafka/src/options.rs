@@ -21,6 +21,9 @@ pub struct Options {
     pub auto_create: bool,
     /// Partitions of a topic whose creator did not say how many, ≥ 1.
     pub num_partitions: u32,
+    /// What the groups' machine was started with, to tell it: see `bowline_stream::group::Options`.
+    pub rebalance_delay_ms: u32,
+    pub offsets_retention_ms: u64,
     /// What of a client's certificate is its user's name.
     pub certificate_user: CertificateUser,
     pub authentication: Authentication,
@@ -42,6 +45,8 @@ impl Default for Options {
             node_id: 1,
             auto_create: true,
             num_partitions: 1,
+            rebalance_delay_ms: 300,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             certificate_user: CertificateUser::default(),
             authentication: Authentication::default(),
             acls: None,

@@ -43,6 +43,7 @@ impl Served {
             accept_loss: false,
             num_partitions: 1,
             compaction_bytes: bowline_replica::compact::KEYS_BYTES,
+            groups: Default::default(),
         };
         let (node, engine) = bowline_replica::start(options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

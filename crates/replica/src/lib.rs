@@ -18,6 +18,7 @@ mod stories;
 mod thread;
 mod usage;
 
+pub use bowline_stream::group::Options as GroupOptions;
 pub use link::{Link, Node};
 pub use node::{Engine, Options, Recovery, StartError, States, recover, start};
 pub use snapshot::ShardSnapshot;

@@ -47,6 +47,7 @@ pub struct Options {
     pub num_partitions: u32,
     /// Memory for the keys of compacted topics, while they are compacted: see [`compact::KEYS_BYTES`].
     pub compaction_bytes: usize,
+    pub groups: bowline_stream::group::Options,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -329,6 +330,7 @@ fn shard_options(options: &Options, data_shards: u16, shard: ShardId) -> bowline
         readahead_bytes: options.cache_bytes / n / 2,
         volatile_bytes: options.transient_bytes / n,
         data_shards,
+        stream: bowline_stream::Options { groups: options.groups.clone(), ..Default::default() },
         ..bowline_broker::Options::new(shard)
     }
 }

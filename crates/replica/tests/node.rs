@@ -21,6 +21,7 @@ fn options(dir: &Path, shards: u16) -> Options {
         accept_loss: false,
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
+        groups: Default::default(),
     }
 }
 

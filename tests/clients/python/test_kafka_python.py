@@ -2,13 +2,14 @@
 
 import json
 import threading
+import time
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewPartitions, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
-from conftest import RECENT, eventually
+from conftest import RECENT, Broker, eventually
 
 
 def producer(broker, **options):
@@ -175,3 +176,21 @@ def __offset(n):
         return OffsetAndMetadata(n, "", -1)
     except TypeError:
         return OffsetAndMetadata(n, "")
+
+
+def test_what_the_operator_says_of_groups(tmp_path, name):
+    broker = Broker(tmp_path / "data", "--kafka-rebalance-delay", "1500", "--kafka-offsets-retention", "60").start()
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=broker.kafka)
+        told = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, "1")], config_filter="all")
+        assert "group.initial.rebalance.delay.ms" in str(told) and "offsets.retention.minutes" in str(told)
+        admin.create_topics([NewTopic(name, 1, 1)])
+        began = time.monotonic()
+        consumer = KafkaConsumer(name, group_id=name, bootstrap_servers=broker.kafka)
+        eventually(lambda: consumer.poll(timeout_ms=100) is not None and consumer.assignment())
+        # Nobody else came, but might have.
+        assert time.monotonic() - began > 1.5
+        consumer.close()
+        admin.close()
+    finally:
+        broker.kill()

@@ -25,6 +25,7 @@ pub fn start(dir: &Path, shards: u16) -> (Node, Engine) {
         accept_loss: false,
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
+        groups: Default::default(),
     };
     bowline_replica::start(options).expect("the node starts")
 }

@@ -1,6 +1,6 @@
 //! Forgetting: offsets that nobody uses any more, and groups that hold nothing.
 //!
-//! An offset goes seven days after it was committed *and* the group has been without members; in a group with
+//! An offset goes some days after it was committed *and* the group has been without members; in a group with
 //! consumers only if none of them subscribes to the topic (KIP-211). Since when a group is empty is not logged:
 //! after a restart the days count anew, which keeps offsets too long rather than too short.
 
@@ -12,8 +12,6 @@ use bowline_model::Millis;
 use bowline_model::group::State;
 use std::sync::Arc;
 
-/// Kafka's `offsets.retention.minutes`.
-pub const OFFSET_EXPIRY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How often it is looked at, ms.
 pub const EXPIRY_CHECK_MS: u64 = 10 * 60 * 1000;
 
@@ -34,7 +32,7 @@ impl Groups {
                 }
                 continue;
             }
-            let topics = expired(group, now);
+            let topics = expired(group, now, self.options.offsets_retention_ms);
             if !topics.is_empty() {
                 propose_delete(name, Some(topics), None, out);
             }
@@ -43,8 +41,8 @@ impl Groups {
     }
 }
 
-fn expired(group: &mut Group, now: Millis) -> TopicPartitions {
-    let limit = now.saturating_sub(OFFSET_EXPIRY_MS);
+fn expired(group: &mut Group, now: Millis, retention_ms: u64) -> TopicPartitions {
+    let limit = now.saturating_sub(retention_ms);
     // A commit that is on its way is not in the offsets yet.
     if group.commit_asked > limit || group.offsets.is_empty() {
         if group.state() == State::Empty {

@@ -27,8 +27,6 @@ mod subscription;
 mod tests;
 mod txn;
 
-pub use expiry::OFFSET_EXPIRY_MS;
-
 use crate::out::{Out, Proposal, Waiter};
 use crate::topics::Topics;
 use bowline_model::consumer_group::{GroupRecord, Refused};
@@ -70,12 +68,20 @@ pub struct Options {
     pub session_timeout_ms: std::ops::RangeInclusive<i32>,
     /// Members in a group.
     pub members_max: usize,
+    /// An offset is forgotten so long after it was committed and the group was left, ms (Kafka's
+    /// `offsets.retention.minutes`).
+    pub offsets_retention_ms: u64,
 }
 
 impl Default for Options {
     /// Kafka's limits, but a tenth of its initial delay: it is there for groups whose members start together.
     fn default() -> Options {
-        Options { initial_rebalance_delay_ms: 300, session_timeout_ms: 6_000..=1_800_000, members_max: 2_000 }
+        Options {
+            initial_rebalance_delay_ms: 300,
+            session_timeout_ms: 6_000..=1_800_000,
+            members_max: 2_000,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+        }
     }
 }
 

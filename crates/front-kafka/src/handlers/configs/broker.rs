@@ -73,7 +73,8 @@ fn check_name(name: &str, cx: &Context<'_>) -> Result<(), Refusal> {
 
 /// How the broker was started, and the bounds of this front end.
 fn fixed(cx: &Context<'_>) -> Vec<(&'static str, Type, String)> {
-    let Options { node_id, auto_create, num_partitions, limits, .. } = &cx.broker.options;
+    let Options { node_id, auto_create, num_partitions, limits, rebalance_delay_ms, .. } = &cx.broker.options;
+    let offsets_retention_minutes = cx.broker.options.offsets_retention_ms / 60_000;
     let (host, port) = &cx.peer.advertised;
     let sessions = cx.broker.fetch_sessions.bounds().sessions_max;
     vec![
@@ -83,9 +84,11 @@ fn fixed(cx: &Context<'_>) -> Vec<(&'static str, Type, String)> {
         ("connections.max.idle.ms", Type::Long, limits.idle.as_millis().to_string()),
         ("default.replication.factor", Type::Int, "1".to_owned()),
         ("fetch.max.bytes", Type::Int, limits.fetch_bytes_max.to_string()),
+        ("group.initial.rebalance.delay.ms", Type::Int, rebalance_delay_ms.to_string()),
         ("max.incremental.fetch.session.cache.slots", Type::Int, sessions.to_string()),
         ("node.id", Type::Int, node_id.to_string()),
         ("num.partitions", Type::Int, num_partitions.to_string()),
+        ("offsets.retention.minutes", Type::Int, offsets_retention_minutes.to_string()),
         ("socket.request.max.bytes", Type::Int, limits.request_bytes_max.to_string()),
     ]
 }

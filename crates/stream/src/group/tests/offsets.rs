@@ -1,5 +1,5 @@
 use super::{Script, client};
-use crate::group::OFFSET_EXPIRY_MS;
+use crate::group::Options;
 use bowline_model::group::{Commit, Error, PartitionCommit, Request};
 use bowline_model::record::Kind;
 use bowline_model::{SessionId, Token};
@@ -151,7 +151,7 @@ fn offsets_expire_a_week_after_the_group_was_left() {
     s.commit(&one, "unsubscribed", 1, "");
     s.logged();
     // As long as there are members, only what nobody subscribes to goes.
-    let week = OFFSET_EXPIRY_MS;
+    let week = Options::default().offsets_retention_ms;
     while s.now < 1_000_000 + week + 60 * 60 * 1000 {
         s.pass(5_000);
         s.beat(&one);
@@ -183,7 +183,7 @@ fn a_commit_on_its_way_is_not_expired() {
     s.commit(&client(1), "t", 1, "");
     s.logged();
     s.pass(60_000);
-    s.now += 2 * OFFSET_EXPIRY_MS;
+    s.now += 2 * Options::default().offsets_retention_ms;
     // Asked, not logged yet, when the old one would go.
     s.world.stream.groups.handle(
         s.now,
