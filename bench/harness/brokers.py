@@ -154,8 +154,9 @@ class Broker:
 class Bowline(Broker):
     kind = "bowline"
 
-    def __init__(self, home, program, extra=()):
+    def __init__(self, home, program, extra=(), kind="bowline"):
         super().__init__(home)
+        self.kind = kind
         self.program, self.extra = str(program), list(extra)
         self.amqp_port, self.kafka_port = system.free_port(), system.free_port()
 

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import brokers, plan, system
+from . import figures, plan, system
 
 # A broker still busy with what the last run left (deleting, collecting) is given so long.
 SETTLE_SECONDS_MAX = 4
@@ -30,20 +30,23 @@ class Options:
     warmup: float = 1
     repeat_until: float = float("inf")  # on time.monotonic(): beyond it nothing is repeated
     quick: bool = False
+    counts: dict = field(default_factory=dict)  # other counts than the plan's, by workload
 
     def count(self, workload):
-        return workload.quick_count if self.quick else workload.count
+        return self.counts.get(workload.id) or (workload.quick_count if self.quick else workload.count)
 
 
 def say(text):
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def run_group(workloads, made, options, results):
-    """Runs workloads that share brokers. `made`: kind → a function that makes such a broker, unstarted."""
+def run_group(workloads, made, options, results, keep):
+    """Runs workloads that share brokers. `made`: kind → a function that makes such a broker, unstarted. `keep` is called
+    after each, so that an interruption loses little."""
     policies = [policy for workload in workloads for policy in workload.policies]
     kinds = list(dict.fromkeys(plan.BROKER[target] for workload in workloads for target in workload.targets))
     running = {}
+    meant = [workload for workload in workloads if not workload.half_of]
 
     def serving(target):
         # All run all the time, idle but for one; one that died is started afresh.
@@ -55,23 +58,37 @@ def run_group(workloads, made, options, results):
         return running[plan.BROKER[target]]
 
     try:
-        for target in () if workloads[0].feature else workloads[0].targets:  # unmeasured: the JVM compiles, logs lay out their files
-            _one(workloads[0], target, serving(target), options)
+        for target in () if workloads[0].feature or not meant else meant[0].targets:
+            # Unmeasured: the JVM compiles, logs lay out their files.
+            _one(meant[0], target, serving(target), options)
         for workload in workloads:
             runs = []
             results["workloads"][workload.id] = {"count": options.count(workload), "runs": runs}
             for number in range(min(options.rounds, workload.rounds_max)):
                 for target in workload.targets:
-                    runs.extend(_until_clean(workload, target, number, serving(target), options))
+                    rate = None
+                    if workload.half_of and not (rate := _half(results, workload, target)):
+                        say(f"{workload.id} {target}: left out, for there is no run of {workload.half_of}")
+                        continue
+                    runs.extend(_until_clean(workload, target, number, serving(target), options, rate))
+            keep()
     finally:
         for broker in running.values():
             broker.stop(remove=True)
 
 
-def _until_clean(workload, target, number, broker, options):
+def _half(results, workload, target):
+    """Half of what the broker reached, messages a second."""
+    whole = next(each for each in plan.WORKLOADS if each.id == workload.half_of)
+    (stage, key), = whole.stages.items()
+    found = figures.rate(results, whole.id, target, stage, key)
+    return found and round(found.mid / 2)
+
+
+def _until_clean(workload, target, number, broker, options, rate):
     attempts = []
     for attempt in range(options.retries + 1):
-        run = _one(workload, target, broker, options)
+        run = _one(workload, target, broker, options, rate)
         run.update(target=target, round=number, attempt=attempt)
         attempts.append(run)
         say(_line(workload, run))
@@ -82,7 +99,7 @@ def _until_clean(workload, target, number, broker, options):
     return attempts
 
 
-def _one(workload, target, broker, options):
+def _one(workload, target, broker, options, rate=None):
     _settle(broker, options)
     name = f"compare-{next(NAMES)}"
     command = [str(options.program), "bench", "--json", "-w", workload.id, "--broker-pid", str(broker.pid),
@@ -95,6 +112,12 @@ def _one(workload, target, broker, options):
         command += ["--duration", f"{options.seconds:g}s", "--warmup", f"{int(options.warmup * 1000)}ms"]
     else:
         command += ["--count", str(options.count(workload))]
+    if workload.keyed:
+        command += ["--keys", str(options.count(workload) // 2)]
+    if rate:
+        command += ["--rate", str(rate)]
+    if workload.latency_stage == "catch-up" and os.geteuid() == 0:
+        command += ["--drop-caches"]
     if target in plan.QUEUE_TYPE:
         command += ["--type", plan.QUEUE_TYPE[target]]
     cold = workload.cold and os.geteuid() == 0

@@ -116,7 +116,9 @@ def _features(results):
             name = ""
     head = ["workload", "broker", "set-up", "rate", "ratio", "RSS after", "RSS peak"]
     text = ("## Features\n\nEach on brokers just started. RSS after the first stage: with everything pending in a publish stage. "
-            "Late: after a message's time had come. Debian's RabbitMQ has neither delays nor duplicate detection.\n\n")
+            "Late: after a message's time had come. Compacted: from the last confirm until the topic was within 10 % of what the last "
+            "records of all keys take; Kafka looks every 15 s (its default). Debian's RabbitMQ has neither delays nor duplicate "
+            "detection.\n\n")
     return text + _table(head, rows) if rows else ""
 
 
@@ -140,6 +142,12 @@ def _feature_cells(results, workload, entry, target):
     for stage, key in workload.stages.items():
         prefix = f"{stage} " if len(workload.stages) > 1 else ""
         late = figures.spread(results, workload.id, target, stage, figures.latency("end_to_end", "p99_ns"))
+        if key == "seconds":
+            sizes = [of(stage, lambda found, _, end=end: (found.get("topic_bytes") or {}).get(end), megabytes)
+                     for end in ("before", "after")]
+            rates.append(f"{stage}ed in {of(stage, lambda found, _: found['seconds'], lambda value: f'{value:,.1f} s')}, "
+                         f"{sizes[0]} to {sizes[1]}")
+            continue
         if stage == "drain" and late:
             rates.append(f"late: p99 {_time(late.mid)}")
             continue
@@ -167,13 +175,20 @@ def _rate_row(results, workload, name, stage, key, target):
 
     measured = figures.rate(results, workload.id, target, stage, key)
     relative = ""
-    if target != plan.BOWLINE:
+    if target == plan.ROOMY:
+        found = figures.ratio(results, workload.id, stage, key, plan.KAFKA, own=target)
+        relative = f"this {_spread(found, lambda value: f'{value:.1f}×')} Kafka" if found else "–"
+    elif target != plan.BOWLINE:
         found = figures.ratio(results, workload.id, stage, key, target)
         relative = f"Bowline {_spread(found, lambda value: f'{value:.1f}×')}" if found else "–"
     failed = _failures(results, workload.id, target)
+    read = ""
+    if workload.proto == "kafka" and (stage, key) == ("pair", "confirmed_per_second"):
+        received = figures.rate(results, workload.id, target, stage, "received_per_second")
+        read = f", {received.mid:,.0f} read" if received else ""
     return [
         name, target,
-        (_spread(measured, lambda value: f"{value:,.0f}", f" {workload.unit}") if measured else "–") + failed,
+        (_spread(measured, lambda value: f"{value:,.0f}", f" {workload.unit}") if measured else "–") + read + failed,
         relative,
         of(use("cores"), "{:.2f}".format),
         of(lambda found, _: found.get("client_cores"), "{:.2f}".format),
@@ -204,22 +219,25 @@ def _failures(results, workload, target):
 def _latencies(results):
     rows = []
     for workload in plan.WORKLOADS:
-        if workload.id not in results["workloads"] or "pair" not in workload.stages or workload.feature:
+        stage = workload.latency_stage
+        if workload.id not in results["workloads"] or stage not in workload.stages or workload.feature:
             continue
         for target in workload.targets:
             cells = []
             for kind in ("confirm", "end_to_end"):
                 for quantile in ("p50_ns", "p99_ns", "p999_ns"):
-                    found = figures.spread(results, workload.id, target, "pair", figures.latency(kind, quantile))
-                    wide = workload.id == "W4" and found
+                    found = figures.spread(results, workload.id, target, stage, figures.latency(kind, quantile))
+                    wide = workload.wide and found
                     cells.append(_spread(found, _time) if wide else _time(found.mid) if found else "–")
             rows.append([f"**{workload.id}**", target, *cells])
     head = ["workload", "broker", "confirm p50", "p99", "p99.9", "end to end p50", "p99", "p99.9"]
     text = ("## Latency\n\nMedians of the rounds. At full speed a window of messages waits in the broker, so these figures "
-            "say how deep its queues are; W4 (one outstanding) and W5 (a fixed rate, counted from when a message was due) "
-            "say how quick it is.\n\n")
+            "say how deep its queues are; W4 and K1-single (one outstanding) and W5, K1-half and K8 (a fixed rate, counted from "
+            "when a message was due) say how quick it is. A confirm of K8 is that of a transaction.\n\n")
     own = figures.FIGURES["confirm_p99_of_p99"](results)
     after = f"\n\nBowline's p99 in W4 is {_spread(own, _figure)} times the disk's own p99 plus a round trip." if own else ""
+    half = figures.FIGURES["half_p99_of_p99"](results)
+    after += f" In K1-half it is {_spread(half, _figure)} times as much." if half else ""
     return text + _table(head, rows) + after if rows else ""
 
 

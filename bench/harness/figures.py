@@ -42,18 +42,18 @@ def rate(results, workload, target, stage, key):
     return spread(results, workload, target, stage, lambda found, _: found.get(key))
 
 
-def ratio(results, workload, stage, key, peer):
+def ratio(results, workload, stage, key, peer, own=plan.BOWLINE):
     """Ratio of the medians; its range is that of the rounds, each side by side."""
-    ours, theirs = (rate(results, workload, target, stage, key) for target in (plan.BOWLINE, peer))
+    ours, theirs = (rate(results, workload, target, stage, key) for target in (own, peer))
     if not ours or not theirs or not theirs.mid:
         return None
     rounds = {}
-    for target in (plan.BOWLINE, peer):
+    for target in (own, peer):
         for run in counted(results, workload, target):
             found = stage_of(run, stage)
             if found and found.get(key):
                 rounds.setdefault(run["round"], {})[target] = found[key]
-    pairs = [pair[plan.BOWLINE] / pair[peer] for pair in rounds.values() if len(pair) == 2]
+    pairs = [pair[own] / pair[peer] for pair in rounds.values() if len(pair) == 2]
     mid = ours.mid / theirs.mid
     return Spread(mid, min([*pairs, mid]), max([*pairs, mid]), len(pairs), ours.clean and theirs.clean)
 
@@ -62,21 +62,21 @@ def latency(kind, quantile):
     return lambda found, _: (found.get(kind) or {}).get(quantile)
 
 
-def _over_the_disk(quantile, of="p50_ns"):
+def _over_the_disk(quantile, of="p50_ns", workload="W4"):
     """Confirm latency over what the disk and the network alone take.
 
-    These are the medians over the probes before all of W4's runs, of every broker: one probe of 0.3 s says little on a
-    disk with neighbours.
+    These are the medians over the probes before all of the workload's runs, of every broker: one probe of 0.3 s says
+    little on a disk with neighbours.
     """
     def look(results):
-        runs = [run for run in results["workloads"].get("W4", {}).get("runs", []) if run.get("flush_probe")]
+        runs = [run for run in results["workloads"].get(workload, {}).get("runs", []) if run.get("flush_probe")]
         if not runs:
             return None
         alone = median(run["flush_probe"][of] for run in runs) + median(run["round_trip_ns"] for run in runs)
 
         def pick(found, _):
             return found["confirm"][quantile] / alone if found.get("confirm") else None
-        return spread(results, "W4", plan.BOWLINE, "pair", pick)
+        return spread(results, workload, plan.BOWLINE, "pair", pick)
     return look
 
 
@@ -91,6 +91,15 @@ def _backlog_rss(results):
     peaks = [max((stage.get("broker") or {}).get("rss_peak_bytes") or 0 for stage in run["stages"]) / 1e6
              for run in counted(results, "W8", plan.BOWLINE) if run.get("stages")]
     return Spread.of(peaks)
+
+
+def _kafka_rss(results):
+    """The worst of all stages of all workloads; its range is over workloads."""
+    peaks = [(stage.get("broker") or {}).get("rss_peak_bytes")
+             for workload in plan.WORKLOADS if workload.proto == "kafka"
+             for run in counted(results, workload.id, plan.BOWLINE) for stage in run.get("stages", [])]
+    worst = max((peak / 1e6 for peak in peaks if peak), default=None)
+    return worst and Spread.of([worst])
 
 
 def _standing(*path, scale=1.0):
@@ -112,6 +121,9 @@ FIGURES = {
     "confirm_p50": _over_the_disk("p50_ns"),
     "confirm_p99": _over_the_disk("p99_ns"),
     "confirm_p99_of_p99": _over_the_disk("p99_ns", of="p99_ns"),
+    "half_p99": _over_the_disk("p99_ns", workload="K1-half"),
+    "half_p99_of_p99": _over_the_disk("p99_ns", of="p99_ns", workload="K1-half"),
+    "kafka_rss": _kafka_rss,
     "idle_cores": _standing("idle_cores"),
     "cores_1k": _broker("cores", "W5-1k"),
     "written": _broker("written_per_payload_byte", "W1"),

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field
 
-BOWLINE, CLASSIC, QUORUM, KAFKA, FLUSHED = (
-    "Bowline", "RabbitMQ classic", "RabbitMQ quorum", "Kafka", "Kafka flushed")
+BOWLINE, CLASSIC, QUORUM, KAFKA, FLUSHED, ROOMY = (
+    "Bowline", "RabbitMQ classic", "RabbitMQ quorum", "Kafka", "Kafka flushed", "Bowline, 3 GiB cache")
 
 # Other processes used more of a core than this: the run is disturbed, and repeated.
 FOREIGN_CORES_MAX = 0.35
 
 # Whose process serves a target.
-BROKER = {BOWLINE: "bowline", CLASSIC: "rabbitmq", QUORUM: "rabbitmq", KAFKA: "kafka", FLUSHED: "kafka-flushed"}
+BROKER = {BOWLINE: "bowline", CLASSIC: "rabbitmq", QUORUM: "rabbitmq", KAFKA: "kafka", FLUSHED: "kafka-flushed",
+          ROOMY: "bowline-roomy"}
+# With a budget of memory as large as what Kafka's log takes of the page cache.
+ROOMY_OPTIONS = ["--cache", "3GiB"]
 
 DURABILITY = {
     BOWLINE: "fsync before every confirm",
@@ -17,6 +20,7 @@ DURABILITY = {
     QUORUM: "fsync of its log before the confirm",
     KAFKA: "**no fsync**: confirmed from the page cache (its default)",
     FLUSHED: "fsync per batch before the answer (`log.flush.interval.messages=1`)",
+    ROOMY: "fsync before every confirm",
 }
 # From 4.0 on, classic queues confirm before they sync.
 CLASSIC_UNSYNCED_FROM = 4
@@ -44,7 +48,24 @@ class Workload:
     made: tuple = ()
     # Policies of the brokers.
     policies: tuple = ()
+    # Paced at half of the rate that the broker had in that workload.
+    half_of: str = ""
+    # Each of half as many keys as the count is written twice.
+    keyed: bool = False
+    # The stage whose latencies are tabled.
+    latency_stage: str = "pair"
+    # The spread of the latencies is of interest.
+    wide: bool = False
 
+
+def _kafka(id, about, targets=(BOWLINE, KAFKA), **more):
+    """A workload over Kafka; rates are of what was confirmed unless it says otherwise."""
+    return Workload(id, about, targets, **{"stages": {"pair": "confirmed_per_second"}, "proto": "kafka",
+                                           "unit": "records/s", "rounds_max": 2, **more})
+
+
+# 20 GB are 20,000,000: `--catch-up`.
+CATCH_UP = 2_000_000
 
 WORKLOADS = [
     Workload("W1", "1 KiB, durable, persistent, confirms (window 1000), 1→1, prefetch 1000, ack every 100",
@@ -56,7 +77,7 @@ WORKLOADS = [
     Workload("W7-5", "as W1 through a fan-out exchange, 1→5 queues", (BOWLINE, CLASSIC), unit="deliveries/s"),
     Workload("W2-100k", "as W1 with 100 KiB, window 100", (BOWLINE, CLASSIC)),
     Workload("W3", "1 KiB, transient, automatic acknowledgement, no confirms", (BOWLINE, CLASSIC), confirmed=False),
-    Workload("W4", "1 KiB, durable, one outstanding confirm: latency", (BOWLINE, CLASSIC, QUORUM)),
+    Workload("W4", "1 KiB, durable, one outstanding confirm: latency", (BOWLINE, CLASSIC, QUORUM), wide=True),
     Workload("W5-1k", "1 KiB, durable, open loop, 1,000 a second", (BOWLINE, CLASSIC)),
     Workload("W8", "publish {count} × 1 KiB, durable, confirms; then drain", (BOWLINE, CLASSIC),
              stages={"publish": "confirmed_per_second", "drain": "received_per_second"}, timed=False,
@@ -80,11 +101,33 @@ WORKLOADS = [
     Workload("K1", "produce and consume 1 KiB, acks=all, idempotent, batches of 16 KiB, 1→1",
              (BOWLINE, KAFKA, FLUSHED), stages={"pair": "confirmed_per_second"}, proto="kafka", unit="records/s"),
     Workload("K2", "produce {count} × 1 KiB in batches of 64 KiB, then catch up; again with the page cache dropped",
-             (BOWLINE, KAFKA, FLUSHED),
+             (BOWLINE, ROOMY, KAFKA, FLUSHED),
              stages={"publish": "confirmed_per_second", "drain": "received_per_second",
                      "cold drain": "received_per_second"},
              proto="kafka", timed=False, count=1_000_000, quick_count=200_000, rounds_max=2, cold=True, unit="records/s"),
+    _kafka("K1-half", "as K1 in an open loop at half of the rate that the broker reached in K1: latency",
+           (BOWLINE, KAFKA, FLUSHED), half_of="K1", wide=True),
+    _kafka("K1-single", "as K1, one record a batch and one outstanding: latency", (BOWLINE, KAFKA, FLUSHED), wide=True),
+    _kafka("K1-16", "as K1 with 16 bytes"),
+    _kafka("K1-100", "as K1 with 100 bytes"),
+    _kafka("K1-64k", "as K1 with 64 KiB, four in a batch"),
+    _kafka("K1-1000p", "as K1 with 1,000 partitions"),
+    _kafka("K1-lz4", "as K1, text compressed with lz4"),
+    _kafka("K1-zstd", "as K1, text compressed with zstd"),
+    _kafka("K6", "fan-out: as K1, read by 10 groups", stages={"pair": "received_per_second"}, unit="deliveries/s"),
+    _kafka("K8", "open loop, 1,000 transactions a second of 10 × 100 bytes in 2 of 20 partitions, 20 producers: latency",
+           stages={"pair": "transactions_per_second"}, unit="transactions/s", wide=True),
+    _kafka("K8-max", "as K8, each producer as fast as it can", stages={"pair": "transactions_per_second"},
+           unit="transactions/s"),
+    _kafka("K7", "catch up with {count} × 1 KiB, the page cache dropped, while 20,000 a second are produced",
+           stages={"publish": "confirmed_per_second", "catch-up": "received_per_second"}, timed=False,
+           count=CATCH_UP, quick_count=500_000, rounds_max=1, latency_stage="catch-up"),
+    _kafka("K9", "compaction of {count} × 100 bytes, each key twice; then drain",
+           stages={"publish": "confirmed_per_second", "compact": "seconds", "drain": "received_per_second"},
+           timed=False, feature=True, keyed=True, count=20_000_000, quick_count=2_000_000, rounds_max=1),
 ]
+# Issue by issue: parts under one name for `--only`.
+SETS = {"kafka": [workload.id for workload in WORKLOADS if workload.proto == "kafka"]}
 STANDING = "standing"  # what needs no load: memory, start, connections, declarations
 RESTART = "restart"
 
@@ -133,6 +176,8 @@ AIMS = [
     Ratio("Kafka produce, 16 KiB batches", "K1", "pair", FLUSHED, 5),
     Ratio("Kafka consume, page cache warm", "K2", "drain", KAFKA, 1.5),
     Ratio("Kafka consume, page cache dropped", "K2", "cold drain", KAFKA, 1.5),
+    Figure("Kafka produce at half of saturation: p99 over (flush p50 + loopback round trip) (K1-half)", "half_p99", 3, "×"),
+    Figure("peak RSS over all Kafka workloads at the default budgets", "kafka_rss", 200, "MB"),
     Figure("RSS idle", "idle_rss", 25, "MB"),
     Figure("start of an empty broker", "start_ms", 150, "ms"),
     Figure("restart after kill -9 with a backlog of {restart_messages}", "restart_s", 2, "s"),

@@ -26,6 +26,10 @@ pub enum Mode {
     Drain,
     /// Publish, then drain, each measured by itself.
     Backlog,
+    /// Publish `--count` with all speed, then read them while producing at `--rate` (Kafka).
+    CatchUp,
+    /// Publish `--count` over `--keys` to a compacted topic, wait until it is compacted, and read it (Kafka).
+    Compact,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -207,6 +211,16 @@ pub struct Args {
     /// [default: none]
     #[arg(long, value_enum, help_heading = "Kafka")]
     pub compression: Option<CompressionArg>,
+    /// So many groups, each with `--consumers` of its own, read everything. [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Kafka")]
+    pub groups: Option<usize>,
+    /// Records have keys, so many in turn. [default: no keys]
+    #[arg(long, value_name = "N", help_heading = "Kafka")]
+    pub keys: Option<u64>,
+    /// Transactions of so many records, over two partitions where there are as many; consumers read what is
+    /// committed. The time of a transaction, from when it was due until its end is answered, counts as its confirm.
+    #[arg(long, value_name = "N", help_heading = "Kafka")]
+    pub transaction: Option<u64>,
     /// Configuration of the topic, `name=value`; may be given several times.
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Kafka")]
     pub topic_config: Vec<String>,
@@ -290,6 +304,9 @@ pub struct Settings {
     pub idempotent: bool,
     pub in_flight: usize,
     pub compression: CompressionArg,
+    pub groups: usize,
+    pub keys: Option<u64>,
+    pub transaction: Option<u64>,
     pub topic_config: Vec<(String, String)>,
     pub name: String,
     pub keep: bool,
@@ -368,6 +385,9 @@ impl Settings {
             idempotent: args.idempotent.unwrap_or(true),
             in_flight: args.in_flight.unwrap_or(5),
             compression: args.compression.unwrap_or(CompressionArg::None),
+            groups: args.groups.unwrap_or(1),
+            keys: args.keys,
+            transaction: args.transaction,
             topic_config: topic_config?,
             name: args.name.clone().unwrap_or_else(|| "bowline-bench".into()),
             keep: args.keep,
@@ -393,8 +413,9 @@ impl Settings {
         ensure!(self.rate.is_none_or(|rate| rate > 0.0), "--rate is positive");
         ensure!((0.0..100.0).contains(&self.ack_skip), "--ack-skip is a percentage below 100");
         ensure!((0.0..100.0).contains(&self.requeue), "--requeue is a percentage below 100");
-        let needs_count = matches!(self.mode, Mode::Backlog);
-        ensure!(!needs_count || self.count.is_some(), "--mode backlog needs --count");
+        let needs_count = matches!(self.mode, Mode::Backlog | Mode::CatchUp | Mode::Compact);
+        ensure!(!needs_count || self.count.is_some(), "this --mode needs --count");
+        self.check_kafka()?;
         ensure!(
             self.priorities.is_none() || self.exchange == ExchangeKind::Default,
             "--priorities goes with the default exchange"
@@ -409,6 +430,31 @@ impl Settings {
             "a stream across protocols is one partition"
         );
         Ok(())
+    }
+
+    fn check_kafka(&self) -> anyhow::Result<()> {
+        use anyhow::ensure;
+        let kafka = self.proto == Proto::Kafka && self.consume_proto == Proto::Kafka;
+        ensure!(self.groups > 0, "there is at least one group");
+        let asks = self.groups > 1 || self.keys.is_some() || self.transaction.is_some();
+        ensure!(
+            kafka || !(asks || matches!(self.mode, Mode::CatchUp | Mode::Compact)),
+            "groups, keys, transactions and these modes go with --proto kafka"
+        );
+        ensure!(self.keys != Some(0) && self.transaction != Some(0), "--keys and --transaction are positive");
+        ensure!(self.mode != Mode::CatchUp || self.rate.is_some(), "--mode catch-up needs --rate");
+        ensure!(
+            self.mode != Mode::Compact
+                || (self.keys.is_some_and(|keys| Some(keys) <= self.count)
+                    && (self.producers, self.partitions, self.groups) == (1, 1, 1)),
+            "--mode compact needs --keys, not more than --count, one producer and one partition"
+        );
+        Ok(())
+    }
+
+    /// Consumers of all groups together.
+    pub fn readers(&self) -> usize {
+        self.consumers * self.groups
     }
 
     /// The protocols of producers and consumers that this mode has.
@@ -432,7 +478,7 @@ impl Settings {
         if self.proto == Proto::Amqp && self.exchange == ExchangeKind::Fanout {
             self.queues as u64
         } else {
-            1
+            self.groups as u64
         }
     }
 }
@@ -447,9 +493,13 @@ impl Args {
         fill!(queue_type window prefetch ack_every ack_skip requeue persistent durable confirm exchange);
         fill!(priorities delay message_ids);
         fill!(bindings partitions acks batch linger idempotent in_flight compression drain_timeout);
+        fill!(groups keys transaction);
         self.ack_shuffle |= preset.ack_shuffle;
         if self.queue_arg.is_empty() {
             self.queue_arg.clone_from(&preset.queue_arg);
+        }
+        if self.topic_config.is_empty() {
+            self.topic_config.clone_from(&preset.topic_config);
         }
         self
     }
@@ -474,6 +524,19 @@ mod tests {
             Args { mode: Some(Mode::Backlog), ..Default::default() },
             Args { consume_proto: Some(Proto::Kafka), ..Default::default() },
             Args { rate: Some(0.0), ..Default::default() },
+            Args { groups: Some(2), ..Default::default() },
+            Args {
+                proto: Some(Proto::Kafka),
+                mode: Some(Mode::CatchUp),
+                count: Some(9),
+                ..Default::default()
+            },
+            Args {
+                proto: Some(Proto::Kafka),
+                mode: Some(Mode::Compact),
+                count: Some(9),
+                ..Default::default()
+            },
         ] {
             assert!(Settings::resolve(&args, "x").is_err(), "{args:?}");
         }

@@ -2,26 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use bowline_client::address::KafkaAddress;
 use bowline_client::kafka::codec::records::{BatchBuilder, Compression};
 use bowline_client::kafka::{
     Acks, Cluster, ConnectOptions, Connection, EARLIEST, FetchLimits, Fetcher, LATEST, NewTopic, Position,
-    ProducerId, Sequences, Topic, for_each_record, init_producer_id, list_offsets, receive_produce,
-    send_produce, wait_any,
+    ProducerId, Sequences, Topic, commit_offsets, for_each_record, init_producer_id, list_offsets,
+    receive_produce, send_produce, wait_any,
 };
 
 use crate::amqp_load::share;
-use crate::args::{AcksArg, CompressionArg, Settings};
+use crate::args::{AcksArg, CompressionArg, Mode, Settings};
 use crate::clock::now_ns;
 use crate::control::{Consumed, Control, Phase, Produced};
+use crate::filler::Filler;
+use crate::kafka_transactions;
 use crate::pace::Pace;
 use crate::stamp::Stamp;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(100);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TICK: Duration = Duration::from_millis(100);
+/// As Kafka's consumers do by default every five seconds; more often here, as runs are short.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of records in one produce request: `max.request.size` of the Java producer.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// What a record takes beside its value, roughly.
@@ -83,7 +87,7 @@ pub fn waiting(settings: &Settings) -> anyhow::Result<u64> {
     Ok(records)
 }
 
-fn by_leader(topic: &Topic, which: impl Iterator<Item = usize>) -> Vec<(i32, Vec<i32>)> {
+pub fn by_leader(topic: &Topic, which: impl Iterator<Item = usize>) -> Vec<(i32, Vec<i32>)> {
     let mut leaders: Vec<(i32, Vec<i32>)> = Vec::new();
     for partition in which.filter_map(|index| topic.partitions.get(index)) {
         match leaders.iter_mut().find(|(leader, _)| *leader == partition.leader) {
@@ -117,7 +121,7 @@ struct Producer<'a> {
     identity: Option<ProducerId>,
     sequences: Sequences,
     lanes: Vec<u32>,
-    value: Vec<u8>,
+    filler: Filler,
     outcome: Produced,
     last_confirm: u64,
 }
@@ -129,6 +133,9 @@ pub fn produce(
     producer: usize,
     count: Option<u64>,
 ) -> anyhow::Result<Produced> {
+    if let Some(records) = settings.transaction {
+        return kafka_transactions::produce(settings, control, producer, count, records);
+    }
     let mut cluster = connect(settings)?;
     let topic = cluster.topic(&settings.name, true)?;
     let mut routes = Vec::new();
@@ -149,7 +156,7 @@ pub fn produce(
         identity,
         sequences: Sequences::default(),
         lanes: vec![0; topic.partitions.len()],
-        value: vec![b'x'; settings.size],
+        filler: Filler::new(settings),
         outcome: Produced::new(),
         last_confirm: 0,
     };
@@ -269,13 +276,7 @@ impl Producer<'_> {
     ) -> anyhow::Result<(bytes::Bytes, Vec<u64>)> {
         let timestamp =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let mut builder = BatchBuilder::new(timestamp).compression(match self.settings.compression {
-            CompressionArg::None => Compression::None,
-            CompressionArg::Gzip => Compression::Gzip,
-            CompressionArg::Snappy => Compression::Snappy,
-            CompressionArg::Lz4 => Compression::Lz4,
-            CompressionArg::Zstd => Compression::Zstd,
-        });
+        let mut builder = BatchBuilder::new(timestamp).compression(compression(self.settings));
         if let Some(identity) = self.identity {
             let sequence = self.sequences.take(partition, records as i32);
             builder = builder.producer(identity.id, identity.epoch, sequence);
@@ -284,10 +285,11 @@ impl Producer<'_> {
         let Some(lane) = self.lanes.get_mut(partition as usize) else { bail!("no partition {partition}") };
         for _ in 0..records {
             let time_ns = pace.due_at(self.outcome.sent, now);
-            let stamp = Stamp { time_ns, producer: self.producer, sequence: *lane }.encode();
+            let stamp = Stamp { time_ns, producer: self.producer, sequence: *lane };
+            let key = self.settings.keys.map(|keys| (u64::from(*lane) % keys).to_be_bytes());
             *lane = lane.wrapping_add(1);
-            self.value[..stamp.len()].copy_from_slice(&stamp);
-            builder.append(None, Some(&self.value), &[], timestamp)?;
+            let value = self.filler.value(stamp);
+            builder.append(key.as_ref().map(|key| &key[..]), Some(value), &[], timestamp)?;
             self.outcome.sent += 1;
             times.push(time_ns);
         }
@@ -355,8 +357,43 @@ impl Producer<'_> {
     }
 }
 
+pub fn compression(settings: &Settings) -> Compression {
+    match settings.compression {
+        CompressionArg::None => Compression::None,
+        CompressionArg::Gzip => Compression::Gzip,
+        CompressionArg::Snappy => Compression::Snappy,
+        CompressionArg::Lz4 => Compression::Lz4,
+        CompressionArg::Zstd => Compression::Zstd,
+    }
+}
+
+/// One group among several: says now and then how far it is.
+struct Commits {
+    coordinator: Connection,
+    group: String,
+    next: Instant,
+}
+
+impl Commits {
+    fn open(cluster: &mut Cluster, group: String) -> anyhow::Result<Commits> {
+        let coordinator = cluster.connect_to_coordinator(&group)?;
+        Ok(Commits { coordinator, group, next: Instant::now() + COMMIT_INTERVAL })
+    }
+
+    fn tick(&mut self, fetchers: &[Fetcher]) -> anyhow::Result<()> {
+        if Instant::now() < self.next {
+            return Ok(());
+        }
+        self.next = Instant::now() + COMMIT_INTERVAL;
+        let positions: Vec<Position> = fetchers.iter().flat_map(Fetcher::positions).cloned().collect();
+        Ok(commit_offsets(&mut self.coordinator, &self.group, &positions)?)
+    }
+}
+
 /// Reads its share of the partitions from their start, until the phase says stop.
-pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyhow::Result<Consumed> {
+pub fn consume(settings: &Settings, control: &Control, reader: usize) -> anyhow::Result<Consumed> {
+    let (group, consumer) = (reader / settings.consumers, reader % settings.consumers);
+    let limits = FetchLimits { read_committed: settings.transaction.is_some(), ..FetchLimits::default() };
     let mut cluster = connect(settings)?;
     let topic = cluster.topic(&settings.name, false)?;
     let mut fetchers = Vec::new();
@@ -371,8 +408,14 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
             .into_iter()
             .map(|(partition, offset)| Position { topic: settings.name.clone(), partition, offset })
             .collect();
-        fetchers.push(Fetcher::new(connection, FetchLimits::default(), positions));
+        fetchers.push(Fetcher::new(connection, limits, positions));
     }
+    let mut commits = match settings.groups {
+        1 => None,
+        _ => Some(Commits::open(&mut cluster, format!("{}-{group}", settings.name))?),
+    };
+    // Each group's deliveries are lanes of their own.
+    let first_lane = (group * topic.partitions.len()) as u32;
     let mut outcome = Consumed::new();
     if !control.wait_for_start() {
         return Ok(outcome);
@@ -388,7 +431,9 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
         }
         let wait = if fetchers.len() > 1 { Duration::ZERO } else { TICK };
         for fetcher in &mut fetchers {
+            let at = progress(fetcher);
             let Some(parts) = fetcher.receive(wait)? else { continue };
+            let passed = progress(fetcher) - at;
             let now = now_ns();
             // The broker works on the next answer while this one is looked at.
             fetcher.request()?;
@@ -411,7 +456,7 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
                                 outcome.end_to_end.saturating_record(now.saturating_sub(stamp.time_ns));
                             }
                             outcome.lanes.received(
-                                part.partition as u32,
+                                first_lane + part.partition as u32,
                                 stamp.producer,
                                 stamp.sequence,
                                 false,
@@ -423,8 +468,18 @@ pub fn consume(settings: &Settings, control: &Control, consumer: usize) -> anyho
             }
             outcome.received += received;
             control.received.fetch_add(received, Ordering::Relaxed);
-            control.received_fresh.fetch_add(received, Ordering::Relaxed);
+            // A compacted topic is read when its end is reached, however few records it has.
+            let fresh = if settings.mode == Mode::Compact { passed } else { received };
+            control.received_fresh.fetch_add(fresh, Ordering::Relaxed);
+        }
+        if let Some(commits) = &mut commits {
+            commits.tick(&fetchers)?;
         }
     }
     Ok(outcome)
+}
+
+/// Offsets behind the reader, of all its partitions together.
+fn progress(fetcher: &Fetcher) -> u64 {
+    fetcher.positions().iter().map(|position| position.offset as u64).sum()
 }

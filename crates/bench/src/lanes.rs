@@ -17,7 +17,6 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct Lane {
     seen: Vec<u64>,
-    count: u64,
     /// One above the highest number that was delivered for the first time.
     next: u64,
 }
@@ -31,8 +30,16 @@ impl Lane {
         }
         let fresh = self.seen[word] & bit == 0;
         self.seen[word] |= bit;
-        self.count += u64::from(fresh);
         fresh
+    }
+
+    fn count_from(&self, first: u64) -> u64 {
+        let (word, bit) = ((first / 64) as usize, first % 64);
+        let Some((partial, rest)) = self.seen.get(word..).and_then(|words| words.split_first()) else {
+            return 0;
+        };
+        let ones: u64 = rest.iter().map(|word| u64::from(word.count_ones())).sum();
+        u64::from((partial >> bit).count_ones()) + ones
     }
 }
 
@@ -70,7 +77,6 @@ impl Lanes {
                 both += u64::from((*ours & theirs).count_ones());
                 *ours |= theirs;
             }
-            ours.count += theirs.count - both;
             // A redelivery at another consumer is no duplicate; which ones they were is not recorded.
             if redelivered == 0 {
                 self.duplicates += both;
@@ -81,10 +87,10 @@ impl Lanes {
         self.out_of_order += other.out_of_order;
     }
 
-    /// Different messages received.
-    pub fn distinct(&mut self) -> u64 {
+    /// Different messages received with this number or a higher one.
+    pub fn distinct_from(&mut self, first: u64) -> u64 {
         self.park();
-        self.lanes.values().map(|lane| lane.count).sum()
+        self.lanes.values().map(|lane| lane.count_from(first)).sum()
     }
 
     fn park(&mut self) {
@@ -106,7 +112,11 @@ mod tests {
         }
         lanes.received(0, 7, 1, true);
         lanes.received(1, 7, 0, false);
-        assert_eq!((lanes.distinct(), lanes.duplicates, lanes.out_of_order, lanes.redelivered), (5, 1, 2, 1));
+        assert_eq!(
+            (lanes.distinct_from(0), lanes.duplicates, lanes.out_of_order, lanes.redelivered),
+            (5, 1, 2, 1)
+        );
+        assert_eq!([0, 1, 3, 4, 9_999].map(|first| lanes.distinct_from(first)), [5, 3, 1, 0, 0]);
     }
 
     #[test]
@@ -119,6 +129,6 @@ mod tests {
         b.received(0, 0, 200, false);
         a.received(0, 0, 200, false);
         a.merge(b);
-        assert_eq!((a.distinct(), a.duplicates, a.out_of_order), (201, 1, 0));
+        assert_eq!((a.distinct_from(0), a.duplicates, a.out_of_order), (201, 1, 0));
     }
 }

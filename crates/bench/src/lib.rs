@@ -20,7 +20,10 @@ mod amqp_load;
 mod args;
 mod clock;
 mod control;
+mod filler;
+mod kafka_compaction;
 mod kafka_load;
+mod kafka_transactions;
 mod lanes;
 mod pace;
 mod plot;
@@ -145,19 +148,20 @@ fn stages(
         settings,
         produce,
         consume,
+        count: if produce { settings.count } else { None },
+        producers_before: 0,
         expected,
+        backlog: None,
         broker_pid,
         progress,
     };
     let drain = |published: Option<u64>| -> anyhow::Result<Stage> {
-        if settings.drop_caches {
-            std::fs::write("/proc/sys/vm/drop_caches", "1").context("dropping the page cache needs root")?;
-        }
+        drop_caches(settings)?;
         let waiting = match (settings.consume_proto, published) {
             // What is delayed does not count as waiting.
             (Proto::Amqp, Some(published)) if settings.delay.is_some() => published,
             (Proto::Amqp, _) => amqp_load::waiting(settings)?,
-            (Proto::Kafka, _) => kafka_load::waiting(settings)?,
+            (Proto::Kafka, _) => kafka_load::waiting(settings)? * settings.groups as u64,
         };
         stage::run(&plan("drain", false, true, Some(waiting)))
     };
@@ -166,7 +170,34 @@ fn stages(
         Mode::Publish => vec![stage::run(&plan("publish", true, false, None))?],
         Mode::Drain => vec![drain(None)?],
         Mode::Backlog => vec![stage::run(&plan("publish", true, false, None))?, drain(settings.count)?],
+        Mode::CatchUp => {
+            let at_full_speed = Settings { rate: None, ..settings.clone() };
+            let publish =
+                stage::run(&Plan { settings: &at_full_speed, ..plan("publish", true, false, None) })?;
+            drop_caches(settings)?;
+            let catch_up = stage::run(&Plan {
+                count: None,
+                producers_before: settings.producers,
+                backlog: settings.count.map(|count| count * settings.fan_out()),
+                ..plan("catch-up", true, true, None)
+            })?;
+            vec![publish, catch_up]
+        }
+        Mode::Compact => {
+            let publish = stage::run(&plan("publish", true, false, None))?;
+            let compact = kafka_compaction::wait(&plan("compact", false, false, None))?;
+            vec![publish, compact, drain(settings.count)?]
+        }
     })
+}
+
+fn drop_caches(settings: &Settings) -> anyhow::Result<()> {
+    if settings.drop_caches {
+        // Only what is clean can be dropped.
+        rustix::fs::sync();
+        std::fs::write("/proc/sys/vm/drop_caches", "1").context("dropping the page cache needs root")?;
+    }
+    Ok(())
 }
 
 fn broker_name(settings: &Settings) -> anyhow::Result<String> {

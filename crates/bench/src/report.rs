@@ -38,6 +38,8 @@ pub struct Stage {
     pub seconds: f64,
     pub sent_per_second: Option<f64>,
     pub confirmed_per_second: Option<f64>,
+    /// Confirmed transactions; the confirms below are theirs then.
+    pub transactions_per_second: Option<f64>,
     pub received_per_second: Option<f64>,
     pub confirm: Option<Latency>,
     pub end_to_end: Option<Latency>,
@@ -47,8 +49,16 @@ pub struct Stage {
     pub client_cores: f64,
     /// Cores kept busy by neither the broker nor this client. Above 0.35 the run is not clean.
     pub other_cores: Option<f64>,
+    pub topic_bytes: Option<TopicBytes>,
     pub check: Check,
     pub series: Vec<Point>,
+}
+
+/// What the broker says that a topic takes (DescribeLogDirs), at the begin and at the end of a stage.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TopicBytes {
+    pub before: u64,
+    pub after: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +193,13 @@ impl Stage {
         }
         if let Some(confirmed) = self.confirmed_per_second.filter(|rate| *rate > 0.0) {
             row("confirmed", rate(confirmed));
+        }
+        if let Some(transactions) = self.transactions_per_second {
+            row("transactions", rate(transactions));
+        }
+        if let Some(bytes) = &self.topic_bytes {
+            let (before, after) = (bytes_text(bytes.before as f64), bytes_text(bytes.after as f64));
+            row("topic", format!("{before} before, {after} after"));
         }
         if let Some(received) = self.received_per_second {
             row("received", rate(received));

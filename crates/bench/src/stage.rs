@@ -7,15 +7,16 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use indicatif::ProgressBar;
 
-use crate::args::{Proto, Settings};
+use crate::args::{Mode, Proto, Settings};
 use crate::clock::{now_ns, own_cpu_ns};
 use crate::control::{Consumed, Control, Phase, Produced};
 use crate::process::{self, ProcessSample};
-use crate::report::{BrokerUse, Check, Latency, Point, Stage};
+use crate::report::{BrokerUse, Check, Latency, Point, Stage, TopicBytes};
 use crate::{amqp_load, kafka_load};
 use bowline_client::units::grouped;
 
 const POLL: Duration = Duration::from_millis(10);
+const ATTEND: Duration = Duration::from_millis(250);
 /// A series has a point this often, and fewer in long runs.
 const SERIES_NS: u64 = 250_000_000;
 const SERIES_POINTS_MAX: u64 = 400;
@@ -31,8 +32,14 @@ pub struct Plan<'a> {
     pub settings: &'a Settings,
     pub produce: bool,
     pub consume: bool,
+    /// Messages to publish; else it is the time that ends the stage, or that the backlog is read.
+    pub count: Option<u64>,
+    /// Producers of stages before, whose messages may come here too.
+    pub producers_before: usize,
     /// Messages to wait for when nobody produces.
     pub expected: Option<u64>,
+    /// Deliveries due from before; with producers the stage ends when so many have come.
+    pub backlog: Option<u64>,
     pub broker_pid: Option<u32>,
     pub progress: &'a ProgressBar,
 }
@@ -60,7 +67,7 @@ pub fn run(plan: &Plan<'_>) -> anyhow::Result<Stage> {
     let control = Control::default();
     let settings = plan.settings;
     let producers = if plan.produce { settings.producers } else { 0 };
-    let consumers = if plan.consume { settings.consumers } else { 0 };
+    let consumers = if plan.consume { settings.readers() } else { 0 };
     // Waits of some microseconds are to be that long, and not 50 µs longer.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     thread::scope(|scope| {
@@ -73,9 +80,10 @@ pub fn run(plan: &Plan<'_>) -> anyhow::Result<Stage> {
             consuming.push(spawn(format!("consumer-{index}")).spawn_scoped(scope, work)?);
         }
         for index in 0..producers {
-            let count = settings.count.map(|count| part(count, settings.producers, index));
+            let count = plan.count.map(|count| part(count, settings.producers, index));
+            let number = plan.producers_before + index;
             let work = move || {
-                let outcome = guard(control, "producer", || produce(settings, control, index, count));
+                let outcome = guard(control, "producer", || produce(settings, control, number, count));
                 control.producers_done.fetch_add(1, Ordering::SeqCst);
                 outcome
             };
@@ -101,6 +109,36 @@ pub fn run(plan: &Plan<'_>) -> anyhow::Result<Stage> {
         let (before, after, ends, series) = measured?;
         Ok(assess(plan, &before, &after, &ends, series, produced, consumed))
     })
+}
+
+/// A stage in which the broker works by itself: measured until `done` says so, which is asked now and then. It gives
+/// the octets that the topic has had and has, and whether that was all.
+pub fn attend(
+    plan: &Plan<'_>,
+    mut done: impl FnMut() -> anyhow::Result<(TopicBytes, bool)>,
+) -> anyhow::Result<Stage> {
+    let control = Control::default();
+    if let Some(pid) = plan.broker_pid {
+        process::reset_peak(pid);
+    }
+    let before = snapshot(plan, &control);
+    let (mut series, mut last) = (Vec::new(), before);
+    let topic_bytes = loop {
+        thread::sleep(ATTEND);
+        let next = snapshot(plan, &control);
+        series.push(point(&before, &last, &next));
+        last = next;
+        let (bytes, through) = done()?;
+        plan.progress.set_message(format!("{} of {} octets left", bytes.after, bytes.before));
+        if through {
+            break bytes;
+        }
+    };
+    let after = snapshot(plan, &control);
+    let ends = Ends::default();
+    let mut stage = assess(plan, &before, &after, &ends, series, Produced::new(), Consumed::new());
+    stage.topic_bytes = Some(topic_bytes);
+    Ok(stage)
 }
 
 fn produce(
@@ -147,7 +185,7 @@ fn conduct(plan: &Plan<'_>, control: &Control, producers: usize, threads: usize)
         }
         thread::sleep(POLL);
     }
-    let timed = settings.count.is_none() && plan.produce;
+    let timed = plan.count.is_none() && plan.produce && plan.backlog.is_none();
     if timed && !settings.warmup.is_zero() {
         control.enter(Phase::Warmup);
         plan.progress.set_message("warm-up");
@@ -201,19 +239,26 @@ fn watch(
         }
         let (sent, received) =
             (control.sent.load(Ordering::Relaxed), control.received.load(Ordering::Relaxed));
-        if sent + received != progress_count {
-            (progress_at, progress_count) = (now, sent + received);
+        // What producers do at a rate is no progress with a backlog.
+        let progress = if plan.backlog.is_some() { received } else { sent + received };
+        if progress != progress_count {
+            (progress_at, progress_count) = (now, progress);
         }
         plan.progress.set_position(position(plan, control, before, now));
         if control.producers_done.load(Ordering::SeqCst) == producers && producers > 0 {
             ends.produced_ns.get_or_insert(now);
         }
-        let expected = plan.expected.or_else(|| ends.produced_ns.map(|_| deliveries_due(settings, control)));
+        let expected = plan
+            .expected
+            .or(plan.backlog)
+            .or_else(|| ends.produced_ns.map(|_| deliveries_due(settings, control)));
         if expected.is_some_and(|expected| control.received_fresh.load(Ordering::Relaxed) >= expected) {
             ends.consumed_ns.get_or_insert(now);
         }
         let through = if timed {
             now - before.at_ns >= settings.duration.as_nanos() as u64
+        } else if plan.backlog.is_some() {
+            ends.consumed_ns.is_some()
         } else {
             (!plan.produce || ends.produced_ns.is_some()) && (!plan.consume || ends.consumed_ns.is_some())
         };
@@ -247,7 +292,8 @@ fn finish(plan: &Plan<'_>, control: &Control, producers: usize) {
         return;
     }
     plan.progress.set_message("draining");
-    let expected = plan.expected.unwrap_or_else(|| deliveries_due(plan.settings, control));
+    let expected =
+        plan.expected.unwrap_or_else(|| plan.backlog.unwrap_or(0) + deliveries_due(plan.settings, control));
     let (mut progress_at, mut seen) = (now_ns(), 0);
     loop {
         let fresh = control.received_fresh.load(Ordering::Relaxed);
@@ -297,7 +343,7 @@ fn progress_text(series: &[Point]) -> String {
 fn position(plan: &Plan<'_>, control: &Control, before: &Snapshot, now: u64) -> u64 {
     let settings = plan.settings;
     let of = |done: u64, all: u64| done.saturating_mul(1000) / all.max(1);
-    match (settings.count, plan.expected) {
+    match (plan.count, plan.expected.or(plan.backlog)) {
         (_, Some(expected)) => of(control.received_fresh.load(Ordering::Relaxed), expected),
         (Some(count), None) => of(control.sent.load(Ordering::Relaxed), count),
         (None, None) => of(now - before.at_ns, settings.duration.as_nanos() as u64),
@@ -331,7 +377,7 @@ fn assess(
     let busy = before.machine_busy.zip(after.machine_busy).map(|(before, after)| (after - before) / seconds);
     let other_cores =
         busy.zip(broker.as_ref()).map(|(busy, broker)| (busy - broker.cores - client_cores).max(0.0));
-    let count_bound = settings.count.is_some();
+    let count_bound = plan.count.is_some() || plan.backlog.is_some();
     let rate = |on: bool, count: u64, end: Option<u64>| {
         on.then(|| count as f64 / span(if count_bound || !plan.produce { end } else { None }))
     };
@@ -340,10 +386,13 @@ fn assess(
         seconds,
         sent_per_second: rate(plan.produce, sent, ends.produced_ns),
         confirmed_per_second: rate(plan.produce, after.confirmed - before.confirmed, ends.produced_ns),
+        transactions_per_second: settings.transaction.and_then(|records| {
+            rate(plan.produce, (after.confirmed - before.confirmed) / records, ends.produced_ns)
+        }),
         received_per_second: rate(plan.consume, received, ends.consumed_ns),
         confirm: Latency::of(&produced.confirm),
         // A message that waited in a backlog says nothing about latency, but for one that had to wait.
-        end_to_end: if plan.produce || settings.delay.is_some() {
+        end_to_end: if (plan.produce && plan.backlog.is_none()) || settings.delay.is_some() {
             Latency::of(&consumed.end_to_end)
         } else {
             None
@@ -352,6 +401,7 @@ fn assess(
         broker,
         client_cores,
         other_cores,
+        topic_bytes: None,
         check: check(plan, produced, &mut consumed),
         series,
     }
@@ -386,14 +436,19 @@ fn broker_use(
 }
 
 fn check(plan: &Plan<'_>, produced: Produced, consumed: &mut Consumed) -> Check {
-    let distinct = consumed.lanes.distinct();
+    // Of a compacted topic only the last record of each key has to be there.
+    let superseded = match (plan.settings.mode, plan.settings.keys, plan.settings.count) {
+        (Mode::Compact, Some(keys), Some(count)) => count.saturating_sub(keys),
+        _ => 0,
+    };
+    let distinct = consumed.lanes.distinct_from(superseded);
     let accepted = produced.sent - produced.refused.min(produced.sent);
     let expected = if !plan.consume {
         None
     } else if plan.produce {
-        Some(accepted * plan.settings.fan_out())
+        Some(plan.backlog.unwrap_or(0) + accepted * plan.settings.fan_out())
     } else {
-        plan.expected
+        plan.expected.map(|expected| expected.saturating_sub(superseded))
     };
     let even = consumed.received as f64 / consumed.shares.len().max(1) as f64;
     let several = consumed.shares.len() > 1 && consumed.received > 0;

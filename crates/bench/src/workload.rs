@@ -159,13 +159,29 @@ pub static WORKLOADS: &[Workload] = &[
         },
     },
     workload!("K1", "Kafka: 1 KiB, acks=all, idempotent, batches of 16 KiB, 1→1", proto = Proto::Kafka),
+    workload!("K1-16", "as K1 with 16 octets", proto = Proto::Kafka, size = 16),
     workload!("K1-100", "as K1 with 100 octets", proto = Proto::Kafka, size = 100),
+    workload!(
+        "K1-64k",
+        "as K1 with 64 KiB, four of them a batch",
+        proto = Proto::Kafka,
+        size = 64 << 10,
+        batch = 260 << 10
+    ),
+    workload!("K1-1000p", "as K1 with 1,000 partitions", proto = Proto::Kafka, partitions = 1000),
     workload!(
         "K1-lz4",
         "as K1, compressed with lz4",
         proto = Proto::Kafka,
         compression = CompressionArg::Lz4
     ),
+    workload!(
+        "K1-zstd",
+        "as K1, compressed with zstd",
+        proto = Proto::Kafka,
+        compression = CompressionArg::Zstd
+    ),
+    workload!("K1-half", "as K1 in an open loop: give it half the rate of K1", proto = Proto::Kafka),
     workload!(
         "K1-single",
         "one record a batch, one request in flight",
@@ -238,6 +254,49 @@ pub static WORKLOADS: &[Workload] = &[
         batch = 2 << 10,
         consumers = 4
     ),
+    workload!("K6", "fan-out: as K1, read by 10 groups that commit", proto = Proto::Kafka, groups = 10),
+    workload!(
+        "K7",
+        "catch up with 2 million × 1 KiB from the disk while 20,000 a second are produced",
+        proto = Proto::Kafka,
+        mode = Mode::CatchUp,
+        count = 2_000_000,
+        batch = 64 << 10,
+        rate = 20_000.0,
+        linger = Duration::from_millis(5)
+    ),
+    workload!(
+        "K8",
+        "open loop, 1,000 transactions a second of 10 × 100 octets in 2 partitions, 20 producers",
+        proto = Proto::Kafka,
+        size = 100,
+        transaction = 10,
+        rate = 10_000.0,
+        producers = 20,
+        partitions = 20
+    ),
+    workload!(
+        "K8-max",
+        "as K8, each producer as fast as it can",
+        proto = Proto::Kafka,
+        size = 100,
+        transaction = 10,
+        producers = 20,
+        partitions = 20
+    ),
+    Workload {
+        id: "K9",
+        about: "compaction: 10 million keys, each written twice, 100 octets",
+        set: |args| {
+            (args.proto, args.mode) = (Some(Proto::Kafka), Some(Mode::Compact));
+            (args.count, args.keys) = (Some(20_000_000), Some(10_000_000));
+            (args.size, args.batch) = (Some(100), Some(64 << 10));
+            // Kafka spares the segment that is written to and looks every 15 s.
+            args.topic_config =
+                ["cleanup.policy=compact", "segment.bytes=16777216"].map(String::from).to_vec();
+            args.drain_timeout = Some(Duration::from_secs(90));
+        },
+    },
     workload!(
         "X1",
         "published over AMQP, consumed over Kafka",

@@ -22,7 +22,7 @@ pub use cluster::{Cluster, ConnectOptions, NewTopic, Partition, Topic};
 pub use connection::Connection;
 pub use fetch::{FetchLimits, Fetched, Fetcher, Position, for_each_record, position_after, wait_any};
 pub use group::{Beat, GroupOptions, Member};
-pub use offsets::{EARLIEST, LATEST, committed_offsets, list_offsets};
+pub use offsets::{EARLIEST, LATEST, commit_offsets, committed_offsets, list_offsets};
 pub use produce::{
     Acks, Appended, ProducerId, Sequences, init_producer_id, receive_produce, send_produce, send_produce_in,
 };

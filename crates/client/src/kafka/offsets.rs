@@ -3,10 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bowline_codec_kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use bowline_codec_kafka::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use bowline_codec_kafka::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use bowline_codec_kafka::messages::{ListOffsetsRequest, OffsetFetchRequest};
+use bowline_codec_kafka::messages::{ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest};
 
-use super::{Connection, check};
+use super::{Connection, Position, check};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
@@ -45,6 +48,37 @@ pub fn list_offsets(
             Ok((partition.partition_index, partition.offset))
         })
         .collect()
+}
+
+/// Commits for a group without members, as readers do that assign partitions to themselves.
+pub fn commit_offsets(coordinator: &mut Connection, group: &str, positions: &[Position]) -> Result<()> {
+    let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
+    for position in positions {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: position.partition,
+            committed_offset: position.offset,
+            committed_leader_epoch: -1,
+            committed_metadata: Some(String::new()),
+        };
+        match topics.last_mut().filter(|topic| topic.name == position.topic) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(OffsetCommitRequestTopic {
+                name: position.topic.clone(),
+                partitions: vec![partition],
+                ..Default::default()
+            }),
+        }
+    }
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: -1,
+        retention_time_ms: -1,
+        topics,
+        ..Default::default()
+    };
+    let response = coordinator.call(&request)?;
+    let mut codes = response.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code);
+    check("OffsetCommit", codes.find(|code| *code != 0).unwrap_or(0))
 }
 
 /// Committed offsets of a group, −1 where there is none; asked of its coordinator by who is no member. While a

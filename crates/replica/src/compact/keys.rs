@@ -34,7 +34,8 @@ pub fn keys_in(bytes: usize) -> u64 {
 impl Keys {
     /// Room for `keys` keys, though for no more than `bytes`. ≥ 64 KiB are taken in any case.
     pub fn new(keys: u64, bytes: usize) -> Keys {
-        let wanted = usize::try_from(keys).unwrap_or(usize::MAX).saturating_mul(100) / FULL_PERCENT;
+        // Rounded up: a dirty part may have as many keys as offsets.
+        let wanted = usize::try_from(keys).unwrap_or(usize::MAX).saturating_mul(100).div_ceil(FULL_PERCENT);
         let places = wanted.min(bytes / PLACE_BYTES).max(64 * 1024 / PLACE_BYTES);
         Keys {
             fingerprints: vec![0; places],
@@ -95,6 +96,17 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every offset of a dirty part may bring a key of its own.
+    #[test]
+    fn there_is_room_for_as_many_keys_as_were_announced() {
+        for n in 10_000..10_020_u64 {
+            let mut keys = Keys::new(n, 1 << 20);
+            for key in 0..n {
+                keys.note(PartitionId(1), &key.to_le_bytes(), key).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn the_latest_offset_of_every_key_until_it_is_full() {
