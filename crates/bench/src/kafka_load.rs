@@ -65,7 +65,8 @@ pub fn set_up(settings: &Settings, fresh: bool) -> anyhow::Result<()> {
             settings.partitions
         );
     }
-    Ok(())
+    // Leaders of many partitions take a moment until they serve.
+    waiting(settings).map(|_| ())
 }
 
 pub fn tear_down(settings: &Settings) -> anyhow::Result<()> {

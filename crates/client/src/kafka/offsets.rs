@@ -9,6 +9,7 @@ use bowline_codec_kafka::messages::offset_commit_request::{
 use bowline_codec_kafka::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use bowline_codec_kafka::messages::{ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest};
 
+use super::transaction::persist;
 use super::{Connection, Position, check};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
@@ -17,6 +18,8 @@ const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 /// A transaction with offsets is ended by its coordinator at the latest; usually it takes milliseconds.
 const UNSTABLE_MAX: Duration = Duration::from_secs(60);
 const RETRY_CEILING: Duration = Duration::from_millis(100);
+/// A partition that was just made may have no leader yet, a group no coordinator.
+const LEADER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Stands for the offset of the next record.
 pub const LATEST: i64 = -1;
@@ -24,7 +27,7 @@ pub const LATEST: i64 = -1;
 pub const EARLIEST: i64 = -2;
 
 /// The offset that stands behind `timestamp` ([`LATEST`], [`EARLIEST`], or milliseconds since 1970) in each
-/// partition; −1 where there is none.
+/// partition; −1 where there is none. Partitions that were just made get some seconds to find their leader.
 pub fn list_offsets(
     connection: &mut Connection,
     topic: &str,
@@ -40,14 +43,13 @@ pub fn list_offsets(
         topics: vec![ListOffsetsTopic { name: topic.to_owned(), partitions }],
         ..Default::default()
     };
-    let response = connection.call(&request)?;
-    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-    partitions
-        .map(|partition| {
-            check("ListOffsets", partition.error_code)?;
-            Ok((partition.partition_index, partition.offset))
-        })
-        .collect()
+    persist(connection, LEADER_PATIENCE, "ListOffsets", |connection| {
+        let response = connection.call(&request)?;
+        let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let code = partitions.clone().map(|partition| partition.error_code).find(|code| *code != 0);
+        let offsets = partitions.map(|partition| (partition.partition_index, partition.offset)).collect();
+        Ok((code.unwrap_or(0), offsets))
+    })
 }
 
 /// Commits for a group without members, as readers do that assign partitions to themselves.
@@ -76,9 +78,12 @@ pub fn commit_offsets(coordinator: &mut Connection, group: &str, positions: &[Po
         topics,
         ..Default::default()
     };
-    let response = coordinator.call(&request)?;
-    let mut codes = response.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code);
-    check("OffsetCommit", codes.find(|code| *code != 0).unwrap_or(0))
+    persist(coordinator, LEADER_PATIENCE, "OffsetCommit", |coordinator| {
+        let response = coordinator.call(&request)?;
+        let mut codes =
+            response.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code);
+        Ok((codes.find(|code| *code != 0).unwrap_or(0), ()))
+    })
 }
 
 /// Committed offsets of a group, −1 where there is none; asked of its coordinator by who is no member. While a

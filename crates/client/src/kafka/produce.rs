@@ -11,8 +11,12 @@ use bowline_codec_kafka::messages::produce_request::{
 };
 use bowline_codec_kafka::records::Records;
 
-use super::{Connection, check};
+use super::Connection;
+use super::transaction::persist;
 use crate::error::Result;
+
+/// A broker that has just started gets so long to be ready for producers.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the broker must have done before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -56,6 +60,7 @@ impl Sequences {
     }
 }
 
+/// An identity for a producer without transactions. A broker just started may ask for patience.
 pub fn init_producer_id(connection: &mut Connection) -> Result<ProducerId> {
     let request = InitProducerIdRequest {
         transactional_id: None,
@@ -64,9 +69,11 @@ pub fn init_producer_id(connection: &mut Connection) -> Result<ProducerId> {
         producer_epoch: -1,
         ..Default::default()
     };
-    let response = connection.call(&request)?;
-    check("InitProducerId", response.error_code)?;
-    Ok(ProducerId { id: response.producer_id, epoch: response.producer_epoch })
+    persist(connection, PATIENCE, "InitProducerId", |connection| {
+        let response = connection.call(&request)?;
+        let producer = ProducerId { id: response.producer_id, epoch: response.producer_epoch };
+        Ok((response.error_code, producer))
+    })
 }
 
 /// Buffers a request with one batch for each partition. With [`Acks::None`] there will be no answer.

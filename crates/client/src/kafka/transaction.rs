@@ -161,7 +161,7 @@ impl Transactions {
 }
 
 /// Asks again while the answer says that this helps: the coordinator loads, or is busy ending the transaction before.
-fn persist<T>(
+pub(super) fn persist<T>(
     connection: &mut Connection,
     patience: Duration,
     api: &'static str,
