@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::wire::{DecodeError, EncodeError, Reader, Writer};
 
 /// One message of the protocol: one struct for all its versions.
-pub trait Message: Default + Sized {
+pub trait Message: Default + std::fmt::Debug + Sized {
     const NAME: &'static str;
     const VERSIONS: RangeInclusive<i16>;
     /// First flexible version, `i16::MAX` when there is none.
@@ -48,6 +48,7 @@ pub struct Codec {
     pub last_version: i16,
     recode: fn(Bytes, i16, usize) -> Result<Bytes, RecodeError>,
     encode_default: fn(i16) -> Result<Bytes, EncodeError>,
+    show: fn(Bytes, i16) -> Result<String, DecodeError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,7 @@ impl Codec {
             last_version: *M::VERSIONS.end(),
             recode: recode::<M>,
             encode_default: encode_default::<M>,
+            show: show::<M>,
         }
     }
 
@@ -83,6 +85,11 @@ impl Codec {
     /// `Reader::with_memory_limit`.
     pub fn recode(&self, bytes: Bytes, version: i16, memory_limit: usize) -> Result<Bytes, RecodeError> {
         (self.recode)(bytes, version, memory_limit)
+    }
+
+    /// The whole of `bytes` as people read it.
+    pub fn show(&self, bytes: Bytes, version: i16) -> Result<String, DecodeError> {
+        (self.show)(bytes, version)
     }
 
     /// The message with every field at its default.
@@ -98,6 +105,13 @@ fn recode<M: Message>(bytes: Bytes, version: i16, memory_limit: usize) -> Result
     let mut out = Writer::new();
     message.encode(&mut out, version)?;
     Ok(out.into_bytes())
+}
+
+fn show<M: Message>(bytes: Bytes, version: i16) -> Result<String, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let message = M::decode(&mut reader, version)?;
+    reader.expect_end()?;
+    Ok(format!("{message:?}"))
 }
 
 fn encode_default<M: Message>(version: i16) -> Result<Bytes, EncodeError> {

@@ -293,8 +293,9 @@ pub enum OffsetFound {
     /// For Earliest and Latest. timestamp is −1.
     Offset(u64),
     /// For times: the front end looks in these batches, in order, for the record it wants; empty when no
-    /// record is that young. Records below `log_start` were deleted, though their batch is still there.
-    Batches { batches: Vec<BatchSlice>, log_start: u64 },
+    /// record is that young. Records below `log_start` were deleted, though their batch is still there; what is at
+    /// or above `last_stable` is not for readers of what is committed.
+    Batches { batches: Vec<BatchSlice>, log_start: u64, last_stable: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]

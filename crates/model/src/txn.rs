@@ -133,7 +133,7 @@ impl State {
 pub struct Description {
     pub state: State,
     pub timeout_ms: u32,
-    /// When the open transaction began; `None`: none is open.
+    /// When the transaction began that is open or was the last; `None`: none has begun since Init.
     pub started: Option<Millis>,
     pub producer: Producer,
     pub members: Vec<Member>,
@@ -154,7 +154,10 @@ pub struct ActiveProducer {
     pub producer: Producer,
     /// −1: it has written nothing under this epoch.
     pub last_sequence: i32,
-    pub last_timestamp: Millis,
+    /// Of its last batch or marker, ms since the epoch; −1: it has none.
+    pub last_timestamp: i64,
+    /// A marker has ended a transaction of it here.
+    pub marked: bool,
     /// First offset of its open transaction.
     pub open_since: Option<u64>,
 }

@@ -1,20 +1,25 @@
 //! Compaction on a fake disk that loses power at any moment: between collecting keys, rewriting each piece, finishing its
 //! cold file, telling the shard, relocations and any number of checkpoints. Whatever happened, a reader finds of every
-//! key the latest record, and every record that it finds is the one that was appended at that offset.
+//! key the latest record, and every record that it finds is the one that was appended at that offset; one who reads what
+//! is committed, by the list of aborted transactions as Kafka's clients do, finds the latest that was committed.
 
 use bowline_broker::{Compacted, Effects, Moved};
-use bowline_codec_kafka::records::{Batch, BatchBuilder, Compression, RecordIter, verify_batch};
-use bowline_model::event::Event;
-use bowline_model::record::{self, Append};
+use bowline_codec_kafka::records::{
+    Batch, BatchBuilder, Compression, ControlRecord, RecordIter, verify_batch,
+};
+use bowline_model::event::{Event, SLICE_ABORTED};
+use bowline_model::record::{self, Append, Kind};
 use bowline_model::request::{
     Compaction, Fetch, FetchPartition, PartitionConfig, PartitionSpec, Propose, Provision, Request, Want,
 };
+use bowline_model::txn::{AdmitRecord, Producer, marker};
 use bowline_model::{BlockRef, Lsn, Millis, PartitionId, SessionId, ShardId, Token, TopicId};
 use bowline_raft::{SingleNode, Slot};
-use bowline_replica::compact::Job;
+use bowline_replica::compact::{Counts, Job};
 use bowline_replica::data::DataShard;
 use bowline_replica::{META_SESSION, recover, relocate};
 use bowline_storage::{Checkpoint, ColdWriter, Driver, FakeDisk, Identity, Log, Options};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -35,8 +40,42 @@ impl Random {
     }
 }
 
-/// Every record that was appended, by offset: key and value.
-type Model = Vec<(u8, Option<Vec<u8>>)>;
+/// Key and value.
+type Row = (u8, Option<Vec<u8>>);
+
+/// What was appended.
+#[derive(Default)]
+struct Model {
+    /// By offset; `None`: a marker.
+    rows: Vec<Option<Row>>,
+    /// Offsets of records that do not count.
+    aborted: BTreeSet<u64>,
+    /// Two transactional producers: the next sequence, and what of the open transaction is where.
+    producers: [(i32, Option<Vec<u64>>); 2],
+}
+
+impl Model {
+    fn next(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn last_stable(&self) -> u64 {
+        let open = self.producers.iter().filter_map(|(_, open)| open.as_ref()?.first().copied());
+        open.min().unwrap_or(self.next())
+    }
+
+    /// What the table holds for readers of what is committed.
+    fn table(&self) -> BTreeMap<u8, Vec<u8>> {
+        let shown = (0..self.last_stable()).filter(|offset| !self.aborted.contains(offset));
+        table(shown.map(|offset| self.rows[offset as usize].clone()))
+    }
+}
+
+/// The latest value of each key.
+fn table(rows: impl Iterator<Item = Option<Row>>) -> BTreeMap<u8, Vec<u8>> {
+    let latest: BTreeMap<u8, Option<Vec<u8>>> = rows.flatten().collect();
+    latest.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
 
 struct Node {
     log: Log,
@@ -48,8 +87,7 @@ struct Node {
     job: Option<Job>,
     copied: Option<(ColdWriter, Moved, Option<Vec<Compacted>>)>,
     finished: Option<(Moved, Option<Vec<Compacted>>)>,
-    /// Records removed, tombstones removed.
-    removed: (u64, u64),
+    removed: Counts,
     /// Cold files that were made in this life.
     fresh: Vec<u32>,
 }
@@ -85,7 +123,7 @@ impl Node {
         let now = life * 1_000_000;
         shard.begin(now).unwrap();
         let (events, job, copied, finished) = (Vec::new(), None, None, None);
-        let (removed, fresh) = ((0, 0), Vec::new());
+        let (removed, fresh) = (Counts::default(), Vec::new());
         let mut node =
             Node { log, driver, committed, shard, events, now, job, copied, finished, removed, fresh };
         node.pump();
@@ -142,25 +180,75 @@ impl Node {
         }
     }
 
-    /// Some batches in one block, of either partition.
+    /// Some batches in one block, of either partition, in transactions or not.
     fn append(&mut self, random: &mut Random, model: &mut Model, compression: Compression) {
         let mut records = Vec::new();
         for _ in 0..1 + random.below(3) {
-            let mut builder = BatchBuilder::new(self.now as i64).compression(compression);
-            for _ in 0..1 + random.below(6) {
-                let key = random.below(24) as u8;
-                let value = vec![model.len() as u8; 1 + random.below(300) as usize];
-                let value = (random.below(5) > 0).then_some(value);
-                builder.append(Some(&[key]), value.as_deref(), &[], self.now as i64).unwrap();
-                model.push((key, value));
-            }
-            Append::encode(&mut records, PARTITION.0, 0, &builder.build().unwrap());
+            let builder = BatchBuilder::new(self.now as i64).compression(compression);
+            let batch = self.fill(builder, random, model);
+            Append::encode(&mut records, PARTITION.0, 0, &batch);
+            self.transact(random, model, compression, &mut records);
             if random.below(2) == 0 {
                 let mut builder = BatchBuilder::new(0);
                 builder.append(Some(b"same"), Some(&[0; 2_000]), &[], 0).unwrap();
                 Append::encode(&mut records, OTHER.0, 0, &builder.build().unwrap());
             }
         }
+        self.propose(records);
+    }
+
+    fn fill(&self, mut builder: BatchBuilder, random: &mut Random, model: &mut Model) -> Bytes {
+        for _ in 0..1 + random.below(6) {
+            let key = random.below(24) as u8;
+            let value = vec![model.rows.len() as u8; 1 + random.below(300) as usize];
+            let value = (random.below(5) > 0).then_some(value);
+            builder.append(Some(&[key]), value.as_deref(), &[], self.now as i64).unwrap();
+            model.rows.push(Some((key, value)));
+        }
+        builder.build().unwrap()
+    }
+
+    /// Perhaps the next step of a transaction.
+    fn transact(
+        &self,
+        random: &mut Random,
+        model: &mut Model,
+        compression: Compression,
+        records: &mut Vec<u8>,
+    ) {
+        let n = random.below(2) as usize;
+        let producer = Producer { id: 1_000 + n as i64, epoch: 0 };
+        match (&model.producers[n].1, random.below(4)) {
+            (_, 0) => {}
+            (Some(_), 1 | 2) => self.end(n, random.below(2) == 0, model, records),
+            (open, _) => {
+                if open.is_none() {
+                    let (partitions, groups) = (vec![PARTITION], Vec::new());
+                    let admit = AdmitRecord { producer, partitions, groups, from_zero: false };
+                    record::put_value(records, Kind::TxnAdmit, &admit);
+                }
+                let (from, sequence) = (model.next(), model.producers[n].0);
+                let builder = BatchBuilder::new(self.now as i64).compression(compression).transactional();
+                let batch = self.fill(builder.producer(producer.id, 0, sequence), random, model);
+                Append::encode(records, PARTITION.0, 0, &batch);
+                let written = from..model.next();
+                model.producers[n].0 += (written.end - from) as i32;
+                model.producers[n].1.get_or_insert_default().extend(written);
+            }
+        }
+    }
+
+    fn end(&self, n: usize, commit: bool, model: &mut Model, records: &mut Vec<u8>) {
+        let Some(written) = model.producers[n].1.take() else { return };
+        let batch = marker(Producer { id: 1_000 + n as i64, epoch: 0 }, commit, self.now);
+        Append::encode(records, PARTITION.0, 0, &batch);
+        model.rows.push(None);
+        if !commit {
+            model.aborted.extend(written);
+        }
+    }
+
+    fn propose(&mut self, records: Vec<u8>) {
         let count = record::iter(&records).count() as u32;
         let (token, records) = (Token(1), records.into());
         self.send(A, Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }));
@@ -200,8 +288,7 @@ impl Node {
                 let done = job.rewritten(&ends);
                 self.copied = Some((writer, relocation.finish(), Some(done)));
             }
-            self.removed.0 += job.counts.superseded;
-            self.removed.1 += job.counts.tombstones;
+            self.removed.add(&job.counts);
             job.counts = Default::default();
             let left = job.partitions().next().is_some();
             self.job = left.then_some(job);
@@ -231,10 +318,11 @@ impl Node {
         }
     }
 
-    /// What a reader finds from `offset` on: offsets, keys, values.
-    fn read(&mut self, offset: u64, model: &Model) -> Vec<(u64, u8, Option<Vec<u8>>)> {
+    /// What a reader finds from `offset` on. `committed`: as Kafka's clients do it who want nothing else.
+    fn read(&mut self, offset: u64, model: &Model, committed: bool) -> Vec<(u64, Option<Row>)> {
         let (mut at, mut found) = (offset, Vec::new());
-        while at < model.len() as u64 {
+        let end = if committed { model.last_stable() } else { model.next() };
+        while at < end {
             self.events.clear();
             let wanted = FetchPartition { partition: PARTITION, offset: at, max_bytes: 1_000 };
             self.send(
@@ -243,48 +331,60 @@ impl Node {
                     token: Token(3),
                     partitions: vec![wanted],
                     max_bytes: 1_000,
-                    committed: false,
+                    committed,
                 }),
             );
             let [Event::Fetched { partitions, .. }] = &self.events[..] else { panic!("{:?}", self.events) };
             let fetched = partitions[0].result.as_ref().unwrap();
-            assert_eq!(fetched.high_watermark, model.len() as u64);
-            assert!(!fetched.batches.is_empty(), "nobody waits below the high watermark");
+            assert_eq!((fetched.last_stable, fetched.high_watermark), (model.last_stable(), model.next()));
+            assert!(!fetched.batches.is_empty(), "nobody waits below what there is to read");
+            let (mut aborted, mut passed_over) = (VecDeque::from(fetched.aborted.clone()), BTreeSet::new());
             for slice in &fetched.batches {
                 let from = slice.offset as usize;
                 let bytes = slice.block.payload.slice(from..from + slice.len as usize);
                 let header = verify_batch(&bytes).unwrap();
                 let body = Batch { header, bytes }.records(1 << 20).unwrap();
-                for record in RecordIter::new(&body, header.records_count) {
+                let last = slice.base_offset + header.last_offset_delta as u64;
+                while let Some((producer, _)) = aborted.pop_front_if(|(_, first)| *first <= last) {
+                    passed_over.insert(producer);
+                }
+                let passed = header.is_transactional() && passed_over.contains(&header.producer_id);
+                let passed = passed && !header.is_control();
+                assert_eq!(passed, slice.flags & SLICE_ABORTED != 0, "{committed} {header:?}");
+                for record in RecordIter::new(&body, header.records_count).filter(|_| !passed) {
                     let record = record.unwrap();
                     let offset = slice.base_offset + record.offset_delta as u64;
-                    if offset >= at {
-                        found.push((offset, record.key.unwrap()[0], record.value.map(Into::into)));
+                    let is_marker = header.is_control();
+                    if is_marker && ControlRecord::of(&record) == Some(ControlRecord::Abort) {
+                        passed_over.remove(&header.producer_id);
+                    }
+                    if offset >= at && !(is_marker && committed) {
+                        let row = || (record.key.unwrap()[0], record.value.map(Into::into));
+                        found.push((offset, (!is_marker).then(row)));
                     }
                 }
-                at = slice.base_offset + header.last_offset_delta as u64 + 1;
+                at = last + 1;
             }
         }
         found
     }
 
     fn check(&mut self, model: &Model, random: &mut Random) {
-        let found = self.read(0, model);
-        assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
-        for (offset, key, value) in &found {
-            assert_eq!(&(*key, value.clone()), &model[*offset as usize], "as it was appended");
+        for committed in [false, true] {
+            let found = self.read(0, model, committed);
+            assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
+            for (offset, row) in &found {
+                assert_eq!(row, &model.rows[*offset as usize], "as it was appended");
+            }
+            if committed {
+                assert!(found.iter().all(|(offset, _)| !model.aborted.contains(offset)));
+                assert_eq!(table(found.iter().map(|(_, row)| row.clone())), model.table());
+            }
+            // From anywhere on the same is found.
+            let from = random.below(1 + model.next());
+            let rest: Vec<_> = found.into_iter().filter(|(offset, _)| *offset >= from).collect();
+            assert_eq!(self.read(from, model, committed), rest);
         }
-        let latest = |records: &mut dyn Iterator<Item = (u8, Option<Vec<u8>>)>| {
-            let mut latest: BTreeMap<u8, Option<Vec<u8>>> = records.collect();
-            latest.retain(|_, value| value.is_some());
-            latest
-        };
-        let is = latest(&mut found.iter().map(|(_, key, value)| (*key, value.clone())));
-        assert_eq!(is, latest(&mut model.iter().cloned()));
-        // From anywhere on the same is found.
-        let from = random.below(1 + model.len() as u64);
-        let rest: Vec<_> = found.into_iter().filter(|(offset, ..)| *offset >= from).collect();
-        assert_eq!(self.read(from, model), rest);
     }
 
     /// Compacts until there is nothing left to do.
@@ -295,14 +395,14 @@ impl Node {
 
 #[test]
 fn power_may_fail_at_any_step_of_a_compaction() {
-    let (mut superseded, mut tombstones, mut recycled) = (0, 0, 0);
+    let (mut removed, mut recycled) = (Counts::default(), 0);
     for seed in 1..=30 {
         let mut random = Random(seed * 7919);
         let disk = FakeDisk::new(seed, [512, 4096][seed as usize % 2]);
         let compression =
             [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
                 [seed as usize % 5];
-        let mut model = Model::new();
+        let mut model = Model::default();
         for life in 1..5 {
             let mut node = Node::open(&disk, life);
             for _ in 0..10 + random.below(80) {
@@ -314,23 +414,44 @@ fn power_may_fail_at_any_step_of_a_compaction() {
                 }
             }
             node.check(&model, &mut random);
-            (superseded, tombstones) = (superseded + node.removed.0, tombstones + node.removed.1);
+            removed.add(&node.removed);
             recycled += usize::from(node.log.segments()[0] > 1);
             drop(node);
             if random.below(3) == 0 { disk.kill() } else { disk.crash() }
         }
         let mut node = Node::open(&disk, 9);
         node.check(&model, &mut random);
+        // What is open ends, as it would be in the way.
+        let mut ends = Vec::new();
+        (0..2).for_each(|n| node.end(n, random.below(2) == 0, &mut model, &mut ends));
+        if !ends.is_empty() {
+            node.propose(ends);
+        }
         node.compact_all(&mut random);
         node.check(&model, &mut random);
-        let keys: Vec<u8> = node.read(0, &model).into_iter().map(|(_, key, _)| key).collect();
+        let found = node.read(0, &model, false);
+        assert!(found.iter().all(|(offset, _)| !model.aborted.contains(offset)), "gone for everybody");
+        let keys: Vec<u8> = found.into_iter().filter_map(|(_, row)| Some(row?.0)).collect();
         assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "one record a key");
         // Tombstones go when their time is over.
         node.now += DELETE_RETENTION_MS;
         node.compact_all(&mut random);
-        assert!(node.read(0, &model).iter().all(|(_, _, value)| value.is_some()));
+        assert!(
+            node.read(0, &model, false).iter().flat_map(|(_, row)| row).all(|(_, value)| value.is_some())
+        );
         node.check(&model, &mut random);
-        (superseded, tombstones) = (superseded + node.removed.0, tombstones + node.removed.1);
+        // So do markers, with what is compacted next: those of aborts once it is known that all they ended has gone.
+        for _ in 0..3 {
+            let mut records = Vec::new();
+            let batch = node.fill(BatchBuilder::new(node.now as i64), &mut random, &mut model);
+            Append::encode(&mut records, PARTITION.0, 0, &batch);
+            node.propose(records);
+            node.compact_all(&mut random);
+            node.now += DELETE_RETENTION_MS;
+        }
+        assert!(node.read(0, &model, false).iter().all(|(_, row)| row.is_some()), "there are none left");
+        node.check(&model, &mut random);
+        removed.add(&node.removed);
         let listed = node.shard.snapshot(ID).live_cold.len() as u32;
         node.checkpoint();
         node.checkpoint();
@@ -339,5 +460,7 @@ fn power_may_fail_at_any_step_of_a_compaction() {
         node.driver.settle();
         assert_eq!(node.log.stats().cold_files, listed, "nothing is left over");
     }
-    assert!(superseded > 1_000 && tombstones > 50 && recycled > 5, "{superseded} {tombstones} {recycled}");
+    let Counts { superseded, tombstones, aborted, markers, .. } = removed;
+    assert!(superseded > 1_000 && tombstones > 50 && recycled > 5, "{removed:?} {recycled}");
+    assert!(aborted > 500 && markers > 500, "{removed:?}");
 }

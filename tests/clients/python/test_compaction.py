@@ -31,10 +31,10 @@ def send(broker, topic, records, **options):
     assert not failures, failures
 
 
-def rows(broker, topic):
+def rows(broker, topic, isolation="read_committed"):
     """Offset, key and value of everything that is there."""
     c = Consumer({"bootstrap.servers": broker.kafka, "group.id": "rows", "enable.auto.commit": False,
-                  "enable.partition.eof": True})
+                  "isolation.level": isolation, "enable.partition.eof": True})
     c.assign([TopicPartition(topic, 0, 0)])
     found = []
     while True:
@@ -84,6 +84,66 @@ def test_a_table_survives_compaction_and_kill_9(own_broker):
     assert rows(broker, "t-table")[-1][0] == 11_999
     send(broker, "t-table", [(b"new", b"1")])
     assert rows(broker, "t-table")[-1] == (12_000, b"new", b"1")
+
+
+def test_transactions_are_compacted_when_they_are_decided(own_broker):
+    broker = own_broker
+    make(broker, "t-txn", delete_retention_ms="1000")
+
+    def producer(name):
+        p = Producer({"bootstrap.servers": broker.kafka, "transactional.id": name,
+                      "metadata.recovery.strategy": "none"})
+        p.init_transactions(30)
+        return p
+
+    expected = {}
+
+    def transact(p, n, commit):
+        p.begin_transaction()
+        changes = [(b"k%d" % (i % 20), b"%d-%d-%s" % (n, i, b"kept" if commit else b"lost")) for i in range(50)]
+        changes.append((b"k%d" % (n % 20), None))
+        for key, value in changes + [(b"aborted", b"lost")] * (not commit):
+            p.produce("t-txn", key=key, value=value)
+        if commit:
+            p.commit_transaction(30)
+            expected.update(changes)
+        else:
+            p.flush(30)
+            p.abort_transaction(30)
+
+    def is_right():
+        assert table(rows(broker, "t-txn")) == {key: value for key, value in expected.items() if value is not None}
+
+    def clean():
+        """Everything that is there, once nothing is that was aborted or superseded."""
+        found = rows(broker, "t-txn", "read_uncommitted")
+        return found if len(found) <= 21 and not any(value and b"lost" in value for _, _, value in found) else None
+
+    p = producer("table")
+    for n in range(20):
+        transact(p, n, commit=n % 3 != 1)
+    is_right()
+    # What is open supersedes nothing, and is itself kept.
+    other = producer("other")
+    other.begin_transaction()
+    other.produce("t-txn", key=b"k0", value=b"open")
+    other.flush(30)
+    is_right()
+    assert eventually(lambda: len(found := rows(broker, "t-txn", "read_uncommitted")) <= 22 and found, timeout=90)[-1][2] == b"open"
+    is_right()
+    other.abort_transaction(30)
+    # The producer goes on where it was, and so do readers after a crash.
+    transact(p, 20, commit=True)
+    found = eventually(clean, timeout=90)
+    assert rows(broker, "t-txn") == found
+    is_right()
+    broker.restart()
+    assert rows(broker, "t-txn", "read_uncommitted") == found
+    is_right()
+    p = producer("table")
+    for n in (21, 22):
+        transact(p, n, commit=n == 22)
+    is_right()
 
 
 def test_tombstones_vanish(own_broker):

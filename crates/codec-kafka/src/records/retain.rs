@@ -2,7 +2,7 @@
 //!
 //! What stays keeps its offset and its time; base offset, last offset delta, producer and sequence of the batch stay as
 //! well, so that consumers and producers find everything where it was. Tombstones that stay give the batch a *delete
-//! horizon* (KIP-534): the time after which they may go, in place of the base timestamp.
+//! horizon* (KIP-534): the time after which they may go, in place of the base timestamp. So do transactions' markers.
 
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ pub enum Retained {
 }
 
 /// Keeps of a batch, whose first offset is `base_offset`, what `keep` says. If a tombstone (a record with a key and no
-/// value) is kept in a batch that has no delete horizon, the horizon becomes `horizon`.
+/// value, or a marker) is kept in a batch that has no delete horizon, the horizon becomes `horizon`.
 ///
 /// # Errors
 /// The batch is damaged. Decompressing gives at most `bytes_max`.
@@ -44,7 +44,7 @@ pub fn retain(
         let stays = keep(&record);
         verdicts.push(stays);
         kept += usize::from(stays);
-        tombstones |= stays && record.key.is_some() && record.value.is_none();
+        tombstones |= stays && record.key.is_some() && (record.value.is_none() || header.is_control());
     }
     let base_timestamp = match tombstones && !header.has_delete_horizon() {
         true => horizon,
@@ -254,6 +254,26 @@ mod tests {
                 assert_eq!(after.header.base_sequence, 40);
             }
         }
+    }
+
+    #[test]
+    fn a_marker_gets_its_time_and_is_read_as_before() {
+        let bytes = super::super::end_transaction_marker(false, 7, 2, 0, 1_000).unwrap();
+        let Retained::Some { batch: bytes, tombstones_until } =
+            retain(&batch(bytes), 500, 99_000, 1 << 20, |_| true).unwrap()
+        else {
+            panic!("it stays");
+        };
+        let after = batch(bytes);
+        assert_eq!((tombstones_until, after.header.has_delete_horizon()), (Some(99_000), true));
+        assert!(after.header.is_control() && after.header.is_transactional());
+        assert_eq!((after.header.base_offset, after.header.producer_id), (500, 7));
+        let body = after.records(1 << 20).unwrap();
+        let record = RecordIter::new(&body, 1).next().unwrap().unwrap();
+        assert_eq!(super::super::ControlRecord::of(&record), Some(super::super::ControlRecord::Abort));
+        assert_eq!(after.header.record_timestamp(record.timestamp_delta), 1_000);
+        assert_eq!(retain(&after, 500, 200_000, 1 << 20, |_| true).unwrap(), Retained::All);
+        assert_eq!(retain(&after, 500, 200_000, 1 << 20, |_| false).unwrap(), Retained::Nothing);
     }
 
     #[test]

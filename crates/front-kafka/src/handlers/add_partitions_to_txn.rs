@@ -1,7 +1,8 @@
 //! AddPartitionsToTxn (24): partitions join the producer's open transaction; the first begins it.
 //!
 //! Versions 4 and 5 are batches of several producers' transactions, and may only ask what is in (as brokers do of
-//! coordinators). Clients send one at a time, in versions up to 3.
+//! coordinators): they are for those who may act as the cluster, who need no other rights. Clients send one at a time,
+//! in versions up to 3.
 
 use crate::access::Named;
 use crate::errors;
@@ -22,6 +23,11 @@ const BATCHED_FROM: i16 = 4;
 pub const FENCED_FROM: i16 = 2;
 
 pub fn start(request: AddPartitionsToTxnRequest, cx: &mut Context<'_>) -> Step {
+    if cx.head.version >= BATCHED_FROM
+        && let Err(error) = super::may_rule(Operation::ClusterAction, cx)
+    {
+        return cx.reply(&AddPartitionsToTxnResponse { error_code: error.code(), ..Default::default() });
+    }
     let transactions = match cx.head.version >= BATCHED_FROM {
         true => request.transactions,
         false => vec![AddPartitionsToTxnTransaction {
@@ -54,7 +60,7 @@ pub fn start(request: AddPartitionsToTxnRequest, cx: &mut Context<'_>) -> Step {
                 }
                 Event::Txn { reply: Reply::Verified(Ok(verified)), .. } => {
                     for (result, is_in) in all.zip(verified) {
-                        let error = if is_in { ErrorCode::None } else { ErrorCode::InvalidTxnState };
+                        let error = if is_in { ErrorCode::None } else { ErrorCode::TransactionAbortable };
                         result.partition_error_code = error.code();
                     }
                     continue;
@@ -82,13 +88,16 @@ fn resolve(
     transaction: AddPartitionsToTxnTransaction,
     cx: &mut Context<'_>,
 ) -> (Vec<AddPartitionsToTxnTopicResult>, Option<Request>) {
-    let denied = !cx.allows(Operation::Write, Resource::TransactionalId(&transaction.transactional_id));
+    let batched = cx.head.version >= BATCHED_FROM;
+    let id = &transaction.transactional_id;
+    let denied = !batched && !cx.allows(Operation::Write, Resource::TransactionalId(id));
     let mut members = Vec::new();
     let mut unknown = denied;
     let mut results = Vec::with_capacity(transaction.topics.len());
     for asked in transaction.topics {
         let topic = match denied {
             true => Err(ErrorCode::TransactionalIdAuthorizationFailed),
+            false if batched => cx.topic(&asked.name).ok_or(ErrorCode::UnknownTopicOrPartition),
             false => cx.permitted(Operation::Write, Named::Name(&asked.name)),
         };
         let mut partitions = Vec::with_capacity(asked.partitions.len());
@@ -115,10 +124,15 @@ fn resolve(
         }
         results.push(AddPartitionsToTxnTopicResult { name: asked.name, results_by_partition: partitions });
     }
-    if unknown {
+    let others = match unknown {
+        true => ErrorCode::OperationNotAttempted,
+        false if id.is_empty() => ErrorCode::InvalidRequest,
+        false => ErrorCode::None,
+    };
+    if others != ErrorCode::None {
         let all = results.iter_mut().flat_map(|topic| &mut topic.results_by_partition);
         for result in all.filter(|result| result.partition_error_code == 0) {
-            result.partition_error_code = ErrorCode::OperationNotAttempted.code();
+            result.partition_error_code = others.code();
         }
         return (results, None);
     }

@@ -58,9 +58,9 @@ fn state(active: ActiveProducer) -> ProducerState {
         producer_id: active.producer.id,
         producer_epoch: active.producer.epoch.into(),
         last_sequence: active.last_sequence,
-        last_timestamp: active.last_timestamp as i64,
-        // One coordinator for ever.
-        coordinator_epoch: 0,
+        last_timestamp: active.last_timestamp,
+        // Of the last marker. There is one coordinator for ever.
+        coordinator_epoch: if active.marked { 0 } else { -1 },
         current_txn_start_offset: active.open_since.map_or(-1, |offset| offset as i64),
     }
 }

@@ -1,4 +1,5 @@
-//! DescribeTransactions (65): what the coordinator knows of transactional ids.
+//! DescribeTransactions (65): what the coordinator knows of transactional ids; of their partitions those of topics that
+//! the client may see.
 
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -23,7 +24,10 @@ pub fn start(request: DescribeTransactionsRequest, cx: &mut Context<'_>) -> Step
         let mut states: Vec<_> = denied.into_iter().map(|id| unknown(id, denial)).collect();
         for (id, answer) in ids.into_iter().zip(answers) {
             states.push(match answer {
-                Event::Txn { reply: Reply::Described(Some(found)), .. } => described(id, found),
+                Event::Txn { reply: Reply::Described(Some(mut found)), .. } => {
+                    found.members.retain(|m| cx.allows(Operation::Describe, Resource::Topic(&m.topic)));
+                    described(id, found)
+                }
                 Event::Txn { reply: Reply::Described(None), .. } if id.is_empty() => {
                     unknown(id, ErrorCode::InvalidRequest)
                 }

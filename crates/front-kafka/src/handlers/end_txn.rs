@@ -19,6 +19,9 @@ pub fn start(request: EndTxnRequest, cx: &mut Context<'_>) -> Step {
     if !cx.allows(Operation::Write, Resource::TransactionalId(&id)) {
         return refuse(ErrorCode::TransactionalIdAuthorizationFailed, cx);
     }
+    if id.is_empty() {
+        return refuse(ErrorCode::InvalidRequest, cx);
+    }
     let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
     let (commit, bumps) = (request.committed, cx.head.version >= BUMPS_FROM);
     let question = {

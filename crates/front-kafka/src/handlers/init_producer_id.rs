@@ -20,19 +20,25 @@ use bowline_model::txn::{Producer, Reply, Request};
 const FENCED_FROM: i16 = 4;
 
 pub fn start(request: InitProducerIdRequest, cx: &mut Context<'_>) -> Step {
+    let known = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => Ok(None),
+        (-1, _) | (_, -1) => Err(NoProducer::Other(ErrorCode::InvalidRequest)),
+        (id, epoch) => Ok(Some(Producer { id, epoch })),
+    };
     match request.transactional_id {
         None if !may_write(cx) => answer(Err(NoProducer::Other(ErrorCode::ClusterAuthorizationFailed)), cx),
-        None => fresh_id(cx, |fresh, cx| answer(fresh.map(|id| Producer { id, epoch: 0 }), cx)),
-        // An error of its own in Kafka.
-        Some(id) if id.is_empty() => answer(Err(NoProducer::Other(ErrorCode::InvalidRequest)), cx),
+        None => match known {
+            Ok(_) => fresh_id(cx, |fresh, cx| answer(fresh.map(|id| Producer { id, epoch: 0 }), cx)),
+            Err(error) => answer(Err(error), cx),
+        },
         Some(id) if !cx.allows(Operation::Write, Resource::TransactionalId(&id)) => {
             answer(Err(NoProducer::Other(ErrorCode::TransactionalIdAuthorizationFailed)), cx)
         }
+        Some(id) if id.is_empty() => answer(Err(NoProducer::Other(ErrorCode::InvalidRequest)), cx),
         Some(id) => {
-            let known = match (request.producer_id, request.producer_epoch) {
-                (-1, -1) => None,
-                (id, epoch) if id >= 0 && epoch >= 0 => Some(Producer { id, epoch }),
-                _ => return answer(Err(NoProducer::Other(ErrorCode::InvalidRequest)), cx),
+            let known = match known {
+                Ok(known) => known,
+                Err(error) => return answer(Err(error), cx),
             };
             let timeout_ms = request.transaction_timeout_ms;
             let question = {

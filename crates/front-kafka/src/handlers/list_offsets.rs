@@ -1,6 +1,7 @@
 //! ListOffsets (2): the offset that belongs to a time, or to one of the ends.
 //!
-//! For times a shard names the batches in which the answer lies; the record itself is found here.
+//! For times a shard names the batches in which the answer lies; the record itself is found here. Readers of what is
+//! committed are told nothing at or above the last stable offset, as in Kafka.
 
 use super::LEADER_EPOCH;
 use super::fetch::check_leader_epoch;
@@ -47,10 +48,8 @@ struct Asked {
 pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut asked: Vec<Asked> = Vec::new();
-    let latest = match request.isolation_level {
-        READ_COMMITTED => OffsetQuery::LatestStable,
-        _ => OffsetQuery::Latest,
-    };
+    let committed = request.isolation_level == READ_COMMITTED;
+    let latest = if committed { OffsetQuery::LatestStable } else { OffsetQuery::Latest };
     for asked_topic in request.topics {
         let topic = cx.permitted(Operation::Describe, Named::Name(&asked_topic.name));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
@@ -97,7 +96,7 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
                     for ((t, p), (_, found)) in places.into_iter().zip(results) {
                         let (result, time) = &mut topics[t].1[p];
                         match found {
-                            Ok(found) => fill(result, found, *time),
+                            Ok(found) => fill(result, found, *time, committed),
                             Err(error) => result.error_code = errors::fetch(error).code(),
                         }
                     }
@@ -144,13 +143,14 @@ fn query(
     }
 }
 
-fn fill(result: &mut ListOffsetsPartitionResponse, found: OffsetFound, time: i64) {
+fn fill(result: &mut ListOffsetsPartitionResponse, found: OffsetFound, time: i64, committed: bool) {
     match found {
         OffsetFound::Offset(offset) => {
             result.offset = offset as i64;
             result.leader_epoch = LEADER_EPOCH;
         }
-        OffsetFound::Batches { batches, log_start } => match seek(&batches, log_start, time) {
+        OffsetFound::Batches { batches, log_start, last_stable } => match seek(&batches, log_start, time) {
+            Ok(Some((offset, _))) if committed && offset >= last_stable as i64 => {}
             Ok(Some((offset, timestamp))) => {
                 result.offset = offset;
                 result.timestamp = timestamp;

@@ -82,7 +82,8 @@ fn compile(pattern: &str) -> Option<Regex> {
 fn is_wanted(listed: &Listed, request: &ListTransactionsRequest, now: i64) -> bool {
     let states = &request.state_filters;
     let producers = &request.producer_id_filters;
-    let lasts = listed.started.map_or(-1, |since| now - since as i64);
+    // As in Kafka: where none has begun, it began at −1.
+    let lasts = now - listed.started.map_or(-1, |since| since as i64);
     (states.is_empty() || states.iter().any(|state| state == listed.state.name()))
         && (producers.is_empty() || producers.contains(&listed.producer_id))
         && (request.duration_filter < 0 || lasts > request.duration_filter)

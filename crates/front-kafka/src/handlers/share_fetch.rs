@@ -279,7 +279,7 @@ impl Sharing {
     fn began(&mut self, results: Vec<(PartitionId, Result<OffsetFound, FetchError>)>) {
         for (partition, found) in results {
             // A batch that cannot be read is found again when it is fetched.
-            if let Ok(OffsetFound::Batches { batches, log_start }) = found
+            if let Ok(OffsetFound::Batches { batches, log_start, .. }) = found
                 && let Ok(Some((offset, _))) = seek(&batches, log_start, self.start_time)
             {
                 self.starts.insert(partition, Start::Offset(offset as u64));

@@ -1,5 +1,6 @@
 //! WriteTxnMarkers (27): ends a transaction in single partitions, past its coordinator: the last resort of an
-//! administrator (`kafka-transactions.sh abort`). Only aborts are taken; commits are for the coordinator to decide.
+//! administrator (`kafka-transactions.sh abort`). A commit is taken as well, as in Kafka: whoever may act as the cluster
+//! answers for it.
 
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -15,13 +16,14 @@ use bowline_model::request::{Propose, Request, Want};
 use bowline_model::txn::{Producer, marker};
 
 pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
-    let allowed = super::may_rule(Operation::Alter, cx).is_ok();
+    let allowed = super::may_rule(Operation::Alter, cx).is_ok()
+        || super::may_rule(Operation::ClusterAction, cx).is_ok();
     let mut markers = Vec::with_capacity(request.markers.len());
     // Marker, topic and partition positions of each question.
     let mut places = Vec::new();
     for asked in request.markers {
         let producer = Producer { id: asked.producer_id, epoch: asked.producer_epoch };
-        let batch = marker(producer, false, cx.now.millis.max(0) as u64);
+        let batch = marker(producer, asked.transaction_result, cx.now.millis.max(0) as u64);
         let mut topics = Vec::with_capacity(asked.topics.len());
         for asked_topic in asked.topics {
             let topic = cx.topic(&asked_topic.name);
@@ -29,8 +31,8 @@ pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
             for partition_index in asked_topic.partition_indexes {
                 let found = topic.as_ref().and_then(|topic| topic.partition(partition_index));
                 let error = match found {
+                    _ if !allowed => ErrorCode::ClusterAuthorizationFailed,
                     None => ErrorCode::UnknownTopicOrPartition,
-                    Some(_) if asked.transaction_result || !allowed => ErrorCode::ClusterAuthorizationFailed,
                     Some(partition) => {
                         let mut records = Vec::new();
                         Append::encode(&mut records, partition.0, 0, &batch);

@@ -22,7 +22,9 @@ mod access;
 mod administration;
 mod every_version;
 mod login;
+mod permissions;
 mod sharing;
+mod transactions;
 
 const DATA_SHARDS: u16 = 2;
 

@@ -27,6 +27,9 @@ pub struct Counts {
     /// Superseded records that were removed, and tombstones whose time was over.
     pub superseded: u64,
     pub tombstones: u64,
+    /// Records of aborted transactions, and markers of transactions.
+    pub aborted: u64,
+    pub markers: u64,
     pub records_kept: u64,
     pub bytes_before: u64,
     pub bytes_after: u64,
@@ -36,6 +39,8 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.superseded += other.superseded;
         self.tombstones += other.tombstones;
+        self.aborted += other.aborted;
+        self.markers += other.markers;
         self.records_kept += other.records_kept;
         self.bytes_before += other.bytes_before;
         self.bytes_after += other.bytes_after;
@@ -110,11 +115,11 @@ impl Job {
 
     fn note(&mut self, block: &BlockRef, id: PartitionId, extent: &Extent) -> Result<(), Abandoned> {
         let Some(state) = self.partitions.get(&id) else { return Ok(()) };
-        let (keys, dirty) = (&mut self.keys, state.plan.dirty);
+        let (keys, plan) = (&mut self.keys, &state.plan);
         let mut result = Ok(());
         let there = relocation::batches(block, id, extent, |piece| {
             if result.is_ok() {
-                result = note_batch(keys, id, dirty, &piece);
+                result = note_batch(keys, plan, &piece);
             }
         });
         if there { result } else { Err(Abandoned::Unreadable) }
@@ -164,11 +169,18 @@ impl Job {
     }
 }
 
-fn note_batch(keys: &mut Keys, id: PartitionId, dirty: u64, piece: &Piece<'_>) -> Result<(), Abandoned> {
+/// Whether the batch is part of a transaction that was aborted.
+fn is_aborted(plan: &Plan, header: &BatchHeader, piece: &Piece<'_>) -> bool {
+    header.is_transactional()
+        && !header.is_control()
+        && plan.aborted.covers(header.producer_id, piece.first_offset)
+}
+
+fn note_batch(keys: &mut Keys, plan: &Plan, piece: &Piece<'_>) -> Result<(), Abandoned> {
     let unreadable = |_| Abandoned::Unreadable;
     let header = BatchHeader::parse(piece.bytes).map_err(unreadable)?;
-    // A transaction may yet be aborted, or was: what it wrote supersedes nothing, though it may be superseded.
-    if header.is_control() || header.is_transactional() {
+    // What was aborted supersedes nothing.
+    if header.is_control() || is_aborted(plan, &header, piece) {
         return Ok(());
     }
     let batch = Batch { header, bytes: Bytes::copy_from_slice(piece.bytes) };
@@ -177,7 +189,7 @@ fn note_batch(keys: &mut Keys, id: PartitionId, dirty: u64, piece: &Piece<'_>) -
         let record = record.map_err(unreadable)?;
         let offset = piece.first_offset + record.offset_delta.max(0) as u64;
         if let Some(key) = record.key {
-            keys.note(id, key, offset - dirty).map_err(|Full| Abandoned::TooManyKeys)?;
+            keys.note(plan.partition, key, offset - plan.dirty).map_err(|Full| Abandoned::TooManyKeys)?;
         }
     }
     Ok(())
@@ -199,12 +211,18 @@ impl Rewrite for Rewriter<'_> {
         if header.records_count == 0 {
             return Ok(None);
         }
+        if is_aborted(&state.plan, &header, piece) {
+            counts.aborted += header.records_count.max(0) as u64;
+            return Ok(None);
+        }
         let base_offset = piece.first_offset as i64;
         let horizon = header.has_delete_horizon().then_some(header.base_timestamp);
-        // A tombstone that supersedes nothing must not go.
-        let transactional = header.is_transactional();
-        let expired = !transactional && horizon.is_some_and(|horizon| horizon <= *now as i64);
+        let expired = horizon.is_some_and(|horizon| horizon <= *now as i64);
         let keep = |record: &bowline_codec_kafka::records::Record<'_>| {
+            if header.is_control() {
+                counts.markers += u64::from(expired);
+                return !expired;
+            }
             let Some(key) = record.key else { return true };
             let offset = piece.first_offset + record.offset_delta.max(0) as u64;
             let latest = keys.latest(partition, key).map(|relative| state.plan.dirty + relative);
@@ -220,7 +238,9 @@ impl Rewrite for Rewriter<'_> {
             true
         };
         let batch = Batch { header, bytes: Bytes::copy_from_slice(piece.bytes) };
-        let (bytes, until) = if header.is_control() {
+        // The marker of an abort is for readers who know of records of the transaction: of this compaction's outcome
+        // nobody will, so the next one may date it. Commits are nothing to readers.
+        let (bytes, until) = if header.is_control() && state.plan.aborted.ends_at(piece.first_offset) {
             (whole(batch, base_offset), None)
         } else {
             let horizon_now = now.saturating_add(state.plan.delete_retention_ms).min(i64::MAX as u64) as i64;
@@ -230,8 +250,9 @@ impl Rewrite for Rewriter<'_> {
                 Retained::Some { batch, tombstones_until } => (batch, tombstones_until),
             }
         };
+        // Markers go with whatever is compacted next; they are no reason for it.
         if let Some(until) = until
-            && !transactional
+            && !header.is_control()
         {
             let until = until.max(0) as Millis;
             state.tombstone_due = Some(state.tombstone_due.map_or(until, |due| due.min(until)));

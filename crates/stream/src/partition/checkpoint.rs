@@ -1,13 +1,14 @@
 //! The durable state of partitions as bytes.
 //!
 //! ```text
-//! version u8 = 4 | clock | n partitions, by id: n ×
+//! version u8 = 5 | clock | n partitions, by id: n ×
 //!   spec (length, postcard) | next offset | log start | leader epoch (signed) |
 //!   n extents: n × ( lsn − previous lsn (signed) | count | record position | bytes |
 //!                    max timestamp − previous (signed) ) |
 //!   n producers: n × ( id (signed) | epoch (signed) | stamp | n batches: n × (first sequence | last sequence |
 //!                      base offset) | from version 4 on, its open transaction: 0 (none) | 1, epoch (none of it has
-//!                      come) | 2, epoch, first offset ) |
+//!                      come) | 2, epoch, first offset | from version 5 on: last timestamp (signed) | 1: a marker has
+//!                      ended a transaction of it, else 0 ) |
 //!   from version 4 on: n aborted transactions: n × ( producer id (signed) | first offset | offset of the marker |
 //!                      last stable offset then ) |
 //!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on) |
@@ -16,15 +17,16 @@
 //! Numbers are varints. First offsets follow from the counts: extents leave no gaps and end at the next offset.
 
 use super::Partitions;
+use super::aborted::Aborted;
 use super::extent::{Extent, Extents};
-use super::producer::{Aborted, Admitted, BATCHES_REMEMBERED, Producer, Producers, Written};
+use super::producer::{Admitted, BATCHES_REMEMBERED, Producer, Producers, Written};
 use super::segments::Segments;
 use super::state::Partition;
 use crate::checkpoint::{Damaged, put_bytes, put_signed, take, take_bytes, take_i32, take_signed, take_u32};
 use bowline_model::request::PartitionSpec;
 use bowline_model::{Lsn, Millis, varint};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// Offsets are signed 64-bit numbers for clients.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -99,6 +101,8 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition, clock: Millis) {
                 txn.first_offset.into_iter().for_each(|first| varint::put(out, first));
             }
         }
+        put_signed(out, producer.last_timestamp);
+        varint::put(out, u64::from(producer.marked));
     }
     varint::put(out, producers.all_aborted().len() as u64);
     for aborted in producers.all_aborted() {
@@ -188,7 +192,7 @@ fn take_producers(input: &mut &[u8], version: u8) -> Result<Producers, Damaged> 
         if batches > BATCHES_REMEMBERED as u64 {
             return Err(Damaged("producer's batches"));
         }
-        let mut producer = Producer { epoch, len: 0, batches: Default::default(), stamp, txn: None };
+        let mut producer = Producer::new(epoch, stamp);
         for _ in 0..batches {
             let mut sequence = || i32::try_from(take_u32(input)?).map_err(|_| Damaged("sequence"));
             let (first_sequence, last_sequence) = (sequence()?, sequence()?);
@@ -201,6 +205,10 @@ fn take_producers(input: &mut &[u8], version: u8) -> Result<Producers, Damaged> 
                 2 => Some(Admitted { epoch: take_epoch(input)?, first_offset: Some(take(input)?) }),
                 _ => return Err(Damaged("producer's transaction")),
             };
+        }
+        if version > 4 {
+            producer.last_timestamp = take_signed(input)?;
+            producer.marked = take(input)? != 0;
         }
         producers.insert(id, producer);
     }

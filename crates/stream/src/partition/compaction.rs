@@ -11,8 +11,12 @@
 //! Keys of the dirty part are collected; then everything from the log start to the end of the dirty part is rewritten
 //! without the records that a collected key supersedes. It may be done in pieces, in the order of offsets: a tombstone
 //! must not go before what it covers.
+//!
+//! Open transactions are not looked at, nor anything behind the first of them. Records of an aborted one go, and when
+//! that is done, the partition need not remember any more that it was aborted.
 
 use super::Partitions;
+use super::aborted::AbortedSet;
 use super::extent::Extent;
 use super::relocation::Planned;
 use super::state::Partition;
@@ -53,6 +57,8 @@ pub struct Plan {
     pub delete_retention_ms: u64,
     /// Extents of the dirty part.
     pub extents: Vec<Extent>,
+    /// Aborted transactions that have records in what is to be rewritten.
+    pub aborted: AbortedSet,
 }
 
 /// All of a partition up to `upto` has been rewritten, and every swap was made.
@@ -91,8 +97,18 @@ impl Partitions {
         let extents = extents[..n].to_vec();
         let upto = extents.last().map_or(from_offset, Extent::end);
         let delete_retention_ms = compaction.delete_retention_ms;
+        // All of it is decided: see `dirty`.
+        let aborted = partition.producers.as_ref().map(|p| p.aborted(partition.log_start, upto));
+        let aborted = AbortedSet::new(aborted.unwrap_or_default());
         let empty = partition.extents.first().is_none_or(|first| first.first_offset >= upto);
-        (!empty).then_some(Plan { partition: id, dirty: from_offset, upto, delete_retention_ms, extents })
+        (!empty).then_some(Plan {
+            partition: id,
+            dirty: from_offset,
+            upto,
+            delete_retention_ms,
+            extents,
+            aborted,
+        })
     }
 
     /// The next extents of `id` to rewrite, from offset `from` up to `upto` and of about `bytes_max`.
@@ -118,6 +134,9 @@ impl Partitions {
     pub fn compacted(&mut self, Compacted { partition, progress }: Compacted) {
         if let Some(partition) = self.by_id.get_mut(&partition) {
             partition.compacted = Some(Box::new(progress));
+            if let Some(producers) = &mut partition.producers {
+                producers.trim(progress.upto);
+            }
         }
     }
 }
@@ -141,10 +160,11 @@ fn dirty(partition: &Partition, compaction: &Compaction, now: Millis) -> Dirty {
     let progress = partition.compacted.as_deref().copied().unwrap_or_default();
     let from = partition.extents.find(progress.upto);
     let youngest = now.saturating_sub(compaction.min_lag_ms) as i64;
+    let stable = partition.last_stable();
     let mut dirty = Dirty { from, to: from, bytes: 0, since: i64::MAX };
     for extent in partition.extents.iter().skip(from) {
         let waits = compaction.min_lag_ms > 0 && extent.max_timestamp > youngest;
-        if waits || extent.end() > partition.next_offset {
+        if waits || extent.end() > stable {
             break;
         }
         if dirty.to == from {

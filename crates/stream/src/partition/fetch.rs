@@ -6,7 +6,8 @@
 //! offset, and is told which batches were aborted.
 
 use super::Partitions;
-use super::producer::{Aborted, Producers};
+use super::aborted::AbortedSet;
+use super::producer::Producers;
 use super::state::Partition;
 use super::walk::{Batches, ReadPlan};
 use crate::out::{BlockLookup, Read};
@@ -125,15 +126,12 @@ fn mark_aborted(producers: &Producers, from: u64, batches: &mut [BatchSlice]) ->
     let Some(last) = batches.last() else { return Vec::new() };
     let aborted = producers.aborted(from, last.base_offset + 1);
     if !aborted.is_empty() {
+        let set = AbortedSet::new(aborted.clone());
         for batch in batches {
             let at = batch.offset as usize;
             let head = batch.block.payload.get(at..at + batch.len as usize).and_then(super::batch::parse);
             let is_aborted = |header: super::batch::Header| {
-                let covers = |a: &Aborted| {
-                    a.producer_id == header.producer_id
-                        && (a.first_offset..a.last_offset).contains(&batch.base_offset)
-                };
-                header.is_transactional() && aborted.iter().any(covers)
+                header.is_transactional() && set.covers(header.producer_id, batch.base_offset)
             };
             if head.is_some_and(is_aborted) {
                 batch.flags |= SLICE_ABORTED;

@@ -6,6 +6,7 @@
 //!
 //! Does not know: how batches look inside (the front end validates and patches them), who leads, what a topic is.
 
+mod aborted;
 mod batch;
 mod checkpoint;
 pub mod compaction;
@@ -22,6 +23,7 @@ mod tests;
 mod walk;
 mod watch;
 
+pub use aborted::AbortedSet;
 pub use extent::Extent;
 pub use fetch::{FetchOutcome, PINNED_BYTES_MAX};
 pub use offsets::{OffsetsOutcome, OffsetsSearch};

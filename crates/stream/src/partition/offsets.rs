@@ -119,7 +119,8 @@ fn find(
 
 fn found(partition: &Partition, search: &mut Search, whole: Option<BatchSlice>) -> Answer {
     let batches = search.cut.take().into_iter().chain(whole).collect();
-    Ok(OffsetFound::Batches { batches, log_start: partition.log_start })
+    let (log_start, last_stable) = (partition.log_start, partition.last_stable());
+    Ok(OffsetFound::Batches { batches, log_start, last_stable })
 }
 
 /// The first batch from `log_start` on that has a record of time `lowest` or later; before it the one into which

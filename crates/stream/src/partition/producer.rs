@@ -12,6 +12,7 @@
 //! "A day" is measured by the stamps of applied blocks, whose maximum (`clock`) never goes back: what has expired
 //! stays expired, so it makes no difference when an expired producer's memory is given back.
 
+use super::aborted::Aborted;
 use super::batch::Header;
 use bowline_model::Millis;
 use bowline_model::event::AppendError;
@@ -43,17 +44,6 @@ pub struct Admitted {
     pub first_offset: Option<u64>,
 }
 
-/// A transaction whose batches do not count.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Aborted {
-    pub producer_id: i64,
-    pub first_offset: u64,
-    /// Of the marker.
-    pub last_offset: u64,
-    /// As of the marker: transactions that ended later began here or behind.
-    pub last_stable: u64,
-}
-
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Producer {
     pub epoch: i16,
@@ -63,12 +53,24 @@ pub struct Producer {
     pub batches: [Written; BATCHES_REMEMBERED],
     /// The clock when it last wrote.
     pub stamp: Millis,
+    /// Of its last batch or marker, as that says itself; −1: none is known.
+    pub last_timestamp: i64,
+    /// A marker has ended a transaction of it.
+    pub marked: bool,
     pub txn: Option<Admitted>,
 }
 
 impl Producer {
-    fn new(epoch: i16, stamp: Millis) -> Producer {
-        Producer { epoch, len: 0, batches: Default::default(), stamp, txn: None }
+    pub fn new(epoch: i16, stamp: Millis) -> Producer {
+        Producer {
+            epoch,
+            len: 0,
+            batches: Default::default(),
+            stamp,
+            last_timestamp: -1,
+            marked: false,
+            txn: None,
+        }
     }
 
     pub fn written(&self) -> &[Written] {
@@ -184,7 +186,7 @@ impl Producers {
         let Some(producer) = self.by_id.get_mut(&batch.producer_id) else { return };
         producer.raise(batch.producer_epoch);
         producer.push(written);
-        producer.stamp = clock;
+        (producer.stamp, producer.last_timestamp) = (clock, batch.max_timestamp);
         if batch.is_transactional()
             && let Some(txn) = &mut producer.txn
             && txn.first_offset.is_none()
@@ -224,7 +226,7 @@ impl Producers {
         let id = marker.producer_id;
         let Some(producer) = self.by_id.get_mut(&id) else { return };
         let first_offset = producer.txn.take().and_then(|txn| txn.first_offset);
-        producer.stamp = clock;
+        (producer.stamp, producer.last_timestamp, producer.marked) = (clock, marker.max_timestamp, true);
         if producer.epoch == NO_EPOCH {
             // It never wrote, so there is nothing to know of it.
             self.by_id.remove(&id);
@@ -267,9 +269,9 @@ impl Producers {
         found
     }
 
-    /// Nothing below is kept.
-    pub fn trim(&mut self, log_start: u64) {
-        while self.aborted.front().is_some_and(|aborted| aborted.last_offset < log_start) {
+    /// Nothing of transactions that ended below `offset` is kept, or nothing of those that were aborted.
+    pub fn trim(&mut self, offset: u64) {
+        while self.aborted.front().is_some_and(|aborted| aborted.last_offset < offset) {
             self.aborted.pop_front();
         }
     }
@@ -288,7 +290,7 @@ impl Producers {
         self.by_id.iter().filter(move |(_, p)| !p.expired(clock)).map(|(&id, p)| (id, &**p))
     }
 
-    /// The same, as an administrator sees them.
+    /// Those of them that have left something in the partition, as an administrator sees them.
     pub fn active(&self, clock: Millis) -> Vec<ActiveProducer> {
         let active = |(id, producer): (i64, &Producer)| {
             let epoch = match producer.txn {
@@ -298,11 +300,13 @@ impl Producers {
             ActiveProducer {
                 producer: txn::Producer { id, epoch },
                 last_sequence: producer.last_sequence(),
-                last_timestamp: producer.stamp,
+                last_timestamp: producer.last_timestamp,
+                marked: producer.marked,
                 open_since: producer.txn.and_then(|txn| txn.first_offset),
             }
         };
-        self.live(clock).map(active).collect()
+        let left_something = |(_, producer): &(i64, &Producer)| producer.len > 0 || producer.marked;
+        self.live(clock).filter(left_something).map(active).collect()
     }
 
     /// For checkpoints.

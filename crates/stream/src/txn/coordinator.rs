@@ -153,7 +153,7 @@ impl Txn {
     }
 
     fn since(&self) -> Option<Millis> {
-        (self.state == State::Ongoing || self.is_decided()).then_some(self.started)
+        (self.state != State::Empty).then_some(self.started)
     }
 
     fn check(&self, producer: Producer) -> Result<(), Error> {
@@ -277,6 +277,10 @@ impl Txns {
                 txn.groups.extend(groups);
             }
             Change::Decide { commit, marker, next, last } => {
+                if txn.state != State::Ongoing {
+                    // Nothing had come; it is told as if it had begun now.
+                    txn.started = stamp;
+                }
                 txn.state = if commit { State::PrepareCommit } else { State::PrepareAbort };
                 (txn.marker, txn.producer, txn.last) = (marker, next, last);
                 self.deadlines.remove(&(txn.deadline, key));

@@ -9,7 +9,7 @@ use messages::*;
 
 impl Bench {
     /// Access rules are on, and nobody is a super user.
-    fn strict() -> Bench {
+    pub fn strict() -> Bench {
         Bench::with(near(), Options { acls: Some(AclOptions::default()), ..Options::default() })
     }
 
@@ -35,7 +35,7 @@ impl Bench {
         }]));
     }
 
-    fn allow(&self, operation: Operation, resource: ResourceKind, name: &str) {
+    pub fn allow(&self, operation: Operation, resource: ResourceKind, name: &str) {
         self.rule(Permission::Allow, operation, resource, name);
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 const P: PartitionId = PartitionId(1);
 
-fn configure(world: &mut World, compaction: Compaction) {
+pub fn configure(world: &mut World, compaction: Compaction) {
     let mut spec = spec(1, None, None);
     spec.config.compaction = Some(Box::new(compaction));
     let mut records = Vec::new();
@@ -16,7 +16,7 @@ fn configure(world: &mut World, compaction: Compaction) {
     world.write(0, records);
 }
 
-fn usual() -> Compaction {
+pub fn usual() -> Compaction {
     Compaction { min_lag_ms: 0, max_lag_ms: i64::MAX as u64, delete_retention_ms: 100, dirty_ppm: 500_000 }
 }
 

@@ -74,7 +74,9 @@ fn what_is_left_of_a_cut_batch_is_told_with_the_next() {
         else {
             panic!("all is there");
         };
-        let Ok(OffsetFound::Batches { batches, log_start: 3 }) = &answers[0].1 else { panic!("{answers:?}") };
+        let Ok(OffsetFound::Batches { batches, log_start: 3, last_stable: 10 }) = &answers[0].1 else {
+            panic!("{answers:?}")
+        };
         assert_eq!(batches.iter().map(|batch| batch.base_offset).collect::<Vec<_>>(), [0, 6]);
     }
 }

@@ -1,5 +1,7 @@
 //! Transactions as one partition sees them.
 
+use super::compacting;
+use crate::partition::compaction::{Compacted, Progress};
 use crate::testing::{Batch, World, base, sent};
 use crate::{FetchOutcome, Stream};
 use bowline_model::event::{AppendError, Fetched, SLICE_ABORTED};
@@ -82,6 +84,64 @@ fn committed_readers() {
     record::put_value(&mut records, Kind::PartitionTrim, &(P, 8u64));
     world.write(2, records);
     assert!(committed(&mut world, 8).aborted.is_empty());
+}
+
+#[test]
+fn compaction_stays_below_open_transactions_and_forgets_what_was_aborted() {
+    let mut world = World::with_partitions(1);
+    compacting::configure(&mut world, compacting::usual());
+    admit(&mut world, 7, 0);
+    admit(&mut world, 8, 0);
+    write(&mut world, 7, 0, 0).unwrap();
+    assert_eq!(end(&mut world, 7, 0, false), 2);
+    admit(&mut world, 7, 0);
+    assert_eq!(write(&mut world, 7, 0, 2), Ok(3));
+    assert_eq!(write(&mut world, 8, 0, 0), Ok(5));
+    assert_eq!(end(&mut world, 7, 0, false), 7);
+    let partitions = &mut world.stream.partitions;
+    assert_eq!(
+        partitions.compaction_due(9)[0].dirty_bytes,
+        2 * 71 + 78,
+        "what is open, and behind it, is not"
+    );
+    let plan = partitions.plan_compaction(P, 9, 1_000).unwrap();
+    assert_eq!((plan.dirty, plan.upto), (0, 5));
+    assert!(plan.aborted.covers(7, 0) && plan.aborted.covers(7, 3) && plan.aborted.ends_at(2));
+    let done = |upto| Compacted { partition: P, progress: Progress { upto, tombstone_due: None } };
+    partitions.compacted(done(5));
+    assert!(partitions.plan_compaction(P, 9, 1_000).unwrap().extents.is_empty(), "nothing is new below");
+    // The second one reaches beyond what was compacted.
+    assert_eq!(end(&mut world, 8, 0, true), 8);
+    assert_eq!(committed(&mut world, 0).aborted, [(7, 3)]);
+    let checkpoint = world.checkpoint();
+    world.assert_replays(Some(&checkpoint), world.blocks.all.len());
+    let plan = world.stream.partitions.plan_compaction(P, 9, 1_000).unwrap();
+    assert_eq!((plan.dirty, plan.upto), (5, 9));
+    assert!(!plan.aborted.covers(8, 5) && plan.aborted.ends_at(7) && !plan.aborted.ends_at(2));
+    world.stream.partitions.compacted(done(9));
+    assert!(committed(&mut world, 0).aborted.is_empty());
+}
+
+#[test]
+fn producers_as_administrators_see_them() {
+    let mut world = World::with_partitions(1);
+    let seen = |world: &World| -> Vec<(i64, i64, bool, Option<u64>)> {
+        let all = world.stream.partitions.active_producers(P).unwrap();
+        all.iter().map(|p| (p.producer.id, p.last_timestamp, p.marked, p.open_since)).collect()
+    };
+    admit(&mut world, 7, 0);
+    assert_eq!(seen(&world), [], "it has written nothing here");
+    let mut batch = Batch::from(7, 0, 0, 2).at(1_234).bytes();
+    batch[22] |= 0x10;
+    let mut records = Vec::new();
+    Append::encode(&mut records, 1, 0, &batch);
+    world.write(99, records);
+    assert_eq!(seen(&world), [(7, 1_234, false, Some(0))]);
+    end(&mut world, 7, 0, true);
+    assert_eq!(seen(&world), [(7, 5, true, None)]);
+    let checkpoint = world.checkpoint();
+    world.stream.restore(&checkpoint, crate::SECTIONS).unwrap();
+    assert_eq!(seen(&world), [(7, 5, true, None)]);
 }
 
 #[test]
