@@ -404,7 +404,8 @@ impl Session {
         }
         let route = self.routes.find(&keys, broker);
         refuse_verdict(route.verdict, &self.vhost, &self.client.user, message)?;
-        if !route.special.is_empty() || !route.history.is_empty() {
+        let keyless = route.wants_key && message.routing_key.is_empty();
+        if !route.special.is_empty() || !route.history.is_empty() || keyless {
             let route = route.clone();
             return self.publish_special(number, message, treatment, &route, broker);
         }
@@ -437,7 +438,9 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let (queues, apart) = self.with_histories(route, message, treatment);
-        let alone = route.special.iter().any(|special| special.wants.checked) && !self.publisher.is_atomic();
+        let keyless = route.wants_key && message.routing_key.is_empty();
+        let may_refuse = keyless || route.special.iter().any(|special| special.wants.checked);
+        let alone = may_refuse && !self.publisher.is_atomic();
         if alone {
             self.close_batch(broker);
         }

@@ -32,6 +32,8 @@ pub struct Route {
     /// At least one of the queues survives a restart.
     pub durable: bool,
     pub topics: Vec<TopicTarget>,
+    /// One of the topics is compacted, and refuses what has no key.
+    pub wants_key: bool,
 }
 
 /// A queue that messages are prepared for.
@@ -187,6 +189,7 @@ impl RouteCache {
             }
         }
         route.topics.extend(self.targets.topics.iter().cloned());
+        route.wants_key = route.topics.iter().any(|topic| topic.keyed);
         for target in &self.targets.history {
             route.durable |= target.durable;
             route.history.push((target.shard, target.queue.0));

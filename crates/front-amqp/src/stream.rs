@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 
 use bowline_codec_amqp::frame::{DeliverHead, FRAME_END, FRAME_OVERHEAD, body_frame_head, body_frame_max};
 use bowline_codec_amqp::{Properties, ShortStr, TableRef, Value};
-use bowline_codec_kafka::records::{Batch, BatchBuilder, BatchHeader, Headers, RecordIter};
+use bowline_codec_kafka::records::{
+    Batch, BatchBuilder, BatchHeader, Compression, HEADER_BYTES, Headers, RecordIter, recompress,
+};
 use bowline_convert::{
     FieldBuffer, HeaderBuffer, Incoming, Outgoing, append_record, partition_of, read_record, to_value,
 };
@@ -21,6 +23,7 @@ use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
 use bowline_model::{Millis, PartitionId, ShardId, Token};
 use bowline_topology::TopicTarget;
 use bowline_topology::arguments::{self, age_ms};
+use bowline_topology::config::Recompression;
 use bowline_topology::refusal::Resource;
 use bowline_topology::value::{as_term, type_name};
 use bytes::Bytes;
@@ -43,6 +46,7 @@ const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct OpenBatch {
     partition: PartitionId,
     builder: BatchBuilder,
+    compression: Recompression,
 }
 
 /// Where a consumer begins: argument `x-stream-offset`.
@@ -319,6 +323,20 @@ pub(crate) fn open_batch(
     })
 }
 
+/// An uncompressed batch as its topic wants it (`compression.type`).
+fn compressed(bytes: Bytes, wanted: Recompression) -> Result<Bytes, String> {
+    let (compression, level) = match wanted {
+        Recompression::Producer | Recompression::Uncompressed => return Ok(bytes),
+        Recompression::Gzip(level) => (Compression::Gzip, level),
+        Recompression::Snappy => (Compression::Snappy, None),
+        Recompression::Lz4 => (Compression::Lz4, None),
+        Recompression::Zstd(level) => (Compression::Zstd, level),
+    };
+    let text = |error: bowline_codec_kafka::records::BatchError| error.to_string();
+    let header = BatchHeader::parse(&bytes).map_err(text)?;
+    recompress(&header, &bytes[HEADER_BYTES..], compression, level).map_err(text)
+}
+
 impl Session {
     /// Adds a message to the open batch of one of the topic's partitions.
     pub(crate) fn append_to_stream(
@@ -328,6 +346,16 @@ impl Session {
         broker: &mut dyn Broker,
     ) -> Step {
         let key = content.routing_key;
+        if topic.keyed && key.is_empty() {
+            // As a full queue that rejects what is published: a nack, or a transaction that fails.
+            if self.publisher.is_atomic() {
+                return Err(Refusal::precondition(
+                    "a compacted stream takes no message without a routing key",
+                ));
+            }
+            self.publisher.fail();
+            return Ok(());
+        }
         // Records without a key take turns by round of input, which keeps batches large.
         let partition = partition_of(&topic.partitions, key, self.publisher.open_number());
         let joined: Vec<u8>;
@@ -350,7 +378,8 @@ impl Session {
             Some(at) => at,
             None => {
                 let builder = BatchBuilder::new(message.timestamp);
-                self.stream_batches.push(OpenBatch { partition, builder });
+                let compression = topic.compression;
+                self.stream_batches.push(OpenBatch { partition, builder, compression });
                 self.stream_batches.len() - 1
             }
         };
@@ -373,7 +402,8 @@ impl Session {
 
     fn close_stream_batch(&mut self, batch: OpenBatch, broker: &mut dyn Broker) {
         let shard = ShardId::of(batch.partition.0, broker.data_shards());
-        match batch.builder.build() {
+        let built = batch.builder.build().map_err(|error| error.to_string());
+        match built.and_then(|bytes| compressed(bytes, batch.compression)) {
             Ok(bytes) => self.publisher.append(broker, shard, batch.partition, APPEND_CONVERTED, &bytes),
             // It was not empty and far below any bound.
             Err(error) => debug_assert!(false, "{error}"),

@@ -78,7 +78,8 @@ fn targets(
                 reads: queue.reads.is_some(),
             }),
             Some(Entry::Topic(topic)) => {
-                targets.topics.push(TopicTarget { id: topic.id, partitions: topic.partitions.clone() });
+                let partitions = topic.partitions.clone();
+                targets.topics.push(TopicTarget::new(topic, partitions, topology.defaults()));
             }
             // It has gone meanwhile.
             None => {}

@@ -72,7 +72,7 @@ impl Topology {
         let (topic, index) = partition_name(std::str::from_utf8(name).ok()?)?;
         let Named::Topic(slot) = *vhost.names.get(topic.as_bytes())? else { return None };
         let topic = self.topics.get(slot)?;
-        Some(TopicTarget { id: topic.id, partitions: [*topic.partitions.get(index)?].into() })
+        Some(TopicTarget::new(topic, [*topic.partitions.get(index)?].into(), &self.defaults))
     }
 
     /// Visits what `start` led on to, and so on.
@@ -153,7 +153,7 @@ impl Topology {
             }
             Target::Topic(slot) => {
                 if let Some(topic) = self.topics.get(slot) {
-                    out.topics.push(TopicTarget { id: topic.id, partitions: topic.partitions.clone() });
+                    out.topics.push(TopicTarget::new(topic, topic.partitions.clone(), &self.defaults));
                 }
             }
             Target::Exchange(_) => {}

@@ -1,6 +1,7 @@
 //! Where a message goes.
 
-use crate::Queue;
+use crate::config::{Defaults, Recompression};
+use crate::{Queue, Topic};
 use bowline_model::{PartitionId, QueueId, ShardId, TopicId};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -63,6 +64,18 @@ pub struct TopicTarget {
     pub id: TopicId,
     /// Those that the message may go to, in index order, never empty.
     pub partitions: Arc<[PartitionId]>,
+    /// It is compacted: a message without a key is refused.
+    pub keyed: bool,
+    /// What batches are to be compressed with.
+    pub compression: Recompression,
+}
+
+impl TopicTarget {
+    pub fn new(topic: &Topic, partitions: Arc<[PartitionId]>, defaults: &Defaults) -> TopicTarget {
+        let config = topic.config(defaults);
+        let keyed = config.partition.compaction.is_some();
+        TopicTarget { id: topic.id, partitions, keyed, compression: config.compression }
+    }
 }
 
 /// There is no such exchange.

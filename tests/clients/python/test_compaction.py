@@ -191,6 +191,30 @@ def test_records_without_keys_are_refused(broker):
     send(broker, "t-keyless", [(b"k", b"v")])
 
 
+def test_messages_without_keys_are_nacked(broker):
+    make(broker, "t-keyless-amqp", compression_type="zstd")
+    with pika.BlockingConnection(pika.ConnectionParameters(broker.host, broker.amqp_port)) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("t-keyless", "fanout", auto_delete=True)
+        channel.queue_bind("t-keyless-amqp", "t-keyless")
+        beside = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(beside, "t-keyless")
+        channel.confirm_delivery()
+        channel.basic_publish("t-keyless", "k1", b"1")
+        with pytest.raises(pika.exceptions.NackError):
+            channel.basic_publish("t-keyless", "", b"2")
+        channel.basic_publish("t-keyless", "k2", b"3")
+        assert [channel.basic_get(beside, auto_ack=True)[2] for _ in range(3)] == [b"1", b"2", b"3"]
+        transaction = connection.channel()
+        transaction.tx_select()
+        transaction.basic_publish("t-keyless", "k3", b"4")
+        transaction.basic_publish("t-keyless", "", b"5")
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker):
+            transaction.tx_commit()
+        assert channel.basic_get(beside, auto_ack=True)[0] is None
+    assert [(key, value) for _, key, value in rows(broker, "t-keyless-amqp")] == [(b"k1", b"1"), (b"k2", b"3")]
+
+
 def test_a_live_topic_changes_its_policy(broker):
     admin = make(broker, "t-switch", cleanup_policy="delete")
     send(broker, "t-switch", [(b"k%d" % (n % 10), b"%d" % n) for n in range(100)])

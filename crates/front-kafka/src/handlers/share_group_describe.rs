@@ -46,6 +46,11 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
             let mut lookup = |name: &str| topic(catalog, name);
             let described = cx.broker.options.share.groups().describe(&group_id, cx.now.instant, &mut lookup);
             let described = match described {
+                Some(described) if !sees_topics(&described, cx) => DescribedGroup {
+                    error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                    error_message: Some("The group has topics that you may not describe.".into()),
+                    ..Default::default()
+                },
                 Some(described) => describe(described),
                 None if kept.contains(&group_id) => DescribedGroup {
                     group_state: "Empty".into(),
@@ -66,6 +71,14 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
             groups.push(DescribedGroup { group_id, authorized_operations, ..described });
         }
         cx.reply(&ShareGroupDescribeResponse { groups, ..Default::default() })
+    })
+}
+
+/// Who may not see all that the members read is told nothing of them.
+fn sees_topics(described: &membership::Described, cx: &mut Context<'_>) -> bool {
+    described.members.iter().all(|member| {
+        let names = member.topics.iter().chain(member.assignment.iter().map(|(_, name, _)| name));
+        names.into_iter().all(|name| cx.allows(Operation::Describe, Resource::Topic(name)))
     })
 }
 
