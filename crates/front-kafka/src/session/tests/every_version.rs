@@ -639,8 +639,11 @@ fn well(request: &Request) -> Event {
                     Reply::Leave(members.iter().map(|member| (member.clone(), Ok(()))).collect())
                 }
                 group::Request::Commit(commit) => {
-                    assert_eq!(commit.topics[0].0, "t");
-                    Reply::Commit(Ok(vec![("t".into(), vec![(0, Ok(()))])]))
+                    let done = |(name, partitions): &(String, Vec<group::PartitionCommit>)| {
+                        assert_eq!(name, "t");
+                        (name.clone(), partitions.iter().map(|one| (one.partition, Ok(()))).collect())
+                    };
+                    Reply::Commit(Ok(commit.topics.iter().map(done).collect()))
                 }
                 group::Request::FetchOffsets { .. } => {
                     let offset = group::PartitionOffset {
