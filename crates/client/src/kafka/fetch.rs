@@ -1,5 +1,6 @@
 //! Reading partitions: fetch requests from known positions, and the records in what comes back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -140,7 +141,7 @@ impl Fetcher {
     pub fn receive(&mut self, wait: Duration) -> Result<Option<Vec<Fetched>>> {
         let Some(response) = self.connection.receive::<FetchRequest>(wait)? else { return Ok(None) };
         check("Fetch", response.error_code)?;
-        let mut fetched = Vec::new();
+        let mut fetched: Vec<Fetched> = Vec::new();
         let mut place = 0;
         for topic in response.responses {
             for partition in topic.partitions {
@@ -169,7 +170,22 @@ impl Fetcher {
                 });
             }
         }
+        self.rotate(&fetched);
         Ok(Some(fetched))
+    }
+
+    /// Who has been served goes behind those who have not, as in the Java consumer: a broker whose answer is full would
+    /// else never come to the last.
+    fn rotate(&mut self, fetched: &[Fetched]) {
+        if self.positions.len() <= 1 {
+            return;
+        }
+        let served: HashSet<(&str, i32)> = fetched
+            .iter()
+            .filter(|part| !part.records.is_empty())
+            .map(|part| (&*part.topic, part.partition))
+            .collect();
+        self.positions.sort_by_key(|position| served.contains(&(&*position.topic, position.partition)));
     }
 
     /// The position of a partition, and in `place` the index behind it. Brokers answer in the order in which they were

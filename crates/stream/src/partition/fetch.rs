@@ -1,7 +1,9 @@
 //! Fetch: whole batches from where a consumer stands, within its limits.
 //!
 //! Limits follow KIP-74: partitions are served in the order asked; a partition gets at most its own limit and what
-//! is left of the whole; the very first batch is handed out even if it is larger than either. A consumer sees
+//! is left of the whole; the very first batch is handed out even if it is larger than either. Of many partitions with
+//! something to give each gets its share: their batches lie side by side in the log, and to read a block for one of
+//! them at a time would be to read it over and over. A consumer sees
 //! everything that is applied, up to the high watermark; one that wants what is committed, up to the last stable
 //! offset, and is told which batches were aborted.
 
@@ -14,6 +16,7 @@ use crate::out::{BlockLookup, Read};
 use bowline_model::event::{BatchSlice, FetchError, Fetched, FetchedPartition, SLICE_ABORTED};
 use bowline_model::request::{Fetch, FetchPartition};
 use bowline_model::{BlockRef, Lsn};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Payload of the blocks that one answer may keep in memory, bytes, however little it takes of each; the first
@@ -26,6 +29,9 @@ const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
 const AHEAD_PIECE_BYTES: u64 = 1024 * 1024;
 /// So many extents are looked at for that.
 const AHEAD_EXTENTS_MAX: usize = 1024;
+
+/// With more partitions than this that have something to give, each is served its share first.
+const UNSHARED_MAX: usize = 8;
 
 /// What became of a fetch.
 #[derive(Debug)]
@@ -47,10 +53,12 @@ impl Partitions {
             committed: fetch.committed,
             bytes_left: u64::from(fetch.max_bytes),
             partition_left: 0,
+            share: self.share(fetch),
             any: false,
             took: false,
             pinned_bytes: 0,
             pinned: Lsn(u64::MAX),
+            pinned_by_many: BTreeSet::new(),
             plan: ReadPlan::default(),
             retry,
             lookup,
@@ -72,23 +80,60 @@ impl Partitions {
             FetchOutcome::Missing(serving.plan.into_reads())
         }
     }
+
+    /// The bytes that each partition gets before others had theirs.
+    fn share(&self, fetch: &Fetch) -> u64 {
+        if fetch.partitions.len() <= UNSHARED_MAX {
+            return u64::MAX;
+        }
+        let gives = |wanted: &&FetchPartition| {
+            self.by_id.get(&wanted.partition).is_some_and(|partition| wanted.offset < partition.next_offset)
+        };
+        match fetch.partitions.iter().filter(gives).count() {
+            0..=UNSHARED_MAX => u64::MAX,
+            many => u64::from(fetch.max_bytes) / many as u64,
+        }
+    }
 }
 
 impl Partitions {
     /// What a reader who was given `found` will want next and is not in memory, so that it is there by the time it is
     /// asked for. Nothing for readers who keep up.
     pub fn read_ahead(&self, found: &[FetchedPartition], lookup: &mut dyn BlockLookup) -> Vec<Read> {
-        let mut reads = Vec::new();
-        for FetchedPartition { partition, result } in found {
-            if let Ok(fetched) = result
-                && let Some(last) = fetched.batches.last()
-                && let Some(partition) = self.by_id.get(partition)
-            {
-                ahead(partition, last.base_offset, lookup, &mut reads);
-            }
+        let served = found.iter().filter_map(|FetchedPartition { partition, result }| {
+            let last = result.as_ref().ok()?.batches.last()?;
+            Some((&**self.by_id.get(partition)?, last.base_offset))
+        });
+        let count = served.clone().count();
+        if count > UNSHARED_MAX {
+            return ahead_of_many(served, AHEAD_BYTES / count as u64, lookup);
         }
+        let mut reads = Vec::new();
+        served.for_each(|(partition, offset)| ahead(partition, offset, lookup, &mut reads));
         reads
     }
+}
+
+/// What is missing of the `share` bytes behind the extent that holds each one's offset. What many want next lies side by
+/// side, so it is one plan, in which a block is once.
+fn ahead_of_many<'a>(
+    served: impl Iterator<Item = (&'a Partition, u64)>,
+    share: u64,
+    lookup: &mut dyn BlockLookup,
+) -> Vec<Read> {
+    let mut plan = ReadPlan::default();
+    for (partition, offset) in served {
+        let first = partition.extents.find(offset) + 1;
+        let mut bytes = 0;
+        for extent in (first..).map_while(|index| partition.extents.get(index)) {
+            let missing = lookup.block(extent.lsn).is_none();
+            if bytes >= share || lookup.unreadable(extent.lsn) || (missing && !plan.add(extent)) {
+                break;
+            }
+            bytes += u64::from(extent.bytes);
+        }
+    }
+    if plan.bytes() >= AHEAD_PIECE_BYTES / 2 { plan.into_reads() } else { Vec::new() }
 }
 
 /// Adds to `reads` what is missing of the log behind the extent that holds `offset`.
@@ -147,6 +192,8 @@ struct Serving<'a> {
     bytes_left: u64,
     /// Of the partition at hand.
     partition_left: u64,
+    /// See [`Partitions::share`].
+    share: u64,
     /// Something was taken or planned, so limits are strict from now on.
     any: bool,
     /// Something was taken.
@@ -154,6 +201,8 @@ struct Serving<'a> {
     pinned_bytes: u64,
     /// The block counted last.
     pinned: Lsn,
+    /// All of them, where partitions take turns with them.
+    pinned_by_many: BTreeSet<Lsn>,
     plan: ReadPlan,
     retry: bool,
     lookup: &'a mut dyn BlockLookup,
@@ -171,11 +220,12 @@ impl Serving<'_> {
         if wanted.offset < log_start || wanted.offset > high_watermark {
             return Err(FetchError::OutOfRange { log_start, high_watermark });
         }
-        self.partition_left = u64::from(wanted.max_bytes);
+        self.partition_left = self.share.min(wanted.max_bytes.into());
+        let limit = wanted.max_bytes.into();
         let last_stable = partition.last_stable();
         let range = wanted.offset..if self.committed { last_stable } else { high_watermark };
         let mut batches = Vec::new();
-        self.extents(partition, range, &mut batches)?;
+        self.extents(partition, range, limit, &mut batches)?;
         let aborted = match &partition.producers {
             Some(producers) if self.committed => mark_aborted(producers, wanted.offset, &mut batches),
             _ => Vec::new(),
@@ -187,6 +237,7 @@ impl Serving<'_> {
         &mut self,
         partition: &Partition,
         range: Range<u64>,
+        limit: u64,
         batches: &mut Vec<BatchSlice>,
     ) -> Result<(), FetchError> {
         let mut index = partition.extents.find(range.start);
@@ -201,7 +252,7 @@ impl Serving<'_> {
                 Some(_) if gap => self.spend(bytes),
                 Some(block) => {
                     let walk = Batches::new(&block, partition.spec.partition.0, extent);
-                    match self.block(&block, walk, &range, batches) {
+                    match self.block(&block, walk, &range, limit, batches) {
                         Ok(Next::More) => {}
                         Ok(Next::Enough) => return Ok(()),
                         Err(error) => return if batches.is_empty() { Err(error) } else { Ok(()) },
@@ -229,6 +280,7 @@ impl Serving<'_> {
         block: &BlockRef,
         walk: Batches<'_>,
         range: &Range<u64>,
+        limit: u64,
         batches: &mut Vec<BatchSlice>,
     ) -> Result<Next, FetchError> {
         for item in walk {
@@ -241,7 +293,9 @@ impl Serving<'_> {
                 return Ok(Next::Enough);
             }
             let len = u64::from(batch.len);
-            if self.any && (len > self.allowance() || !self.pin(block)) {
+            // A share is one batch at least.
+            let allowed = if batches.is_empty() { self.bytes_left.min(limit) } else { self.allowance() };
+            if self.any && (len > allowed || !self.pin(block)) {
                 return Ok(Next::Enough);
             }
             self.pin(block);
@@ -264,7 +318,7 @@ impl Serving<'_> {
 
     /// Counts the block among those that the answer holds; false if that would be too much.
     fn pin(&mut self, block: &BlockRef) -> bool {
-        if self.pinned == block.lsn {
+        if self.pinned == block.lsn || self.pinned_by_many.contains(&block.lsn) {
             return true;
         }
         let bytes = block.payload.len() as u64;
@@ -273,6 +327,9 @@ impl Serving<'_> {
         }
         self.pinned_bytes += bytes;
         self.pinned = block.lsn;
+        if self.share < u64::MAX {
+            self.pinned_by_many.insert(block.lsn);
+        }
         true
     }
 }

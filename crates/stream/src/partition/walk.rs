@@ -97,6 +97,10 @@ impl ReadPlan {
         self.blocks.is_empty()
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// False: the plan is full, and the block is not in it.
     pub fn add(&mut self, extent: &Extent) -> bool {
         let need = BLOCK_HEADER_BYTES as u64 + extent.block_bytes_min();

@@ -215,3 +215,50 @@ fn what_a_reader_behind_wants_next_is_read_ahead_in_pieces() {
         assert!(pair[0].lsn.0 + u64::from(pair[0].max_bytes) <= pair[1].lsn.0, "{pair:?}");
     }
 }
+
+/// Twenty partitions whose batches lie side by side: an answer has something of each before it has more of any.
+#[test]
+fn of_many_partitions_each_gets_its_share() {
+    let mut world = World::with_partitions(20);
+    for _ in 0..10 {
+        let round: Vec<(u32, Batch)> = (1..=20).map(|id| (id, Batch::plain(1))).collect();
+        world.write(0, appends(&round));
+    }
+    let bytes = u32::try_from(Batch::plain(1).bytes().len()).unwrap();
+    let from = |offset| (1..=20).map(|id| (id, offset, 1 << 20)).collect::<Vec<_>>();
+    let counts = |got: &[FetchedPartition]| bases(got).iter().map(Vec::len).collect::<Vec<_>>();
+    let got = ready(&mut world, &fetch(&from(0), 40 * bytes));
+    assert_eq!(counts(&got), [2; 20]);
+    // Less than a batch each is one batch each, as far as it goes.
+    let got = ready(&mut world, &fetch(&from(0), 10 * bytes));
+    assert_eq!(counts(&got), [[1; 10], [0; 10]].concat());
+    // Those at their end take nothing from the others.
+    let mut wanted = from(10);
+    wanted[..5].iter_mut().for_each(|partition| partition.1 = 0);
+    let got = ready(&mut world, &fetch(&wanted, 20 * bytes));
+    assert_eq!(counts(&got)[..5], [10, 10, 0, 0, 0]);
+}
+
+#[test]
+fn what_many_partitions_want_next_is_read_once() {
+    let mut world = World::with_partitions(20);
+    let large = Batch { body: vec![0; 30_000], ..Batch::plain(1) };
+    for _ in 0..10 {
+        let round: Vec<(u32, Batch)> = (1..=20).map(|id| (id, large.clone())).collect();
+        world.write(0, appends(&round));
+    }
+    let all: Vec<(u32, u64, u32)> = (1..=20).map(|id| (id, 0, 1 << 20)).collect();
+    let wanted = fetch(&all, 700_000);
+    let got = ready(&mut world, &wanted);
+    assert!(bases(&got).iter().all(|partition| *partition == [0]), "one of each");
+    let blocks: Vec<_> = world.blocks.all.keys().copied().collect();
+    // The first blocks made the partitions.
+    world.blocks.absent = blocks[blocks.len() - 9..].iter().copied().collect();
+    let reads = world.stream.partitions.read_ahead(&got, &mut world.blocks);
+    assert_eq!(reads.first().map(|read| read.lsn), Some(blocks[blocks.len() - 9]));
+    let bytes: u64 = reads.iter().map(|read| u64::from(read.max_bytes)).sum();
+    assert!((2_000_000..6_000_000).contains(&bytes), "{bytes}");
+    for pair in reads.windows(2) {
+        assert!(pair[0].lsn.0 + u64::from(pair[0].max_bytes) <= pair[1].lsn.0, "{pair:?}");
+    }
+}
