@@ -25,8 +25,10 @@ const LOOK_WHEN_IDLE: Duration = Duration::from_secs(10);
 const LOOK_SHARE: u32 = 200;
 /// Without need in the log, cold files are looked at every so many times.
 const LOOK_AT_COLD_EVERY: u32 = 60;
-/// Bytes read, and bytes written, a second: a fifth of what a modest disk does.
+/// Bytes read, and bytes written, a second: a fifth of what a modest disk does …
 const BYTES_PER_SECOND: u64 = 64 << 20;
+/// … and more as long as nobody appends to the log.
+const BYTES_PER_SECOND_WHEN_IDLE: u64 = 256 << 20;
 /// Copies kept in memory until they can be written in order, bytes.
 const PASS_BYTES_MAX: usize = 16 << 20;
 /// One read, bytes; and the gap between two wanted blocks that is read along.
@@ -289,7 +291,7 @@ impl Relocator<'_> {
         let _mine = rewriting.turn.lock();
         let mut writer = None;
         let mut moved = Vec::new();
-        let mut reading = Pace::new(rewriting.stop.clone());
+        let mut reading = Pace::new(rewriting.log.clone(), rewriting.stop.clone());
         for inbox in &rewriting.shared.inboxes[1..] {
             let plan = |reply| Internal::PlanRelocation(files.clone(), reply);
             let mut relocation = rewriting.ask(inbox, plan).ok_or(Abandoned::Stopped)?;
@@ -351,7 +353,7 @@ impl<'a> Rewriting<'a> {
 
     /// One that is written at a limited rate.
     pub fn new_cold_file(&self) -> Result<ColdWriter, Abandoned> {
-        let mut writing = Pace::new(self.stop.clone());
+        let mut writing = Pace::new(self.log.clone(), self.stop.clone());
         let pace = move |bytes: usize| {
             writing.spend(bytes as u64);
         };
@@ -397,11 +399,14 @@ impl<'a> Rewriting<'a> {
 pub(crate) struct Pace {
     due: Instant,
     stop: Receiver<()>,
+    log: Log,
+    /// What had been appended when it was last asked.
+    appended: u64,
 }
 
 impl Pace {
-    pub fn new(stop: Receiver<()>) -> Pace {
-        Pace { due: Instant::now(), stop }
+    pub fn new(log: Log, stop: Receiver<()>) -> Pace {
+        Pace { due: Instant::now(), stop, log, appended: 0 }
     }
 
     /// Waits until `bytes` more are allowed. False: the node stops.
@@ -413,7 +418,12 @@ impl Pace {
                 return false;
             }
         }
-        self.due = self.due.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / BYTES_PER_SECOND);
+        let appended = self.log.stats().bytes;
+        let rate = match std::mem::replace(&mut self.appended, appended) == appended {
+            true => BYTES_PER_SECOND_WHEN_IDLE,
+            false => BYTES_PER_SECOND,
+        };
+        self.due = self.due.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / rate);
         self.stop.try_recv() != Err(TryRecvError::Disconnected)
     }
 }

@@ -128,7 +128,7 @@ fn compact(
     let all = |plan: &&Plan| plan.upto - plan.dirty <= offsets_max / 2;
     policy.rests.extend(plans.iter().filter(all).map(|plan| (plan.partition, rest)));
     let mut job = Job::new(ShardId(shard), plans, keys_bytes, now);
-    let mut reading = Pace::new(rewriting.stop.clone());
+    let mut reading = Pace::new(rewriting.log.clone(), rewriting.stop.clone());
     job.scan(&rewriting.log, &mut |bytes| reading.spend(bytes))?;
     drop(mine);
     while job.partitions().next().is_some() {
