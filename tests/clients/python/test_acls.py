@@ -1,7 +1,7 @@
 """Kafka's access rules, with clients that are known by their certificates."""
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic, ResourcePatternType,
     ResourceType)
@@ -108,6 +108,44 @@ def test_rules_hold_and_survive_a_kill(start, authority):
     root = AdminClient(as_user(broker, authority, "root"))
     create(root, allow(ResourceType.TOPIC, "mine", "User:alice", AclOperation.WRITE, permission=AclPermissionType.DENY))
     assert produce(alice, "mine") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_transactions_need_their_rights(start, authority):
+    broker = start_with_rules(start, authority)
+    root = AdminClient(as_user(broker, authority, "root"))
+    root.create_topics([NewTopic("t", 1, 1)])["t"].result(20)
+
+    def transaction(group=None):
+        """The code of the first thing that is refused."""
+        p = Producer(as_user(broker, authority, "alice", transactional_id="mine"))
+        offsets = [TopicPartition("t", 0, 0)]
+        try:
+            p.init_transactions(20)
+            p.begin_transaction()
+            produce(p, "t")
+            if group:
+                member = Consumer(as_user(broker, authority, "alice", group_id=group))
+                p.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 20)
+                member.close()
+            p.commit_transaction(20)
+        except KafkaException as refused:
+            return refused.args[0].code()
+        return 0
+
+    def may(resource, name, operation):
+        create(root, allow(resource, name, "User:alice", operation))
+
+    assert transaction() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    may(ResourceType.TRANSACTIONAL_ID, "mine", AclOperation.WRITE)
+    may(ResourceType.TOPIC, "t", AclOperation.DESCRIBE)
+    assert transaction() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    may(ResourceType.TOPIC, "t", AclOperation.WRITE)
+    assert transaction() == 0
+    assert transaction("g") == KafkaError.GROUP_AUTHORIZATION_FAILED
+    may(ResourceType.GROUP, "g", AclOperation.READ)
+    assert transaction("g") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    may(ResourceType.TOPIC, "t", AclOperation.READ)
+    assert transaction("g") == 0
 
 
 def test_rules_are_described_and_deleted(start, authority):
