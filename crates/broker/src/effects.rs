@@ -1,6 +1,6 @@
 //! What a call into the shard asks of the outside. The caller performs it; on replay it is thrown away.
 
-use bowline_model::event::{Event, MetaEvent};
+use bowline_model::event::{BatchSlice, Event, MetaEvent};
 use bowline_model::meta::Destination;
 use bowline_model::record::SettleReason;
 use bowline_model::request::{self, QueueSpec};
@@ -21,6 +21,8 @@ pub struct Effects {
     pub reads: Vec<Read>,
     /// For the dead-letter router, which answers each letter with [`crate::Shard::reborn`].
     pub dead: Vec<DeadLetters>,
+    /// Records of share groups that are dying, for the router, which answers each with [`crate::Shard::buried`].
+    pub dead_records: Vec<DeadRecord>,
     /// For the router: messages of exchanges' histories. Not answered.
     pub copies: Vec<Copies>,
     /// For the trace exchanges of queues. Nobody waits for it.
@@ -43,6 +45,7 @@ impl Effects {
             && self.meta.is_empty()
             && self.reads.is_empty()
             && self.dead.is_empty()
+            && self.dead_records.is_empty()
             && self.copies.is_empty()
             && self.told.is_empty()
             && self.received.is_empty()
@@ -94,6 +97,15 @@ pub struct DeadLetter {
     pub reason: SettleReason,
     /// Of one that is redriven.
     pub ticket: Option<Ticket>,
+}
+
+/// A record that a share group has given up.
+#[derive(Debug)]
+pub struct DeadRecord {
+    /// To be given back.
+    pub dead: bowline_stream::share::Dead,
+    /// The batch that it is in; `None`: it is not asked for, or it cannot be had.
+    pub batch: Option<BatchSlice>,
 }
 
 /// Messages of an exchange's history, oldest first, for what was bound to it.

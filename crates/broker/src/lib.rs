@@ -36,7 +36,7 @@ mod streams;
 
 pub use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
 pub use effects::{
-    Copies, DeadLetter, DeadLetters, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told,
+    Copies, DeadLetter, DeadLetters, DeadRecord, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told,
     ToldEvent, Transfer, TxnStep,
 };
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};

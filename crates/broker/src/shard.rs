@@ -13,6 +13,7 @@ use bowline_model::record::{self, Kind, SettleReason};
 use bowline_model::request::{Provision, Request};
 use bowline_model::{BlockRef, Lsn, Millis, PartitionId, QueueId, SessionId, ShardId};
 use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
+use bowline_stream::share::Dead;
 use std::collections::BTreeSet;
 
 /// Sizes, fixed for the life of a [`Shard`].
@@ -197,7 +198,7 @@ impl Shard {
             Request::Share(request) => streams.stream.share(now, session, request, &mut streams.out),
             Request::Provision(provision) => self.provision(provision, fx),
         }
-        self.streams.flush(&mut self.proposals, fx);
+        self.streams.flush(&mut self.cache, &mut self.proposals, fx);
     }
 
     /// What the open proposal wants.
@@ -247,7 +248,7 @@ impl Shard {
         }
         self.queues.finish_block();
         self.streams.stream.finish_block(block.stamp, &mut self.streams.out);
-        self.streams.flush(&mut self.proposals, fx);
+        self.streams.flush(&mut self.cache, &mut self.proposals, fx);
         if keep {
             self.cache.insert_tail(block.clone());
         }
@@ -267,7 +268,7 @@ impl Shard {
         self.proposals.put_back(confirmed);
         self.queues.recount_arriving();
         self.queues.abandoned_block();
-        self.streams.flush(&mut self.proposals, fx);
+        self.streams.flush(&mut self.cache, &mut self.proposals, fx);
     }
 
     /// Answers the [`crate::Read`] at `asked`. `Err`: it cannot be read.
@@ -295,6 +296,14 @@ impl Shard {
     /// in one block.
     pub fn reborn(&mut self, now: Millis, from: QueueId, reborn: Reborn) {
         self.queues.reborn(now, from, reborn, &mut self.proposals);
+    }
+
+    /// What becomes of a dying record of a share group ([`Effects::dead_records`]): framed records, `count` of them. They
+    /// and the end of the record are in one block.
+    pub fn buried(&mut self, dead: Dead, records: Vec<u8>, count: u32) {
+        let streams = &mut self.streams;
+        streams.stream.shares.buried(dead, records, count, &mut streams.out);
+        streams.hand_over(&mut self.proposals);
     }
 
     /// A letter of queue `from` that is to be redriven has no place to go.
@@ -328,7 +337,7 @@ impl Shard {
     /// Another shard has what was sent to it under the ticket.
     pub fn part_taken(&mut self, ticket: u64, fx: &mut Effects) {
         self.streams.stream.confirmed(ticket, &mut self.streams.out);
-        self.streams.flush(&mut self.proposals, fx);
+        self.streams.flush(&mut self.cache, &mut self.proposals, fx);
     }
 
     /// All messages of `queue` below are settled for good; `None`: there is no such queue.
@@ -351,7 +360,7 @@ impl Shard {
         self.queues.expire_holds(now, fx);
         if self.streams.stream.next_deadline().is_some_and(|at| at <= now) {
             self.streams.stream.tick(now, &mut self.streams.out);
-            self.streams.flush(&mut self.proposals, fx);
+            self.streams.flush(&mut self.cache, &mut self.proposals, fx);
         }
     }
 

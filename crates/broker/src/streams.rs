@@ -2,13 +2,14 @@
 //! fetches that need blocks from the disk are parked until those have come.
 
 use crate::cache::{Cache, Reader};
-use crate::effects::{Effects, Receipt, TxnStep};
+use crate::effects::{DeadRecord, Effects, Receipt, TxnStep};
 use crate::proposal::{Proposals, Provisioned, Urgency, Waits};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::{self, Kind};
-use bowline_model::request::{Fetch, OffsetQuery, PartitionSpec};
+use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, PartitionSpec};
 use bowline_model::{PartitionId, SessionId, Token};
 use bowline_stream::partition::OffsetsSearch;
+use bowline_stream::share::Dead;
 use bowline_stream::txn::Send;
 use bowline_stream::{FetchOutcome, OffsetsOutcome, Options, Out, Read, Stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ struct Parked {
 enum What {
     Fetch(Fetch),
     Offsets { token: Token, search: OffsetsSearch },
+    /// To be given to the router. It is nobody's request, and no session's end ends it.
+    Dead(Dead),
 }
 
 impl Streams {
@@ -68,7 +71,8 @@ impl Streams {
     }
 
     pub fn close_session(&mut self, now: bowline_model::Millis, session: SessionId) {
-        self.parked.retain(|_, parked| parked.session != session);
+        let stays = |parked: &Parked| parked.session != session || matches!(parked.what, What::Dead(_));
+        self.parked.retain(|_, parked| stays(parked));
         self.stream.close_session(now, session, &mut self.out);
     }
 
@@ -114,7 +118,7 @@ impl Streams {
     }
 
     /// Carries on what the machines put out.
-    pub fn flush(&mut self, proposals: &mut Proposals, fx: &mut Effects) {
+    pub fn flush(&mut self, cache: &mut Cache, proposals: &mut Proposals, fx: &mut Effects) {
         fx.events.append(&mut self.out.replies);
         self.hand_over(proposals);
         let own = self.stream.txns.place().shard;
@@ -122,9 +126,15 @@ impl Streams {
             let receipt = Receipt { shard: own, ticket };
             fx.txn_steps.push((shard, TxnStep { records, count, receipt }));
         }
+        for dead in std::mem::take(&mut self.out.dead) {
+            match dead.is_copied {
+                true => self.serve(NOBODY, What::Dead(dead), false, cache, fx),
+                false => fx.dead_records.push(DeadRecord { dead, batch: None }),
+            }
+        }
     }
 
-    fn hand_over(&mut self, proposals: &mut Proposals) {
+    pub fn hand_over(&mut self, proposals: &mut Proposals) {
         for proposal in self.out.propose.drain(..) {
             let waits = proposal.waiter.map(Waits::Stream);
             proposals.append(&proposal.records, proposal.count, proposal.urgent, waits);
@@ -142,6 +152,17 @@ impl Streams {
     ) {
         let partitions = &self.stream.partitions;
         let missing = match &mut what {
+            What::Dead(dead) => match partitions.fetch(&batch_of(dead), retry, cache) {
+                FetchOutcome::Missing(reads) => reads,
+                FetchOutcome::Ready(mut found) => {
+                    let found = found.pop().and_then(|found| found.result.ok());
+                    let batch = found.and_then(|found| found.batches.into_iter().next());
+                    if let What::Dead(dead) = what {
+                        fx.dead_records.push(DeadRecord { dead, batch });
+                    }
+                    return;
+                }
+            },
             What::Fetch(fetch) => match partitions.fetch(fetch, retry, cache) {
                 FetchOutcome::Missing(reads) => reads,
                 FetchOutcome::Ready(found) => {
@@ -164,6 +185,15 @@ impl Streams {
         debug_assert!(reads_left > 0, "something is missing");
         self.parked.insert(number, Parked { session, reads_left, what });
     }
+}
+
+/// Asks for what is no session's.
+const NOBODY: SessionId = SessionId(0);
+
+/// Asks for the batch of a record, and nothing else.
+fn batch_of(dead: &Dead) -> Fetch {
+    let wanted = FetchPartition { partition: dead.partition, offset: dead.offset, max_bytes: 1 };
+    Fetch { token: Token(0), partitions: vec![wanted], max_bytes: 1, committed: false }
 }
 
 fn propose<T: serde::Serialize>(kind: Kind, value: &T, proposals: &mut Proposals, answer: Provisioned) {

@@ -181,7 +181,10 @@ impl Session {
                 let Arguments { timeout_ms, retry_delay_ms, .. } =
                     Arguments::read(method.arguments, &resource)?;
                 let start = StartAt::read(method.arguments, self.now.unix_ms, &resource)?;
-                if let Some(group) = GroupArguments::read(method.arguments)? {
+                if let Some(group) = GroupArguments::read(method.arguments, &self.vhost)? {
+                    if let Some(to) = &group.dead_letters {
+                        self.permit(broker, |asking| asking.exchange(Access::Write, &to.exchange))?;
+                    }
                     if method.exclusive {
                         return Err(Refusal::not_implemented("exclusive consumer with x-group"));
                     }

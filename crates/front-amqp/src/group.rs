@@ -10,6 +10,7 @@
 //! there is more.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bowline_codec_amqp::{TableRef, Value};
 use bowline_codec_kafka::records::RecordIter;
@@ -17,7 +18,9 @@ use bowline_convert::Incoming;
 use bowline_model::event::{BatchSlice, FetchError, FetchedPartition, OffsetFound, SubscribeError};
 use bowline_model::meta::ConfigKind;
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Outcome, Request};
-use bowline_model::share::{self, Acquire, Acquired, Join, JoinError, Lock, NAME_BYTES_MAX, Start};
+use bowline_model::share::{
+    self, Acquire, Acquired, DeadLetterExchange, Join, JoinError, Lock, NAME_BYTES_MAX, Start,
+};
 use bowline_model::share_config::ShareConfig;
 use bowline_model::{ConsumerId, PartitionId, ShardId, Token};
 use bytes::Bytes;
@@ -32,17 +35,22 @@ use crate::stream::{OpenedBatch, Place, Scratch, StartAt, first_at, open_batch, 
 use crate::token::Asker;
 use crate::unacked::Slot;
 
+/// Longest name of an exchange, and longest routing key, octets.
+const SHORT_STRING_BYTES_MAX: usize = 255;
+
 /// What the arguments of a consumer say of its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupArguments {
     pub name: String,
     /// `x-delivery-limit`.
     pub returns_max: Option<u64>,
+    /// `x-dead-letter-exchange`, with `x-dead-letter-routing-key`.
+    pub dead_letters: Option<Arc<DeadLetterExchange>>,
 }
 
 impl GroupArguments {
     /// `None` without `x-group`.
-    pub fn read(arguments: TableRef<'_>) -> Step<Option<GroupArguments>> {
+    pub fn read(arguments: TableRef<'_>, vhost: &str) -> Step<Option<GroupArguments>> {
         let invalid = |what: &str| Refusal::precondition(format!("invalid arguments of a consumer: {what}"));
         let name = match arguments.get("x-group") {
             None => return Ok(None),
@@ -51,7 +59,7 @@ impl GroupArguments {
             }
             Some(_) => return Err(invalid("x-group is not a string of 1 to 255 octets")),
         };
-        for other in ["x-stream-filter", "x-priority", "x-dead-letter-exchange"] {
+        for other in ["x-stream-filter", "x-priority"] {
             if arguments.get(other).is_some() {
                 return Err(Refusal::not_implemented(format!("{other} of a consumer with x-group")));
             }
@@ -63,7 +71,24 @@ impl GroupArguments {
                 Some(limit.ok_or_else(|| invalid("x-delivery-limit is not a non-negative integer"))?)
             }
         };
-        Ok(Some(GroupArguments { name, returns_max }))
+        let text = |argument: &'static str| match arguments.get(argument) {
+            None => Ok(None),
+            Some(Value::LongStr(text)) if text.len() <= SHORT_STRING_BYTES_MAX => {
+                let text = std::str::from_utf8(text).map_err(|_| invalid(&format!("{argument} is not UTF-8")))?;
+                Ok(Some(text.to_string()))
+            }
+            Some(_) => Err(invalid(&format!("{argument} is not a string of up to 255 octets"))),
+        };
+        let dead_letters = match (text("x-dead-letter-exchange")?, text("x-dead-letter-routing-key")?) {
+            (Some(exchange), routing_key) => {
+                Some(Arc::new(DeadLetterExchange { vhost: vhost.to_string(), exchange, routing_key }))
+            }
+            (None, Some(_)) => {
+                return Err(invalid("x-dead-letter-routing-key without x-dead-letter-exchange"));
+            }
+            (None, None) => None,
+        };
+        Ok(Some(GroupArguments { name, returns_max, dead_letters }))
     }
 }
 
@@ -469,6 +494,7 @@ impl Session {
                 returns_max,
                 lock: reader.lock,
                 stays: false,
+                dead_letters: reader.group.dead_letters.clone(),
                 policy,
             };
             broker.send(lane.shard, Request::Share(share::Request::Join(join)));
@@ -660,6 +686,8 @@ fn settings(group: &GroupArguments, broker: &dyn Broker) -> (Option<u64>, share:
     let config = ShareConfig::parsed(&explicit);
     let limit = config.delivery_count_limited.then(|| config.returns_max());
     let mut policy = config.policy();
+    // Over AMQP nothing is read that is not committed.
+    policy.committed = true;
     if !explicit.iter().any(|(name, _)| name == "share.partition.max.record.locks") {
         policy.window = 0;
     }

@@ -282,7 +282,10 @@ fn what_makes_no_sense_is_refused() {
         (&[("x-delivery-limit", "many".into())], "x-delivery-limit is not a non-negative integer"),
         (&[("x-stream-filter", "f".into())], "NOT_IMPLEMENTED - x-stream-filter of a consumer with x-group"),
         (&[("x-priority", 1i64.into())], "NOT_IMPLEMENTED - x-priority of a consumer with x-group"),
-        (&[("x-dead-letter-exchange", "e".into())], "NOT_IMPLEMENTED - x-dead-letter-exchange"),
+        (
+            &[("x-dead-letter-routing-key", "e".into())],
+            "x-dead-letter-routing-key without x-dead-letter-exchange",
+        ),
     ];
     for (arguments, expected) in refusals {
         let mut client = stream(&world, 1);

@@ -16,8 +16,8 @@ pub struct Feature {
 pub const FEATURES: &[Feature] = &[
     // Groups whose partitions the broker assigns (KIP-848).
     Feature { name: "group.version", supported: (0, 1), level: 1 },
-    // 2 would say that dead-letter topics (KIP-1191) are served.
-    Feature { name: "share.version", supported: (0, 1), level: 1 },
+    // Share groups (KIP-932), with dead-letter topics (KIP-1191).
+    Feature { name: "share.version", supported: (0, 2), level: 2 },
     // Producers take a new epoch with each transaction, and join partitions by producing (KIP-890).
     Feature { name: "transaction.version", supported: (0, 2), level: 2 },
 ];

@@ -9,6 +9,7 @@
 use crate::record::SettleReason;
 use crate::{ConsumerId, Millis, PartitionId, Token};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Longest name of a group, bytes; the shortest has one.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -68,8 +69,31 @@ pub struct Join {
     pub lock: Option<Lock>,
     /// When a partition is gone, go on with the others rather than end. `Event::Cancelled` tells of it in either case.
     pub stays: bool,
+    /// Where what this consumer archives goes, rather than where the policy says.
+    pub dead_letters: Option<Arc<DeadLetterExchange>>,
     /// What holds for the whole group from now on.
     pub policy: Policy,
+}
+
+/// An exchange that gets what a consumer rejects or gives back too often, and what to publish it with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadLetterExchange {
+    pub vhost: String,
+    pub exchange: String,
+    /// Instead of the record's own.
+    pub routing_key: Option<String>,
+}
+
+/// What goes to the dead-letter topic that the group's settings name (KIP-1191).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DeadLetters {
+    /// Nothing: there is none.
+    #[default]
+    Nothing,
+    /// Of each record that is rejected or comes back too often, where it is and why it is dead.
+    Pointers,
+    /// That, with the record itself.
+    Copies,
 }
 
 /// How a group hands out records, to whomever. Who joined last has said it.
@@ -81,8 +105,9 @@ pub struct Policy {
     pub backoff: Option<Backoff>,
     /// Records that nobody has had yet go before those that came back.
     pub fresh_first: bool,
-    /// Hand out only what no open transaction can still take back.
+    /// Hand out only what no open transaction can still take back. Holds for all while one consumer wants it so.
     pub committed: bool,
+    pub dead_letters: DeadLetters,
 }
 
 /// A wait that doubles each time.
@@ -161,7 +186,7 @@ pub enum Outcome {
     Released,
     /// As `Released`, but not before so long has passed, ms. A restart ends the wait.
     ReleasedFor { delay_ms: u64 },
-    /// Archived: not to be delivered to this group again.
+    /// Archived: not to be delivered to this group again. It goes where the dead of the group or the consumer go.
     Rejected,
     /// As if it had never been acquired: nobody has seen it.
     Untouched,

@@ -3,7 +3,7 @@
 //! Names, bounds and texts are in `bowline_topology::config::group`, which lets only valid settings in; here they
 //! become numbers. Those that begin with `bowline.` are ours.
 
-use crate::share::{Backoff, Lock, Policy};
+use crate::share::{Backoff, DeadLetters, Lock, Policy};
 
 /// What holds for one share group.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +31,10 @@ pub struct ShareConfig {
     pub backoff_max_ms: u64,
     /// `bowline.share.redelivery.order` is `last`: what is new goes before what came back.
     pub fresh_first: bool,
+    /// `errors.deadletterqueue.topic.name`, unless blank: the topic that gets what is archived (KIP-1191).
+    pub dead_letter_topic: Option<String>,
+    /// `errors.deadletterqueue.copy.record.enable`: it gets the records, not only where they are.
+    pub dead_letter_copies: bool,
 }
 
 /// Where a group begins on a partition that it has not been on before.
@@ -58,6 +62,8 @@ impl Default for ShareConfig {
             backoff_ms: 0,
             backoff_max_ms: 60_000,
             fresh_first: false,
+            dead_letter_topic: None,
+            dead_letter_copies: false,
         }
     }
 }
@@ -84,6 +90,12 @@ impl ShareConfig {
                 "share.isolation.level" => config.committed = value.eq_ignore_ascii_case("read_committed"),
                 "bowline.share.redelivery.backoff.ms" => set_long(&mut config.backoff_ms),
                 "bowline.share.redelivery.backoff.max.ms" => set_long(&mut config.backoff_max_ms),
+                "errors.deadletterqueue.topic.name" => {
+                    config.dead_letter_topic = (!value.is_empty()).then(|| value.to_owned());
+                }
+                "errors.deadletterqueue.copy.record.enable" => {
+                    config.dead_letter_copies = value.eq_ignore_ascii_case("true");
+                }
                 "bowline.share.redelivery.order" => config.fresh_first = value == "last",
                 _ => {}
             }
@@ -107,6 +119,11 @@ impl ShareConfig {
             backoff: (first_ms > 0).then_some(Backoff { first_ms, max_ms }),
             fresh_first: self.fresh_first,
             committed: self.committed,
+            dead_letters: match (&self.dead_letter_topic, self.dead_letter_copies) {
+                (None, _) => DeadLetters::Nothing,
+                (Some(_), false) => DeadLetters::Pointers,
+                (Some(_), true) => DeadLetters::Copies,
+            },
         }
     }
 }

@@ -5,11 +5,12 @@
 //! which they know it again); when all have it, the old one ends. A crash in between has it sent again. Topics get
 //! theirs as records, in the same way.
 
-use bowline_broker::{DeadLetter, DeadLetters, Reborn, Receipt, Remains, Shard, Transfer};
+use crate::dead_records::{self, Letters, Opened};
+use bowline_broker::{DeadLetter, DeadLetters, DeadRecord, Reborn, Receipt, Remains, Shard, Transfer};
 use bowline_codec_amqp::Properties;
 use bowline_convert::{Parcel, Posted, parcels};
 use bowline_dead_letter::{Letter, Redrive, redrive, rewrite};
-use bowline_model::record::{self, Publish, SETTLE_REASONS};
+use bowline_model::record::{self, Publish, SETTLE_REASONS, SettleReason};
 use bowline_model::{Millis, QueueId, ShardId};
 use bowline_topology::Topology;
 use hashbrown::HashMap;
@@ -168,7 +169,8 @@ impl Router {
                 continue;
             };
             if dead.redrive.is_none() {
-                self.count(&fate, now, topology);
+                let name = topology.queue_by_id(fate.queue).map_or("", |queue| &queue.declared.name);
+                self.count(fate.reborn.reason, fate.lost, name, now);
             }
             let waits = fate.waits();
             let elsewhere = std::mem::take(&mut fate.elsewhere);
@@ -197,14 +199,31 @@ impl Router {
         self.counts
     }
 
-    fn count(&mut self, fate: &Fate, now: Millis, topology: &Topology) {
-        self.counts.by_reason[fate.reborn.reason as usize] += 1;
-        let Some(why) = fate.lost else { return };
+    /// Makes letters of records that share groups have given up in `shard`, which is number `id`.
+    pub fn bury_records(
+        &mut self,
+        topology: &Topology,
+        (id, shard): (ShardId, &mut Shard),
+        now: Millis,
+        dead: Vec<DeadRecord>,
+    ) {
+        let mut opened = Opened::default();
+        for record in dead {
+            let Letters { records, count, lost } =
+                dead_records::letters(topology, id, now, &record, &mut opened);
+            self.count(record.dead.reason, lost, &record.dead.group, now);
+            shard.buried(record.dead, records, count);
+        }
+    }
+
+    /// `place`: the queue or group in which it died.
+    fn count(&mut self, reason: SettleReason, lost: Option<&'static str>, place: &str, now: Millis) {
+        self.counts.by_reason[reason as usize] += 1;
+        let Some(why) = lost else { return };
         self.counts.lost += 1;
         self.untold += 1;
         if now >= self.told_at.saturating_add(TELL_EVERY_MS) {
-            let queue = topology.queue_by_id(fate.queue).map_or("", |queue| &queue.declared.name);
-            tracing::warn!(lost = self.untold, queue, why, "dead letters are dropped; this is the latest");
+            tracing::warn!(lost = self.untold, place, why, "dead letters are dropped; this is the latest");
             (self.told_at, self.untold) = (now, 0);
         }
     }

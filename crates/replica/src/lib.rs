@@ -7,6 +7,7 @@
 pub mod compact;
 pub mod data;
 pub mod dead_letters;
+mod dead_records;
 pub mod history;
 mod link;
 pub mod meta;

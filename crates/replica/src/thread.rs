@@ -128,7 +128,7 @@ impl DataThread {
                 }
             }
             self.shard.advance(now, &mut fx);
-            if !fx.dead.is_empty() {
+            if !fx.dead.is_empty() || !fx.dead_records.is_empty() {
                 self.bury(now, &mut fx);
                 self.shard.advance(now, &mut fx);
             }
@@ -153,7 +153,8 @@ impl DataThread {
                 let _: Result<(), _> = Sender::send(done, ());
                 stopping = None;
             }
-            if idle && fx.dead.is_empty() && fx.copies.is_empty() && fx.told.is_empty() {
+            let dead = !fx.dead.is_empty() || !fx.dead_records.is_empty();
+            if idle && !dead && fx.copies.is_empty() && fx.told.is_empty() {
                 sleep(inbox, self.shard.next_deadline());
                 slept = true;
             }
@@ -223,8 +224,10 @@ impl DataThread {
     /// Routes what died.
     fn bury(&mut self, now: Millis, fx: &mut Effects) {
         let dead = std::mem::take(&mut fx.dead);
+        let records = std::mem::take(&mut fx.dead_records);
         let topology = self.shared.topology.read();
         let passages = self.router.bury(&topology, (self.id, &mut self.shard.shard), now, &dead);
+        self.router.bury_records(&topology, (self.id, &mut self.shard.shard), now, records);
         drop(topology);
         self.pass(passages);
     }

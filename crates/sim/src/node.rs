@@ -192,7 +192,7 @@ impl Node {
             return;
         }
         self.data[i].shard.advance(now, &mut fx);
-        while !fx.dead.is_empty() {
+        while !fx.dead.is_empty() || !fx.dead_records.is_empty() {
             self.bury(i, now, &mut fx);
             self.data[i].shard.advance(now, &mut fx);
         }
@@ -269,7 +269,9 @@ impl Node {
         let dead = std::mem::take(&mut fx.dead);
         let Data { shard, router, .. } = &mut self.data[i];
         let id = ShardId(i as u16 + 1);
+        let records = std::mem::take(&mut fx.dead_records);
         let passages = router.bury(&self.meta.topology(), (id, &mut shard.shard), now, &dead);
+        router.bury_records(&self.meta.topology(), (id, &mut shard.shard), now, records);
         self.pass(id, passages);
     }
 

@@ -1,6 +1,6 @@
 //! What leaves the state machines, and how blocks come in.
 
-use crate::share::ShareWaiter;
+use crate::share::{Dead, ShareWaiter};
 use crate::txn::{Send, TxnWaiter};
 use bowline_model::event::Event;
 use bowline_model::{BlockRef, Lsn, PartitionId, SessionId, Token, group};
@@ -12,6 +12,8 @@ pub struct Out {
     pub propose: Vec<Proposal>,
     /// For other shards.
     pub sends: Vec<Send>,
+    /// Records of share groups that are dying: each is answered by [`crate::Shares::buried`].
+    pub dead: Vec<Dead>,
 }
 
 /// Records to log.

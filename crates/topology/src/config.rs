@@ -84,6 +84,9 @@ enum Rule {
     Like(fn(&str) -> bool, &'static str),
 }
 
+/// Whether a topic takes what share groups have given up (KIP-1191).
+pub const DEAD_LETTERS: &str = "errors.deadletterqueue.group.enable";
+
 const INT_MAX: i64 = i32::MAX as i64;
 const LONG_MAX: i64 = i64::MAX;
 const NO_FILES: &str =
@@ -111,6 +114,9 @@ pub static ENTRIES: &[Entry] = &[
     Entry { name: "delete.retention.ms", kind: Type::Long, broker_name: "log.cleaner.delete.retention.ms",
         rule: Rule::Number(0, LONG_MAX), default: |_| "86400000".into(),
         doc: "So long a compacted topic keeps a tombstone once nothing older of its key is left." },
+    Entry { name: DEAD_LETTERS, kind: Type::Boolean, broker_name: "",
+        rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(),
+        doc: "Whether share groups may name the topic as their dead-letter topic." },
     Entry { name: "file.delete.delay.ms", kind: Type::Long, broker_name: "log.segment.delete.delay.ms",
         rule: Rule::Number(0, LONG_MAX), default: |_| "60000".into(), doc: NO_FILES },
     Entry { name: "flush.messages", kind: Type::Long, broker_name: "log.flush.interval.messages",
@@ -307,6 +313,8 @@ pub struct TopicConfig {
     pub compression: Recompression,
     /// `min.insync.replicas`.
     pub in_sync_min: u32,
+    /// It may be a dead-letter topic.
+    pub dead_letters: bool,
 }
 
 /// `compression.type`: what the broker makes of produced batches.
@@ -367,6 +375,7 @@ pub fn parsed(configs: &[(String, String)], defaults: &Defaults) -> TopicConfig 
             Some("zstd") => Recompression::Zstd(number("compression.zstd.level").map(|n| n as i32)),
             _ => Recompression::Producer,
         },
+        dead_letters: get(configs, DEAD_LETTERS).is_some_and(|value| value.eq_ignore_ascii_case("true")),
         in_sync_min: or("min.insync.replicas", 1).try_into().unwrap_or(u32::MAX),
         max_message_bytes: or("max.message.bytes", defaults.max_message_bytes.into())
             .try_into()

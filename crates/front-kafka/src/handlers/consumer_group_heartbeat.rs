@@ -3,6 +3,7 @@
 
 use super::create_topics::Refusal;
 use super::denied;
+use super::share_group_offsets::is_inhabited;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
@@ -20,6 +21,11 @@ const NAMES_ITSELF_FROM: i16 = 1;
 pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
     if let Err((error, message)) = check(&request, cx) {
         return cx.reply(&refuse(error, Some(message)));
+    }
+    // A name is of one kind of group.
+    if request.member_epoch == 0 && is_inhabited(&request.group_id, cx) {
+        let message = format!("Group {} is not a consumer group.", request.group_id);
+        return cx.reply(&refuse(ErrorCode::GroupIdNotFound, Some(message)));
     }
     let unnamed = request.member_id.is_empty() && request.member_epoch == 0;
     let member_id = match unnamed && cx.head.version < NAMES_ITSELF_FROM {

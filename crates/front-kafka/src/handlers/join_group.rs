@@ -1,5 +1,6 @@
 //! JoinGroup (11): answered when the group's next generation begins.
 
+use super::share_group_offsets::is_inhabited;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -16,6 +17,10 @@ const NULL_PROTOCOL_FROM: i16 = 7;
 pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
     if let Err(error) = super::may_join(&request.group_id, cx) {
         return refuse(error, request.member_id, cx);
+    }
+    // A name is of one kind of group.
+    if is_inhabited(&request.group_id, cx) {
+        return refuse(ErrorCode::InconsistentGroupProtocol, request.member_id, cx);
     }
     let client_id = client_id.unwrap_or_default();
     // A static member's id names the instance, so that people can tell them apart.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! acknowledgements ─► shards ────────────────────────────────────────────────────────────┐
-//! where the group begins? ─► Join ─► Acquire, shard after shard ─► Fetch ─► enough? ─ yes ─►│ answer
+//! (dead-letter topic? ─►) where the group begins? ─► Join ─► Acquire, shard after shard ─► Fetch ─► enough? ─ yes ─►│ answer
 //!                                          ▲                                  │ no          (when all is in the log)
 //!                                          └────── some are there ◄── wait ◄──┘  (deadline: answer with what there is)
 //! ```
@@ -10,10 +10,12 @@
 //! client asked for are acquired, in either of its modes: an acquired record is bound to its holder, so a surplus would be
 //! kept from others. What was acquired and does not fit the answer goes back as if it had never been handed out.
 
+use super::create_topics::{self, Creation};
 use super::fetch::{Budget, records};
 use super::list_offsets::seek;
 use super::share_acks::{Acks, Batch, partition_of};
 use crate::pending::{Context, Pending, Step};
+use crate::catalog::is_valid_name;
 use crate::share::coverage::{self, Coverage, batch_end};
 use crate::share::session::{Joined, PARTITIONS_MAX, Phase, Place};
 use crate::{errors, share};
@@ -23,20 +25,19 @@ use bowline_codec_kafka::messages::share_fetch_response::{
 };
 use bowline_codec_kafka::messages::{ShareFetchRequest, ShareFetchResponse};
 use bowline_model::acl::{Operation, Resource};
-use bowline_model::event::{BatchSlice, Event, FetchError, FetchedPartition, OffsetFound};
+use bowline_model::event::{BatchSlice, Event, FetchError, FetchedPartition, OffsetFound, SLICE_ABORTED};
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
 use bowline_model::share::{
     Acquire, Acquired, Join, JoinError, Outcome, Reply, Request as ShareRequest, Settle, Start,
 };
 use bowline_model::share_config::{Reset, ShareConfig};
 use bowline_model::{ConsumerId, PartitionId, ShardId};
+use bowline_topology::config::DEAD_LETTERS;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Most records of one request, whatever it asks for.
 const RECORDS_MAX: u32 = 10_000;
-/// What is read of one partition at a time, bytes.
-const PARTITION_BYTES: u32 = 1 << 20;
 /// Runs that are so close are read in one go, offsets.
 const SPAN_BREAK: u64 = 64;
 /// Places of one partition that are read at a time.
@@ -76,6 +77,8 @@ struct Sharing {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
+    /// The group's dead-letter topic is being created.
+    Topic,
     Starts,
     Join,
     Acquire,
@@ -225,6 +228,8 @@ impl Pending for Sharing {
                 self.error = errors::failure(reason);
                 return self.finish(cx);
             }
+            // If it cannot be created, the dead are lost, as they are while it is not there.
+            (Stage::Topic, Event::Meta { .. }) => {}
             (Stage::Starts, Event::Offsets { results, .. }) => self.began(results),
             (Stage::Join, Event::Share { reply: Reply::Joined(result), .. }) => {
                 self.joined(shard, result, cx)
@@ -263,6 +268,32 @@ impl Sharing {
             self.stage = Stage::Acquire;
             return self.advance(cx);
         }
+        match self.missing_dead_letter_topic(cx) {
+            Some(name) => self.create(name, cx),
+            None => self.look_for_starts(cx),
+        }
+    }
+
+    /// The group's dead-letter topic, if it is to be created.
+    fn missing_dead_letter_topic(&self, cx: &mut Context<'_>) -> Option<String> {
+        let name = self.config.dead_letter_topic.as_ref()?;
+        let defaults = cx.broker.catalog.defaults();
+        let may = defaults.creates_dead_letter_topics() && name.starts_with(defaults.dead_letter_prefix());
+        (may && is_valid_name(name) && cx.topic(name).is_none()).then(|| name.clone())
+    }
+
+    fn create(&mut self, name: String, cx: &mut Context<'_>) -> Step {
+        self.stage = Stage::Topic;
+        self.next_sub += 1;
+        self.asked.push((self.next_sub, ShardId::META));
+        let configs = vec![(DEAD_LETTERS.to_owned(), "true".to_owned())];
+        let creation = Creation { name, partitions: cx.broker.options.num_partitions, configs };
+        create_topics::propose(self.next_sub, creation, cx);
+        Step::Stay
+    }
+
+    /// Looks where a new group begins, if that is a matter of time.
+    fn look_for_starts(&mut self, cx: &mut Context<'_>) -> Step {
         let Reset::ByDuration(ms) = self.config.reset else { return self.join(cx) };
         self.stage = Stage::Starts;
         let time = cx.now.millis.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)).max(0);
@@ -306,6 +337,7 @@ impl Sharing {
                 returns_max: Some(self.config.returns_max()),
                 lock: Some(self.config.lock()),
                 stays: true,
+                dead_letters: None,
                 policy: self.config.policy(),
             };
             cx.send(shard, Request::Share(ShareRequest::Join(join)));
@@ -333,6 +365,7 @@ impl Sharing {
     /// All questions of the stage are answered.
     fn advance(&mut self, cx: &mut Context<'_>) -> Step {
         match self.stage {
+            Stage::Topic => return self.look_for_starts(cx),
             Stage::Starts => return self.join(cx),
             Stage::Join => {
                 let is_whole = self.targets.iter().all(|(_, target)| target.is_ok());
@@ -407,8 +440,7 @@ impl Sharing {
     fn fetch(&mut self, cx: &mut Context<'_>) -> Step {
         self.stage = Stage::Fetch;
         self.fetched.clear();
-        let share = self.max_bytes / (self.acquired.len() as u32).max(1);
-        let max_bytes = share.clamp(1, PARTITION_BYTES);
+        let max_bytes = (self.max_bytes / (self.acquired.len() as u32).max(1)).max(1);
         let mut wanted: Vec<(ShardId, Vec<FetchPartition>)> = Vec::new();
         for (partition, runs) in &self.acquired {
             let partition = *partition;
@@ -436,8 +468,8 @@ impl Sharing {
                     found.spans.push((wanted.offset, wanted.offset));
                 }
             }
-            // Groups stop where an open transaction begins; what was aborted is theirs, as in Kafka where nothing is set.
-            let fetch = Fetch { token: self.ask(shard, cx), partitions, max_bytes, committed: false };
+            let committed = self.config.committed;
+            let fetch = Fetch { token: self.ask(shard, cx), partitions, max_bytes, committed };
             cx.send(shard, Request::Fetch(fetch));
         }
         Step::Stay
@@ -456,10 +488,13 @@ impl Sharing {
                     match fetched.batches.last() {
                         Some(last) => *upto = batch_end(last),
                         // The first may be of any size, so there is nothing.
+                        None if is_first && self.config.committed => *upto = fetched.last_stable.max(*start),
                         None if is_first => *upto = fetched.high_watermark.max(*start),
                         None => {}
                     }
-                    found.batches.extend(fetched.batches.into_iter().map(|batch| (batch.base_offset, batch)));
+                    // To who wants what is committed, there is no record where one was aborted.
+                    let kept = fetched.batches.into_iter().filter(|batch| batch.flags & SLICE_ABORTED == 0);
+                    found.batches.extend(kept.map(|batch| (batch.base_offset, batch)));
                 }
                 // Retention has taken it out of the group's hands as well.
                 Err(FetchError::OutOfRange { .. }) => {}

@@ -1,6 +1,7 @@
 //! ShareGroupHeartbeat (76): a member joins, lives, learns what to fetch from, and leaves.
 
 use crate::catalog::Catalog;
+use crate::errors;
 use crate::pending::{Context, Step};
 use crate::share;
 use crate::share::assignor::Assignment;
@@ -10,6 +11,11 @@ use bowline_codec_kafka::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartb
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::TopicId;
 use bowline_model::acl::{Operation, Resource};
+use bowline_model::event::Event;
+use bowline_model::group::{self, Description, Reply, State};
+
+/// The epoch with which a member joins.
+const JOINS: i32 = 0;
 
 pub fn start(request: ShareGroupHeartbeatRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
     let denied = cx
@@ -23,6 +29,29 @@ pub fn start(request: ShareGroupHeartbeatRequest, client_id: Option<&str>, cx: &
     if let Some(error) = denied {
         return cx.reply(&ShareGroupHeartbeatResponse { error_code: error.code(), ..Default::default() });
     }
+    if request.member_epoch != JOINS {
+        return beat(request, client_id.unwrap_or_default().to_owned(), cx);
+    }
+    // A name is of one kind of group.
+    let group = request.group_id.clone();
+    let client_id = client_id.unwrap_or_default().to_owned();
+    cx.ask_group(0, &group.clone(), group::Request::Describe { group });
+    cx.gather(1, |mut answers, cx| match answers.pop() {
+        Some(Event::Group { reply: Reply::Describe(Description { state: State::Dead, .. }), .. }) => {
+            beat(request, client_id, cx)
+        }
+        Some(Event::Group { reply: Reply::Describe(_), .. }) => {
+            let message = format!("Group {} is not a share group.", request.group_id);
+            refuse(ErrorCode::GroupIdNotFound, message, cx)
+        }
+        Some(Event::Failed { reason, .. }) => {
+            refuse(errors::coordinator_failure(reason), "the coordinator does not answer".to_owned(), cx)
+        }
+        _ => cx.mismatch(),
+    })
+}
+
+fn beat(request: ShareGroupHeartbeatRequest, client_id: String, cx: &mut Context<'_>) -> Step {
     let config = share::config(&request.group_id, cx);
     let heartbeat = Heartbeat {
         group: request.group_id,
@@ -30,7 +59,7 @@ pub fn start(request: ShareGroupHeartbeatRequest, client_id: Option<&str>, cx: &
         epoch: request.member_epoch,
         rack: request.rack_id,
         topics: request.subscribed_topic_names,
-        client_id: client_id.unwrap_or_default().to_owned(),
+        client_id,
         client_host: cx.peer.client_host.clone(),
     };
     let catalog = &*cx.broker.catalog;
@@ -54,13 +83,17 @@ pub fn start(request: ShareGroupHeartbeatRequest, client_id: Option<&str>, cx: &
                 Refusal::GroupFull => (ErrorCode::GroupMaxSizeReached, "the group is full"),
                 Refusal::TooManyGroups => (ErrorCode::CoordinatorNotAvailable, "there are too many groups"),
             };
-            cx.reply(&ShareGroupHeartbeatResponse {
-                error_code: error.code(),
-                error_message: Some(message.into()),
-                ..Default::default()
-            })
+            refuse(error, message.to_owned(), cx)
         }
     }
+}
+
+fn refuse(error: ErrorCode, message: String, cx: &Context<'_>) -> Step {
+    cx.reply(&ShareGroupHeartbeatResponse {
+        error_code: error.code(),
+        error_message: Some(message),
+        ..Default::default()
+    })
 }
 
 /// A topic's id and number of partitions, for [`share::membership`].

@@ -57,6 +57,7 @@ impl Shares {
 
     /// Gives those who wait what has become available.
     pub fn dispatch(&mut self, now: Millis, partitions: &Partitions, out: &mut Out) {
+        out.dead.append(&mut self.dead);
         while let Some(at) = self.dirty.pop_first() {
             self.deal(now, at, partitions, out);
         }

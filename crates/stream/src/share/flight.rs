@@ -8,6 +8,7 @@
 use super::WINDOW_RECORDS;
 use super::progress::Progress;
 use bowline_model::Millis;
+use bowline_model::record::SettleReason;
 use bowline_model::share::{Backoff, Outcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,6 +32,8 @@ pub struct Flight {
     /// A lower bound of when the first lock or wait ends.
     pub earliest: Millis,
     pub unlogged: Unlogged,
+    /// Of the last call: offset, how often it was handed out, and why it dies.
+    pub dying: Vec<(u64, u32, SettleReason)>,
 }
 
 /// What the log has to be told.
@@ -47,6 +50,8 @@ enum Slot {
     Available,
     Waiting,
     Acquired { member: MemberNumber, until: Millis },
+    /// Archived, but its letter is not in the log.
+    Dying,
     Settled,
 }
 
@@ -66,6 +71,8 @@ pub struct Run {
 pub struct Terms {
     /// What comes back more often than this is archived.
     pub returns_max: Option<u64>,
+    /// What is archived goes somewhere.
+    pub buries: bool,
     /// How long what is released waits.
     pub backoff: Option<Backoff>,
     pub now: Millis,
@@ -95,6 +102,7 @@ impl Flight {
             returns: BTreeMap::new(),
             earliest: Millis::MAX,
             unlogged: Unlogged::default(),
+            dying: Vec::new(),
         }
     }
 
@@ -108,7 +116,13 @@ impl Flight {
         let upto = bounds.high_watermark.min(bounds.reserved);
         self.pass_settled(progress, upto, bounds.window);
         let room = (bounds.window - self.slots.len().min(bounds.window)) as u64;
-        self.available.len() as u64 + upto.saturating_sub(self.next()).min(room)
+        let back = match self.available.last() {
+            Some(last) if *last >= bounds.high_watermark => {
+                self.available.range(..bounds.high_watermark).count()
+            }
+            _ => self.available.len(),
+        };
+        back as u64 + upto.saturating_sub(self.next()).min(room)
     }
 
     /// Whether fresh records are there that wait for the log to reserve them.
@@ -134,8 +148,9 @@ impl Flight {
             taken += self.take_fresh(max, slot, progress, bounds, runs);
         }
         while taken < max
-            && let Some(offset) = self.available.pop_first()
+            && let Some(offset) = self.available.first().copied().filter(|at| *at < bounds.high_watermark)
         {
+            self.available.remove(&offset);
             self.slots[(offset - self.base) as usize] = slot;
             self.add(offset, progress, runs);
             taken += 1;
@@ -211,6 +226,17 @@ impl Flight {
         self.settle(member, whole, Outcome::Released, terms, progress)
     }
 
+    /// The letter of a record that was dying is in the log, and so is its end.
+    pub fn buried(&mut self, offset: u64) {
+        if let Some(slot @ Slot::Dying) =
+            offset.checked_sub(self.base).and_then(|at| self.slots.get_mut(at as usize))
+        {
+            *slot = Slot::Settled;
+            self.returns.remove(&offset);
+            self.tidy();
+        }
+    }
+
     /// Who holds something whose lock is over, with each of those offsets.
     pub fn expired(&self, now: Millis) -> Vec<(MemberNumber, u64)> {
         let holder = |(at, slot): (usize, &Slot)| match *slot {
@@ -272,11 +298,15 @@ impl Flight {
 
     fn let_go(&mut self, offset: u64, outcome: Outcome, terms: Terms, progress: &Progress) {
         let at = (offset - self.base) as usize;
-        let mut outcome = outcome;
+        let (mut outcome, mut reason) = (outcome, SettleReason::Rejected);
+        let deliveries = match outcome {
+            Outcome::Accepted | Outcome::Untouched | Outcome::Renewed => 0,
+            _ => self.returns_of(offset, progress).saturating_add(1),
+        };
         if matches!(outcome, Outcome::Released | Outcome::ReleasedFor { .. }) {
-            let times = self.returns_of(offset, progress).saturating_add(1);
+            let times = deliveries;
             if terms.returns_max.is_some_and(|max| u64::from(times) > max) {
-                outcome = Outcome::Rejected;
+                (outcome, reason) = (Outcome::Rejected, SettleReason::DeliveryLimit);
             } else {
                 self.returns.insert(offset, times);
                 self.unlogged.returned.insert(offset);
@@ -287,6 +317,12 @@ impl Flight {
         }
         let runs = match outcome {
             Outcome::Accepted => &mut self.unlogged.accepted,
+            Outcome::Rejected if terms.buries => {
+                self.slots[at] = Slot::Dying;
+                self.unlogged.returned.remove(&offset);
+                self.dying.push((offset, deliveries, reason));
+                return;
+            }
             Outcome::Rejected => &mut self.unlogged.archived,
             Outcome::ReleasedFor { delay_ms } if delay_ms > 0 => {
                 let due = terms.now.saturating_add(delay_ms);

@@ -15,7 +15,15 @@ const PROPOSAL_BYTES: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub struct Logged {
     pub told: Vec<(ShareNumber, Unlogged)>,
-    pub answer: Option<Answer>,
+    pub answer: Option<Due>,
+}
+
+/// What is due when the log has something.
+#[derive(Debug)]
+pub enum Due {
+    Answer(Answer),
+    /// A part of what the answer of this ticket waits for.
+    Part(u64),
 }
 
 /// What is due to a session.
@@ -58,7 +66,7 @@ impl Shares {
     }
 
     /// As [`Shares::tell_log`]; `answer` is sent when the log has everything, at once if it has already.
-    pub(super) fn tell(&mut self, answer: Option<Answer>, out: &mut Out) {
+    pub(super) fn tell(&mut self, answer: Option<Due>, out: &mut Out) {
         let urgent = answer.is_some();
         let mut proposals = vec![(Proposal::new(urgent), Logged::default())];
         while let Some(at) = self.unlogged.pop_first() {
@@ -92,7 +100,7 @@ impl Shares {
         }
         proposals.retain(|(proposal, _)| proposal.count > 0);
         match (answer, proposals.last_mut()) {
-            (Some(answer), None) => answer.send(out),
+            (Some(answer), None) => self.due(answer, true, out),
             // Blocks are applied in order: when the last is there, all are.
             (answer, Some((_, logged))) => logged.answer = answer,
             (None, None) => {}
@@ -100,6 +108,15 @@ impl Shares {
         for (mut proposal, logged) in proposals {
             proposal.waiter = Some(Waiter::Share(Box::new(ShareWaiter::Logged(logged))));
             out.propose.push(proposal);
+        }
+    }
+
+    /// What waited for the log to have something is due; `logged`: it has.
+    pub(super) fn due(&mut self, due: Due, logged: bool, out: &mut Out) {
+        match due {
+            Due::Answer(answer) if logged => answer.send(out),
+            Due::Answer(answer) => answer.not_logged().send(out),
+            Due::Part(ticket) => self.part_done(ticket, logged, out),
         }
     }
 

@@ -1,18 +1,20 @@
 //! Members: joining, leaving, and what happens to what they hold when they are gone.
 
 use super::flight::{Flight, MemberNumber, Terms};
-use super::log::Answer;
+use super::burial::Awaited;
+use super::log::{Answer, Due};
 use super::{HORIZON_RECORDS, SHARES_MAX, Share, ShareNumber, ShareWaiter, Shares, begin, joined};
 use crate::out::{Out, Proposal, Waiter};
 use crate::partition::Partitions;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
 use bowline_model::share::{
-    Acknowledge, AcknowledgeError, Backoff, CreateRecord, Join, JoinError, Lock, Outcome, Reply, Settle,
-    lock_ends,
+    Acknowledge, AcknowledgeError, Backoff, CreateRecord, DeadLetterExchange, DeadLetters, Join, JoinError,
+    Lock, Outcome, Policy, Reply, Settle, lock_ends,
 };
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Locks and waits are looked at this often at most, ms.
 const PRECISION_MS: u64 = 100;
@@ -32,6 +34,10 @@ pub struct Member {
     /// It outlives its partitions.
     stays: bool,
     backoff: Option<Backoff>,
+    /// Where what it archives goes, rather than where the group's goes.
+    dead_letters: Option<Arc<DeadLetterExchange>>,
+    /// It wants only what is committed.
+    pub committed: bool,
     /// Records in its hands.
     pub held: u64,
     pub wait: Option<Wait>,
@@ -50,9 +56,10 @@ pub struct Wait {
 }
 
 impl Member {
-    fn terms(&self, now: Millis) -> Terms {
+    fn terms(&self, now: Millis, policy: Policy) -> Terms {
         let (returns_max, backoff) = (self.returns_max, self.backoff);
-        Terms { returns_max, backoff, now, until: lock_ends(self.lock, now) }
+        let buries = self.dead_letters.is_some() || policy.dead_letters != DeadLetters::Nothing;
+        Terms { returns_max, buries, backoff, now, until: lock_ends(self.lock, now) }
     }
 
     /// A record that it held is not there any more.
@@ -142,6 +149,8 @@ impl Shares {
             lock: join.lock,
             stays: join.stays,
             backoff: join.policy.backoff,
+            dead_letters: join.dead_letters,
+            committed: join.policy.committed,
             held: before.map_or(0, |member| member.held),
             wait: None,
             leaving: false,
@@ -149,6 +158,7 @@ impl Shares {
         };
         self.members.insert(number, member);
         self.by_consumer.insert((session, join.consumer), number);
+        self.recount_committed(number);
         joined(session, join.token, Ok(()), out);
     }
 
@@ -156,7 +166,7 @@ impl Shares {
         for settle in settles {
             let Some(&number) = self.by_consumer.get(&(session, settle.consumer)) else { continue };
             let run = (settle.first, settle.count);
-            self.settle_run(now, number, settle.partition, run, settle.outcome);
+            self.settle_run(now, number, settle.partition, run, settle.outcome, None);
             if self.members.get(&number).is_some_and(|member| member.leaving && member.held == 0) {
                 self.forget(number);
             }
@@ -172,6 +182,8 @@ impl Shares {
     ) {
         let Acknowledge { token, consumer, partitions } = acknowledge;
         let number = self.by_consumer.get(&(session, consumer)).copied();
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
         let mut results = Vec::with_capacity(partitions.len());
         for (partition, runs) in partitions {
             let held = number.map_or(Err(AcknowledgeError::UnknownPartition), |number| {
@@ -182,12 +194,21 @@ impl Shares {
             });
             if let Ok(number) = held {
                 for (first, count, outcome) in runs {
-                    self.settle_run(now, number, partition, (first, count), outcome);
+                    self.settle_run(now, number, partition, (first, count), outcome, Some(ticket));
                 }
             }
             results.push((partition, held.map(|_| ())));
         }
-        self.tell(Some(Answer { session, token, reply: Reply::Acknowledged(results) }), out);
+        let answer = Answer { session, token, reply: Reply::Acknowledged(results) };
+        let due = match self.dying_for(ticket) {
+            0 => Due::Answer(answer),
+            dying => {
+                // What is not dying is one more.
+                self.awaited.insert(ticket, Awaited { answer, parts: dying + 1, logged: true });
+                Due::Part(ticket)
+            }
+        };
+        self.tell(Some(due), out);
     }
 
     fn share_of(&self, number: MemberNumber, partition: PartitionId) -> Option<&Share> {
@@ -203,14 +224,15 @@ impl Shares {
         partition: PartitionId,
         run: (u64, u64),
         outcome: Outcome,
+        awaited: Option<u64>,
     ) {
         let Some(member) = self.members.get_mut(&number) else { return };
-        let terms = member.terms(now);
         for &at in &member.shares {
             let Some(share) = self.shares.get_mut(&at) else { continue };
             let Some(flight) = share.flight.as_mut().filter(|_| share.partition == partition) else {
                 continue;
             };
+            let terms = member.terms(now, share.policy);
             let settled = flight.settle(number, run, outcome, terms, &share.progress);
             member.held = member.held.saturating_sub(settled);
             if settled > 0 {
@@ -222,6 +244,7 @@ impl Shares {
                 if !flight.unlogged.is_empty() {
                     self.unlogged.insert(at);
                 }
+                share.give_up(at, member.dead_letters.as_ref(), awaited, &mut self.dead);
             }
         }
     }
@@ -335,9 +358,10 @@ impl Shares {
         let Some(member) = self.members.get_mut(&number) else { return };
         let Some(share) = self.shares.get_mut(&at) else { return };
         let Some(flight) = &mut share.flight else { return };
-        let terms = member.terms(now);
+        let terms = member.terms(now, share.policy);
         let settled = flight.settle(number, (offset, 1), Outcome::Released, terms, &share.progress);
         member.held = member.held.saturating_sub(settled);
+        share.give_up(at, member.dead_letters.as_ref(), None, &mut self.dead);
         self.dirty.insert(at);
         self.unlogged.insert(at);
     }
@@ -348,9 +372,10 @@ impl Shares {
         for &at in &member.shares {
             let Some(share) = self.shares.get_mut(&at) else { continue };
             let Some(flight) = &mut share.flight else { continue };
-            if flight.release_all(number, member.terms(now), &share.progress) > 0 {
+            if flight.release_all(number, member.terms(now, share.policy), &share.progress) > 0 {
                 self.dirty.insert(at);
                 self.unlogged.insert(at);
+                share.give_up(at, member.dead_letters.as_ref(), None, &mut self.dead);
             }
         }
         member.held = 0;
@@ -365,6 +390,27 @@ impl Shares {
                 share.members.remove(&number);
             }
         }
+        if member.committed {
+            self.recount(&member.shares);
+        }
         Some(member)
+    }
+
+    fn recount_committed(&mut self, number: MemberNumber) {
+        let Some(member) = self.members.get(&number) else { return };
+        let shares = member.shares.clone();
+        self.recount(&shares);
+    }
+
+    /// Looks up who of these groups' members wants only what is committed.
+    fn recount(&mut self, shares: &[ShareNumber]) {
+        for at in shares {
+            let Some(share) = self.shares.get_mut(at) else { continue };
+            let wants = |number: &MemberNumber| self.members.get(number).is_some_and(|member| member.committed);
+            let committed = share.members.iter().any(wants);
+            if std::mem::replace(&mut share.committed, committed) != committed {
+                self.dirty.insert(*at);
+            }
+        }
     }
 }

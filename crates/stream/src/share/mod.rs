@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! fresh ──acquire──► acquired ──accepted──► settled
-//!                    ▲      │ └──rejected, or back too often──► settled (archived)
+//!                    ▲      │ └──rejected, or back too often──► settled (archived), or first dying ([`burial`])
 //!                    │      └──released, lock over, member gone──► available (back once more; perhaps after a wait)
 //!                    └──acquire──────────────────────────────────────┘
 //! ```
@@ -22,6 +22,7 @@
 //! known here, nor how records look: offsets are all there is.
 
 mod admin;
+mod burial;
 mod checkpoint;
 mod deal;
 mod flight;
@@ -30,6 +31,8 @@ mod members;
 mod progress;
 #[cfg(test)]
 mod tests;
+
+pub use burial::Dead;
 
 use crate::out::{Out, Proposal, Waiter};
 use crate::partition::Partitions;
@@ -79,6 +82,10 @@ pub struct Shares {
     next_expiry: Option<Millis>,
     /// When idle groups are looked for.
     next_check: Millis,
+    /// Dying, and not told to the outside yet.
+    dead: Vec<Dead>,
+    /// Acknowledgements whose answer waits for burials, by ticket.
+    awaited: BTreeMap<u64, burial::Awaited>,
 }
 
 /// A group on one partition.
@@ -95,6 +102,8 @@ struct Share {
     /// The horizon that is under way.
     horizon_proposed: u64,
     policy: Policy,
+    /// Some member wants only what is committed.
+    committed: bool,
     /// Since when nobody has been there, as far as anybody has looked.
     idle_since: Option<Millis>,
 }
@@ -105,6 +114,7 @@ pub enum ShareWaiter {
     Join { session: SessionId, join: Join },
     Horizon { share: ShareNumber },
     Logged(log::Logged),
+    Buried(Dead),
     Changed(log::Answer),
     Expired,
 }
@@ -120,13 +130,17 @@ impl Share {
             waiting: BTreeMap::new(),
             horizon_proposed: 0,
             policy: Policy::default(),
+            committed: false,
             idle_since: None,
         }
     }
 
     fn bounds(&self, partitions: &Partitions) -> Bounds {
-        // Nobody should hold what an open transaction may take back.
-        let high_watermark = partitions.last_stable(self.partition).unwrap_or(0);
+        let end = match self.committed {
+            true => partitions.last_stable(self.partition),
+            false => partitions.high_watermark(self.partition),
+        };
+        let high_watermark = end.unwrap_or(0);
         let window = match self.policy.window {
             0 => WINDOW_RECORDS,
             window => (window as usize).min(WINDOW_RECORDS),
@@ -247,7 +261,10 @@ impl Shares {
                     share.horizon_proposed = 0;
                 }
             }
-            ShareWaiter::Logged(logged) => logged.answer.into_iter().for_each(|answer| answer.send(out)),
+            ShareWaiter::Logged(logged) => {
+                logged.answer.into_iter().for_each(|due| self.due(due, true, out));
+            }
+            ShareWaiter::Buried(dead) => self.burial_applied(dead, out),
             ShareWaiter::Changed(answer) => answer.send(out),
             ShareWaiter::Expired => {}
         }
@@ -270,13 +287,12 @@ impl Shares {
                 }
             }
             ShareWaiter::Logged(logged) => {
-                if let Some(answer) = logged.answer {
-                    answer.not_logged().send(out);
-                }
+                logged.answer.into_iter().for_each(|due| self.due(due, false, out));
                 if again {
                     self.unlog(logged.told);
                 }
             }
+            ShareWaiter::Buried(dead) => self.burial_refused(dead, again, out),
             ShareWaiter::Changed(answer) => answer.not_logged().send(out),
             // It is looked at again.
             ShareWaiter::Expired => {}

@@ -3,6 +3,7 @@
 //! `bowline_model::group_config` and `bowline_model::share_config` read the values.
 
 use super::{BOOLEANS, Entry, Rule, Type};
+use crate::names::validate_kafka_topic;
 use crate::refusal::refuse;
 use bowline_model::group_config::GroupConfig;
 use bowline_model::meta::{Reason, Rejection};
@@ -30,6 +31,13 @@ pub static ENTRIES: &[Entry] = &[
         broker_name: "group.consumer.session.timeout.ms",
         rule: Rule::Number(45_000, 60_000), default: |_| "45000".into(),
         doc: "A member of such a group that is not heard of for so long is given up." },
+    Entry { name: "errors.deadletterqueue.copy.record.enable", kind: Type::Boolean, broker_name: "",
+        rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(),
+        doc: "Whether the dead-letter topic gets the records themselves, or only where they are and why they are dead." },
+    Entry { name: "errors.deadletterqueue.topic.name", kind: Type::String, broker_name: "",
+        rule: Rule::Like(|text| text.is_empty() || is_dead_letter_topic(text), "blank, or the name of a topic that does not begin with __"),
+        default: |_| String::new(),
+        doc: "The topic that gets what members of a share group reject, or have given back too often; blank: none. It needs errors.deadletterqueue.group.enable." },
     Entry { name: "share.auto.offset.reset", kind: Type::String, broker_name: "",
         rule: Rule::Like(|text| Reset::parsed(text).is_some(), "earliest, latest or by_duration:<ISO 8601 duration>"),
         default: |_| "latest".into(),
@@ -41,6 +49,9 @@ pub static ENTRIES: &[Entry] = &[
         broker_name: "group.share.heartbeat.interval.ms",
         rule: Rule::Number(1_000, 60_000), default: |_| "5000".into(),
         doc: "How often members of a share group are told to be heard of." },
+    Entry { name: "share.isolation.level", kind: Type::String, broker_name: "",
+        rule: Rule::OneOf(&["read_committed", "read_uncommitted"]), default: |_| "read_uncommitted".into(),
+        doc: "read_committed: members of a share group get nothing that an open transaction may take back, and nothing that was taken back." },
     Entry { name: "share.partition.max.record.locks", kind: Type::Int,
         broker_name: "group.share.partition.max.record.locks",
         rule: Rule::Number(1, 10_000), default: |_| "2000".into(),
@@ -56,6 +67,11 @@ pub static ENTRIES: &[Entry] = &[
         rule: Rule::Number(6_000, 1_800_000), default: |_| "45000".into(),
         doc: "A member of a share group that is not heard of for so long is given up." },
 ];
+
+/// Kafka's own topics are not for the dead.
+fn is_dead_letter_topic(name: &str) -> bool {
+    !name.starts_with("__") && validate_kafka_topic(name).is_ok()
+}
 
 /// The setting of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {
@@ -126,6 +142,13 @@ mod tests {
             ("share.delivery.count.limit", "0", false),
             ("share.renew.acknowledge.enable", "maybe", false),
             ("share.heartbeat.interval.ms", "60000", false),
+            ("share.isolation.level", "read_committed", true),
+            ("share.isolation.level", "serializable", false),
+            ("errors.deadletterqueue.topic.name", "", true),
+            ("errors.deadletterqueue.topic.name", "dlq.orders", true),
+            ("errors.deadletterqueue.topic.name", "__orders", false),
+            ("errors.deadletterqueue.topic.name", "dlq/orders", false),
+            ("errors.deadletterqueue.copy.record.enable", "perhaps", false),
         ] {
             assert_eq!(validate(&one(name, value)).is_ok(), good, "{name}={value}");
         }

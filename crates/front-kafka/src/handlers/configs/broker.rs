@@ -30,7 +30,8 @@ pub fn describe(name: &str, cx: &Context<'_>) -> Result<Vec<DescribeConfigsResou
     }
     let mut configs: Vec<_> =
         fixed(cx).into_iter().map(|(name, kind, value)| static_one(name, kind, value)).collect();
-    let inherited = config::ENTRIES.iter().filter(|entry| !entry.broker_name.is_empty());
+    let inherited = config::ENTRIES.iter().chain(config::broker::OWN);
+    let inherited = inherited.filter(|entry| !entry.broker_name.is_empty());
     configs.extend(inherited.map(|entry| changeable(entry, true, cx)));
     configs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(configs)

@@ -480,6 +480,7 @@ pub fn send_full(bench: &mut Bench, api: ApiKey, version: i16) {
         ApiKey::ShareGroupHeartbeat => bench.send(version, &full_share_heartbeat()),
         ApiKey::ShareGroupDescribe => {
             bench.send(1, &full_share_heartbeat());
+            answer(bench);
             bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
             bench.send(
                 version,

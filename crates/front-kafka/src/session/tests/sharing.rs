@@ -294,3 +294,90 @@ fn sessions_open_go_on_and_close() {
     bench.send(2, &share_fetch(3));
     assert_eq!(code(&mut bench), ErrorCode::ShareSessionNotFound.code());
 }
+
+#[test]
+fn a_partition_is_read_as_far_as_it_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.send(2, &ShareFetchRequest { max_bytes: 4 << 20, ..share_fetch(0) });
+    bench.acquire([vec![run(4, 7, 1)], vec![]]);
+    let fetches = bench.sent();
+    let [(_, Request::Fetch(fetch))] = &fetches[..] else { panic!("{fetches:?}") };
+    assert_eq!((fetch.partitions[0].max_bytes, fetch.max_bytes, fetch.committed), (4 << 20, 4 << 20, false));
+}
+
+#[test]
+fn a_name_is_of_one_kind_of_group() {
+    use bowline_model::group::{self, Description, State};
+    use messages::{
+        ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+        ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
+    };
+    let mut bench = Bench::new();
+    let heartbeat = |member_epoch| ShareGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        member_epoch,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        ..Default::default()
+    };
+    for (state, expected) in [(State::Empty, ErrorCode::GroupIdNotFound), (State::Dead, ErrorCode::None)] {
+        bench.send(1, &heartbeat(0));
+        let asked = bench.sent();
+        let [(_, Request::Group { token, request: group::Request::Describe { group } })] = &asked[..] else {
+            panic!("{asked:?}")
+        };
+        let description = Description {
+            group: group.clone(),
+            state,
+            protocol_type: String::new(),
+            protocol_name: String::new(),
+            members: Vec::new(),
+        };
+        bench.event(Event::Group { token: *token, reply: group::Reply::Describe(description) });
+        let (_, response) = bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
+        assert_eq!(response.error_code, expected.code());
+    }
+    bench.send(1, &heartbeat(1));
+    let (_, response) = bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
+    assert_eq!((response.error_code, bench.sent().len()), (0, 0), "who is in asks nobody");
+    // No group of another kind comes beside one with members.
+    bench.send(9, &JoinGroupRequest { group_id: "g".into(), ..Default::default() });
+    let (_, response) = bench.receive::<JoinGroupResponse>(9).unwrap();
+    assert_eq!(response.error_code, ErrorCode::InconsistentGroupProtocol.code());
+    bench.send(1, &ConsumerGroupHeartbeatRequest { group_id: "g".into(), ..Default::default() });
+    let (_, response) = bench.receive::<ConsumerGroupHeartbeatResponse>(1).unwrap();
+    assert_eq!(response.error_code, ErrorCode::GroupIdNotFound.code());
+    assert!(bench.sent().is_empty());
+}
+
+#[test]
+fn deleting_a_consumer_group_leaves_a_share_group_of_the_name() {
+    use bowline_model::group::{self, Error};
+    use messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+    let mut bench = Bench::new();
+    let names = vec!["consumers".to_owned(), "sharers".into(), "nobody".into()];
+    bench.send(2, &DeleteGroupsRequest { groups_names: names });
+    let asked = bench.sent();
+    assert_eq!(asked.len(), 3);
+    for ((_, request), result) in
+        asked.iter().zip([Ok(()), Err(Error::GroupIdNotFound), Err(Error::GroupIdNotFound)])
+    {
+        let Request::Group { token, request: group::Request::Delete { .. } } = request else {
+            panic!("{request:?}")
+        };
+        bench.event(Event::Group { token: *token, reply: group::Reply::Delete(result) });
+    }
+    let asked = bench.shared();
+    assert_eq!(asked.len(), 4, "two shards for each that is no consumer group");
+    for request in &asked {
+        let ShareRequest::Delete { group, .. } = request else { panic!("{request:?}") };
+        let result = match (group.as_str(), request) {
+            ("sharers", _) => Ok(()),
+            _ => Err(bowline_model::share::ChangeError::UnknownGroup),
+        };
+        bench.reply(request, Reply::Changed(result));
+    }
+    let (_, response) = bench.receive::<DeleteGroupsResponse>(2).unwrap();
+    let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
+    assert_eq!(codes, [0, 0, ErrorCode::GroupIdNotFound.code()]);
+}

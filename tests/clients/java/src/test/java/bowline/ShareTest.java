@@ -187,6 +187,56 @@ class ShareTest {
     }
   }
 
+  /** KIP-1191: what is rejected, and what comes back too often, is written to the dead-letter topic once. */
+  @Test
+  void theDeadGoToTheTopicOfTheGroup() throws Exception {
+    Broker broker = Broker.shared();
+    String topic = makeTopic(broker, "share-dead", 1);
+    String dead = "dlq." + topic;
+    try (Admin admin = admin(broker)) {
+      var takesDead = Map.of("errors.deadletterqueue.group.enable", "true");
+      admin.createTopics(List.of(new NewTopic(dead, 1, (short) 1).configs(takesDead))).all().get();
+    }
+    String group = makeGroup(broker, Map.of(
+        "errors.deadletterqueue.topic.name", dead,
+        "errors.deadletterqueue.copy.record.enable", "true",
+        "share.delivery.count.limit", "2"));
+    produce(broker, topic, 0, 3);
+    try (var consumer = consumer(broker, group, true, topic)) {
+      int left = 4;
+      while (left > 0) {
+        for (var record : poll(consumer, 1)) {
+          var fate = List.of(AcknowledgeType.ACCEPT, AcknowledgeType.REJECT, AcknowledgeType.RELEASE);
+          consumer.acknowledge(record, fate.get(Integer.parseInt(record.value())));
+          left--;
+        }
+        var results = consumer.commitSync();
+        assertTrue(results.values().stream().allMatch(java.util.Optional::isEmpty), results.toString());
+      }
+    }
+    String readers = makeGroup(broker, Map.of());
+    try (var reader = consumer(broker, readers, false, dead)) {
+      Map<String, Map<String, String>> letters = new HashMap<>();
+      for (var letter : poll(reader, 2)) {
+        Map<String, String> headers = new HashMap<>();
+        letter.headers().forEach(header -> headers.put(header.key(), new String(header.value())));
+        assertTrue(letters.put(letter.value(), headers) == null, "once");
+      }
+      assertEquals(Set.of("1", "2"), letters.keySet());
+      for (var letter : letters.entrySet()) {
+        boolean rejected = letter.getKey().equals("1");
+        assertEquals(Map.of(
+            "__dlq.errors.topic", topic,
+            "__dlq.errors.partition", "0",
+            "__dlq.errors.offset", letter.getKey(),
+            "__dlq.errors.group", group,
+            "__dlq.errors.delivery.count", rejected ? "1" : "2",
+            "__dlq.errors.message", rejected ? "Offset rejected by client." : "Offset delivery count exceeded the threshold."),
+            letter.getValue());
+      }
+    }
+  }
+
   @Test
   void aLockEndsUnlessItIsRenewed() throws Exception {
     Broker broker = Broker.shared();
