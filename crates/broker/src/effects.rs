@@ -23,6 +23,8 @@ pub struct Effects {
     pub dead: Vec<DeadLetters>,
     /// Records of share groups that are dying, for the router, which answers each with [`crate::Shard::buried`].
     pub dead_records: Vec<DeadRecord>,
+    /// For whoever can read records; each is answered by [`crate::Shard::keys_known`].
+    pub unkeyed: Vec<Unkeyed>,
     /// For the router: messages of exchanges' histories. Not answered.
     pub copies: Vec<Copies>,
     /// For the trace exchanges of queues. Nobody waits for it.
@@ -46,6 +48,7 @@ impl Effects {
             && self.reads.is_empty()
             && self.dead.is_empty()
             && self.dead_records.is_empty()
+            && self.unkeyed.is_empty()
             && self.copies.is_empty()
             && self.told.is_empty()
             && self.received.is_empty()
@@ -106,6 +109,17 @@ pub struct DeadRecord {
     pub dead: bowline_stream::share::Dead,
     /// The batch that it is in; `None`: it is not asked for, or it cannot be had.
     pub batch: Option<BatchSlice>,
+}
+
+/// Batches in which keys of records are to be looked up, for a share group with order by key.
+#[derive(Debug)]
+pub struct Unkeyed {
+    /// To be given back.
+    pub wanted: bowline_stream::share::KeysWanted,
+    /// The first may begin below what is wanted.
+    pub batches: Vec<BatchSlice>,
+    /// If there is none: no record below has a key that can be had.
+    pub upto: u64,
 }
 
 /// Messages of an exchange's history, oldest first, for what was bound to it.

@@ -13,7 +13,7 @@ use bowline_model::record::{self, Kind, SettleReason};
 use bowline_model::request::{Provision, Request};
 use bowline_model::{BlockRef, Lsn, Millis, PartitionId, QueueId, SessionId, ShardId};
 use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
-use bowline_stream::share::Dead;
+use bowline_stream::share::{Dead, KeysWanted};
 use std::collections::BTreeSet;
 
 /// Sizes, fixed for the life of a [`Shard`].
@@ -304,6 +304,20 @@ impl Shard {
         let streams = &mut self.streams;
         streams.stream.shares.buried(dead, records, count, &mut streams.out);
         streams.hand_over(&mut self.proposals);
+    }
+
+    /// Hashes of the keys of records that a share group has to know ([`Effects::unkeyed`]), by offset; known below `upto`.
+    pub fn keys_known(
+        &mut self,
+        now: Millis,
+        wanted: &KeysWanted,
+        upto: u64,
+        keys: &[(u64, u64)],
+        fx: &mut Effects,
+    ) {
+        let Streams { stream, out, .. } = &mut self.streams;
+        stream.shares.keys_known(now, wanted, upto, keys, &stream.partitions, out);
+        self.streams.flush(&mut self.cache, &mut self.proposals, fx);
     }
 
     /// A letter of queue `from` that is to be redriven has no place to go.

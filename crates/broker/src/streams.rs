@@ -2,14 +2,14 @@
 //! fetches that need blocks from the disk are parked until those have come.
 
 use crate::cache::{Cache, Reader};
-use crate::effects::{DeadRecord, Effects, Receipt, TxnStep};
+use crate::effects::{DeadRecord, Effects, Receipt, TxnStep, Unkeyed};
 use crate::proposal::{Proposals, Provisioned, Urgency, Waits};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::record::{self, Kind};
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, PartitionSpec};
 use bowline_model::{PartitionId, SessionId, Token};
 use bowline_stream::partition::OffsetsSearch;
-use bowline_stream::share::Dead;
+use bowline_stream::share::{Dead, KeysWanted};
 use bowline_stream::txn::Send;
 use bowline_stream::{FetchOutcome, OffsetsOutcome, Options, Out, Read, Stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,14 @@ enum What {
     Offsets { token: Token, search: OffsetsSearch },
     /// To be given to the router. It is nobody's request, and no session's end ends it.
     Dead(Dead),
+    /// The same, for who looks up keys.
+    Keys(KeysWanted),
+}
+
+impl What {
+    fn is_nobodys(&self) -> bool {
+        matches!(self, What::Dead(_) | What::Keys(_))
+    }
 }
 
 impl Streams {
@@ -71,7 +79,7 @@ impl Streams {
     }
 
     pub fn close_session(&mut self, now: bowline_model::Millis, session: SessionId) {
-        let stays = |parked: &Parked| parked.session != session || matches!(parked.what, What::Dead(_));
+        let stays = |parked: &Parked| parked.session != session || parked.what.is_nobodys();
         self.parked.retain(|_, parked| stays(parked));
         self.stream.close_session(now, session, &mut self.out);
     }
@@ -132,6 +140,9 @@ impl Streams {
                 false => fx.dead_records.push(DeadRecord { dead, batch: None }),
             }
         }
+        for wanted in std::mem::take(&mut self.out.keys) {
+            self.serve(NOBODY, What::Keys(wanted), false, cache, fx);
+        }
     }
 
     pub fn hand_over(&mut self, proposals: &mut Proposals) {
@@ -152,7 +163,23 @@ impl Streams {
     ) {
         let partitions = &self.stream.partitions;
         let missing = match &mut what {
-            What::Dead(dead) => match partitions.fetch(&batch_of(dead), retry, cache) {
+            What::Keys(wanted) => {
+                let fetch = of_nobody(wanted.partition, wanted.from, KEYS_BYTES);
+                match partitions.fetch(&fetch, retry, cache) {
+                    FetchOutcome::Missing(reads) => reads,
+                    FetchOutcome::Ready(mut found) => {
+                        let found = found.pop().and_then(|found| found.result.ok());
+                        let (batches, end) = match found {
+                            Some(found) => (found.batches, found.high_watermark),
+                            // What cannot be read keeps nothing in order, and does not come either.
+                            None => (Vec::new(), 0),
+                        };
+                        let upto = end.max(wanted.from + 1);
+                        return fx.unkeyed.push(Unkeyed { wanted: *wanted, batches, upto });
+                    }
+                }
+            }
+            What::Dead(dead) => match partitions.fetch(&of_nobody(dead.partition, dead.offset, 1), retry, cache) {
                 FetchOutcome::Missing(reads) => reads,
                 FetchOutcome::Ready(mut found) => {
                     let found = found.pop().and_then(|found| found.result.ok());
@@ -190,10 +217,13 @@ impl Streams {
 /// Asks for what is no session's.
 const NOBODY: SessionId = SessionId(0);
 
-/// Asks for the batch of a record, and nothing else.
-fn batch_of(dead: &Dead) -> Fetch {
-    let wanted = FetchPartition { partition: dead.partition, offset: dead.offset, max_bytes: 1 };
-    Fetch { token: Token(0), partitions: vec![wanted], max_bytes: 1, committed: false }
+/// Read at a time to look up keys, bytes.
+const KEYS_BYTES: u32 = 256 * 1024;
+
+/// Asks for the batch of a record, and for others behind it if they are not too large.
+fn of_nobody(partition: PartitionId, offset: u64, max_bytes: u32) -> Fetch {
+    let wanted = FetchPartition { partition, offset, max_bytes };
+    Fetch { token: Token(0), partitions: vec![wanted], max_bytes, committed: false }
 }
 
 fn propose<T: serde::Serialize>(kind: Kind, value: &T, proposals: &mut Proposals, answer: Provisioned) {

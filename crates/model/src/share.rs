@@ -108,6 +108,8 @@ pub struct Policy {
     /// Hand out only what no open transaction can still take back. Holds for all while one consumer wants it so.
     pub committed: bool,
     pub dead_letters: DeadLetters,
+    /// Of records with the same key one is handed out when the one before is settled.
+    pub by_key: bool,
 }
 
 /// A wait that doubles each time.

@@ -35,6 +35,8 @@ pub struct ShareConfig {
     pub dead_letter_topic: Option<String>,
     /// `errors.deadletterqueue.copy.record.enable`: it gets the records, not only where they are.
     pub dead_letter_copies: bool,
+    /// `bowline.share.order.by.key`: records of one key are handed out one after the other.
+    pub by_key: bool,
 }
 
 /// Where a group begins on a partition that it has not been on before.
@@ -64,6 +66,7 @@ impl Default for ShareConfig {
             fresh_first: false,
             dead_letter_topic: None,
             dead_letter_copies: false,
+            by_key: false,
         }
     }
 }
@@ -96,6 +99,7 @@ impl ShareConfig {
                 "errors.deadletterqueue.copy.record.enable" => {
                     config.dead_letter_copies = value.eq_ignore_ascii_case("true");
                 }
+                "bowline.share.order.by.key" => config.by_key = value.eq_ignore_ascii_case("true"),
                 "bowline.share.redelivery.order" => config.fresh_first = value == "last",
                 _ => {}
             }
@@ -119,6 +123,7 @@ impl ShareConfig {
             backoff: (first_ms > 0).then_some(Backoff { first_ms, max_ms }),
             fresh_first: self.fresh_first,
             committed: self.committed,
+            by_key: self.by_key,
             dead_letters: match (&self.dead_letter_topic, self.dead_letter_copies) {
                 (None, _) => DeadLetters::Nothing,
                 (Some(_), false) => DeadLetters::Pointers,

@@ -9,6 +9,7 @@ pub mod data;
 pub mod dead_letters;
 mod dead_records;
 pub mod history;
+pub mod keys;
 mod link;
 pub mod meta;
 mod node;

@@ -3,6 +3,7 @@
 use crate::data::DataShard;
 use crate::dead_letters::{Passage, Router};
 use crate::history;
+use crate::keys;
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
 use crate::stories;
@@ -132,6 +133,10 @@ impl DataThread {
                 self.bury(now, &mut fx);
                 self.shard.advance(now, &mut fx);
             }
+            while !fx.unkeyed.is_empty() {
+                self.look_up_keys(now, &mut fx);
+                self.shard.advance(now, &mut fx);
+            }
             if !fx.copies.is_empty() {
                 self.copy(now, &mut fx);
                 self.shard.advance(now, &mut fx);
@@ -154,7 +159,7 @@ impl DataThread {
                 stopping = None;
             }
             let dead = !fx.dead.is_empty() || !fx.dead_records.is_empty();
-            if idle && !dead && fx.copies.is_empty() && fx.told.is_empty() {
+            if idle && !dead && fx.unkeyed.is_empty() && fx.copies.is_empty() && fx.told.is_empty() {
                 sleep(inbox, self.shard.next_deadline());
                 slept = true;
             }
@@ -230,6 +235,14 @@ impl DataThread {
         self.router.bury_records(&topology, (self.id, &mut self.shard.shard), now, records);
         drop(topology);
         self.pass(passages);
+    }
+
+    /// Reads the keys that share groups want to know.
+    fn look_up_keys(&mut self, now: Millis, fx: &mut Effects) {
+        for unkeyed in std::mem::take(&mut fx.unkeyed) {
+            let (found, upto) = keys::look_up(&unkeyed);
+            self.shard.shard.keys_known(now, &unkeyed.wanted, upto, &found, fx);
+        }
     }
 
     fn pass(&self, passages: Vec<(ShardId, Passage)>) {

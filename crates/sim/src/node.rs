@@ -196,6 +196,14 @@ impl Node {
             self.bury(i, now, &mut fx);
             self.data[i].shard.advance(now, &mut fx);
         }
+        while !fx.unkeyed.is_empty() {
+            for unkeyed in std::mem::take(&mut fx.unkeyed) {
+                let (found, upto) = bowline_replica::keys::look_up(&unkeyed);
+                let shard = &mut self.data[i].shard;
+                shard.shard.keys_known(now, &unkeyed.wanted, upto, &found, &mut fx);
+                shard.advance(now, &mut fx);
+            }
+        }
         self.perform(id, &mut fx, clients);
         clients.round_over();
         if self.data[i].shard.is_idle() {

@@ -1,6 +1,6 @@
 //! What leaves the state machines, and how blocks come in.
 
-use crate::share::{Dead, ShareWaiter};
+use crate::share::{Dead, KeysWanted, ShareWaiter};
 use crate::txn::{Send, TxnWaiter};
 use bowline_model::event::Event;
 use bowline_model::{BlockRef, Lsn, PartitionId, SessionId, Token, group};
@@ -14,6 +14,8 @@ pub struct Out {
     pub sends: Vec<Send>,
     /// Records of share groups that are dying: each is answered by [`crate::Shares::buried`].
     pub dead: Vec<Dead>,
+    /// Keys of records that share groups have to know: each is answered by [`crate::Shares::keys_known`].
+    pub keys: Vec<KeysWanted>,
 }
 
 /// Records to log.

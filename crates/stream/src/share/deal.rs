@@ -1,8 +1,8 @@
 //! Handing records out: to who asks, or as they come to those who wait, each in turn and in equal parts.
 
-use super::flight::MemberNumber;
+use super::flight::{Flight, MemberNumber};
 use super::members::Wait;
-use super::{HORIZON_RECORDS, ShareNumber, ShareWaiter, Shares, propose};
+use super::{HORIZON_RECORDS, KeysWanted, ShareNumber, ShareWaiter, Shares, propose};
 use crate::out::Out;
 use crate::partition::Partitions;
 use bowline_model::event::Event;
@@ -46,7 +46,8 @@ impl Shares {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         if let Some(member) = self.members.get_mut(&number) {
-            member.wait = Some(Wait { token: acquire.token, max: acquire.max, ticket });
+            let Acquire { token, max, wait: patient, .. } = acquire;
+            member.wait = Some(Wait { token, max, ticket, patient });
         }
         for at in shares {
             if let Some(share) = self.shares.get_mut(&at) {
@@ -89,7 +90,30 @@ impl Shares {
             let event = Event::Share { token: wait.token, reply: Reply::Acquired(acquired) };
             out.replies.push((member.session, event));
         }
-        self.reserve(at, true, partitions, out);
+        if !self.reserve(at, true, partitions, out) {
+            self.answer_impatient(at, partitions, out);
+        }
+    }
+
+    /// Tells who waits only until it is known whether there is something that there is nothing.
+    fn answer_impatient(&mut self, at: ShareNumber, partitions: &Partitions, out: &mut Out) {
+        let Some(share) = self.shares.get(&at) else { return };
+        let waiting: Vec<MemberNumber> = share.waiting.values().copied().collect();
+        for number in waiting {
+            let Some(member) = self.members.get(&number) else { continue };
+            let Some(wait) = member.wait.filter(|wait| !wait.patient) else { continue };
+            let mut shares = member.wanted.iter().filter_map(|at| self.shares.get(at));
+            let unsure = shares.any(|share| {
+                let short = |flight: &Flight| flight.is_short(share.bounds(partitions)) || flight.waits_for_keys();
+                share.flight.as_deref().is_some_and(short)
+            });
+            if unsure {
+                continue;
+            }
+            let session = member.session;
+            self.stop_waiting(number);
+            out.replies.push((session, Event::Share { token: wait.token, reply: Reply::Acquired(Vec::new()) }));
+        }
     }
 
     /// How many records the group could hand out there.
@@ -129,8 +153,8 @@ impl Shares {
         taken
     }
 
-    /// Has the log reserve more before it runs out, at once if need be and `urgently`. True if there are records that
-    /// wait for that.
+    /// Has the log reserve more before it runs out, at once if need be and `urgently`; asks for keys that are missing. True
+    /// if there are records that wait for that.
     pub(super) fn reserve(
         &mut self,
         at: ShareNumber,
@@ -140,8 +164,11 @@ impl Shares {
     ) -> bool {
         let Some(share) = self.shares.get_mut(&at) else { return false };
         let bounds = share.bounds(partitions);
-        let Some(flight) = &share.flight else { return false };
-        let short = flight.is_short(bounds);
+        let Some(flight) = &mut share.flight else { return false };
+        if let Some(from) = flight.keys_wanted(bounds) {
+            out.keys.push(KeysWanted { share: at, partition: share.partition, from });
+        }
+        let (short, waits_for_keys) = (flight.is_short(bounds), flight.waits_for_keys());
         let reserved = bounds.reserved.max(share.horizon_proposed);
         if reserved < flight.next() + HORIZON_RECORDS / 2 {
             let upto = flight.next() + HORIZON_RECORDS;
@@ -151,6 +178,6 @@ impl Shares {
             record::put_value(&mut record, Kind::ShareHorizon, &horizon);
             propose(record, short && urgently, ShareWaiter::Horizon { share: at }, out);
         }
-        short
+        short || waits_for_keys
     }
 }

@@ -4,8 +4,8 @@
 //! durable half by what has been settled and is not in the log yet. After a restart it begins where that half says,
 //! and passes over what is settled there as it meets it.
 
-#[cfg(doc)]
 use super::WINDOW_RECORDS;
+use super::lines::Lines;
 use super::progress::Progress;
 use bowline_model::Millis;
 use bowline_model::record::SettleReason;
@@ -32,6 +32,8 @@ pub struct Flight {
     /// A lower bound of when the first lock or wait ends.
     pub earliest: Millis,
     pub unlogged: Unlogged,
+    /// With order by key.
+    lines: Option<Box<Lines>>,
     /// Of the last call: offset, how often it was handed out, and why it dies.
     pub dying: Vec<(u64, u32, SettleReason)>,
 }
@@ -49,6 +51,8 @@ pub struct Unlogged {
 enum Slot {
     Available,
     Waiting,
+    /// Behind another record of its key.
+    Behind,
     Acquired { member: MemberNumber, until: Millis },
     /// Archived, but its letter is not in the log.
     Dying,
@@ -102,6 +106,7 @@ impl Flight {
             returns: BTreeMap::new(),
             earliest: Millis::MAX,
             unlogged: Unlogged::default(),
+            lines: None,
             dying: Vec::new(),
         }
     }
@@ -114,6 +119,7 @@ impl Flight {
     /// How many records may be handed out; a fresh one may turn out to be settled only in the middle of them.
     pub fn available(&mut self, progress: &Progress, bounds: Bounds) -> u64 {
         let upto = bounds.high_watermark.min(bounds.reserved);
+        self.line_up(progress, bounds);
         self.pass_settled(progress, upto, bounds.window);
         let room = (bounds.window - self.slots.len().min(bounds.window)) as u64;
         let back = match self.available.last() {
@@ -122,7 +128,8 @@ impl Flight {
             }
             _ => self.available.len(),
         };
-        back as u64 + upto.saturating_sub(self.next()).min(room)
+        let fresh = if self.lines.is_some() { 0 } else { upto.saturating_sub(self.next()).min(room) };
+        back as u64 + fresh
     }
 
     /// Whether fresh records are there that wait for the log to reserve them.
@@ -144,6 +151,7 @@ impl Flight {
     ) -> u64 {
         let slot = Slot::Acquired { member, until };
         let mut taken = 0;
+        self.line_up(progress, bounds);
         if bounds.fresh_first {
             taken += self.take_fresh(max, slot, progress, bounds, runs);
         }
@@ -174,7 +182,7 @@ impl Flight {
     ) -> u64 {
         let upto = bounds.high_watermark.min(bounds.reserved);
         let mut taken = 0;
-        while taken < max && self.available_fresh(progress, upto, bounds.window) {
+        while taken < max && self.lines.is_none() && self.available_fresh(progress, upto, bounds.window) {
             let offset = self.next();
             self.slots.push_back(slot);
             self.add(offset, progress, runs);
@@ -233,6 +241,7 @@ impl Flight {
         {
             *slot = Slot::Settled;
             self.returns.remove(&offset);
+            self.pass_on(offset);
             self.tidy();
         }
     }
@@ -274,6 +283,10 @@ impl Flight {
                 freed(member);
             }
             self.base += 1;
+            match &mut self.lines {
+                Some(lines) if slot == Slot::Behind => lines.step_out(self.base - 1),
+                _ => self.pass_on(self.base - 1),
+            }
         }
         self.base = self.base.max(log_start);
         self.available = self.available.split_off(&self.base);
@@ -342,6 +355,71 @@ impl Flight {
         if !self.returns.is_empty() {
             self.returns.remove(&offset);
             self.unlogged.returned.remove(&offset);
+        }
+        self.pass_on(offset);
+    }
+
+    /// Sets whether records of the same key are handed out one after the other, from those on that nobody has had yet.
+    pub fn order_by_key(&mut self, by_key: bool) {
+        if by_key == self.lines.is_some() {
+            return;
+        }
+        self.lines = by_key.then(|| Box::new(Lines::new(self.next())));
+        for (slot, offset) in self.slots.iter_mut().zip(self.base..).filter(|(slot, _)| **slot == Slot::Behind) {
+            *slot = Slot::Available;
+            self.available.insert(offset);
+        }
+    }
+
+    /// From where on keys have to be looked up, if somebody should ask for them.
+    pub fn keys_wanted(&mut self, bounds: Bounds) -> Option<u64> {
+        let (next, room) = (self.next(), self.slots.len() < bounds.window);
+        let lines = self.lines.as_mut().filter(|lines| !lines.asked)?;
+        let wanted = room && lines.upto <= next && next < bounds.high_watermark.min(bounds.reserved);
+        lines.asked = wanted;
+        wanted.then_some(next)
+    }
+
+    /// Records wait until their keys are known.
+    pub fn waits_for_keys(&self) -> bool {
+        self.lines.as_ref().is_some_and(|lines| lines.asked)
+    }
+
+    /// Hashes of the keys of records from `from` on and below `upto`, by offset.
+    pub fn keys_known(&mut self, from: u64, upto: u64, keys: &[(u64, u64)]) {
+        // More than can be in hand would only take room.
+        let upto = upto.min(self.next() + WINDOW_RECORDS as u64);
+        if let Some(lines) = &mut self.lines {
+            lines.learn(from, upto, keys, self.base);
+        }
+    }
+
+    /// With order by key: gives what nobody has had yet a place in line, as far as keys are known.
+    fn line_up(&mut self, progress: &Progress, bounds: Bounds) {
+        let upto = bounds.high_watermark.min(bounds.reserved);
+        while let Some(known) = self.lines.as_ref().map(|lines| lines.upto) {
+            self.pass_settled(progress, upto, bounds.window);
+            let offset = self.next();
+            let Some(lines) = &mut self.lines else { return };
+            if offset >= upto.min(known) || self.slots.len() >= bounds.window {
+                return;
+            }
+            if lines.enter(offset) {
+                self.slots.push_back(Slot::Available);
+                self.available.insert(offset);
+            } else {
+                self.slots.push_back(Slot::Behind);
+            }
+        }
+    }
+
+    /// A record is done with: the next of its key comes forward.
+    fn pass_on(&mut self, offset: u64) {
+        let Some(next) = self.lines.as_mut().and_then(|lines| lines.leave(offset)) else { return };
+        let at = next.checked_sub(self.base);
+        if let Some(slot @ Slot::Behind) = at.and_then(|at| self.slots.get_mut(at as usize)) {
+            *slot = Slot::Available;
+            self.available.insert(next);
         }
     }
 

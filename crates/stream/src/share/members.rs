@@ -53,6 +53,8 @@ pub struct Wait {
     pub token: Token,
     pub max: u32,
     pub ticket: u64,
+    /// It waits until there is something, and not only until it is known whether there is.
+    pub patient: bool,
 }
 
 impl Member {
@@ -130,7 +132,8 @@ impl Shares {
             partitions.tell_of_growth(partition);
             if let Some(share) = self.shares.get_mut(&share) {
                 let start = share.progress.start();
-                share.flight.get_or_insert_with(|| Box::new(Flight::new(start)));
+                let flight = share.flight.get_or_insert_with(|| Box::new(Flight::new(start)));
+                flight.order_by_key(join.policy.by_key);
                 share.members.insert(number);
                 share.policy = join.policy;
                 share.idle_since = None;

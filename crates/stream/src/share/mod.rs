@@ -26,6 +26,7 @@ mod burial;
 mod checkpoint;
 mod deal;
 mod flight;
+mod lines;
 mod log;
 mod members;
 mod progress;
@@ -106,6 +107,14 @@ struct Share {
     committed: bool,
     /// Since when nobody has been there, as far as anybody has looked.
     idle_since: Option<Millis>,
+}
+
+/// A group with order by key has to know the keys of the records from here on. Answered by [`Shares::keys_known`].
+#[derive(Clone, Copy, Debug)]
+pub struct KeysWanted {
+    share: ShareNumber,
+    pub partition: PartitionId,
+    pub from: u64,
 }
 
 /// An answer that is due when records have been applied.
@@ -224,6 +233,23 @@ impl Shares {
             }
             _ => {}
         }
+    }
+
+    /// Hashes of keys of records from where it was asked on and below `upto`, by offset.
+    pub fn keys_known(
+        &mut self,
+        now: Millis,
+        wanted: &KeysWanted,
+        upto: u64,
+        keys: &[(u64, u64)],
+        partitions: &Partitions,
+        out: &mut Out,
+    ) {
+        if let Some(Some(flight)) = self.shares.get_mut(&wanted.share).map(|share| &mut share.flight) {
+            flight.keys_known(wanted.from, upto, keys);
+            self.dirty.insert(wanted.share);
+        }
+        self.dispatch(now, partitions, out);
     }
 
     /// Records were trimmed, or the partition is gone.

@@ -14,6 +14,9 @@ use bowline_model::share_config::{Reset, ShareConfig};
 /// are ours.
 #[rustfmt::skip]
 pub static ENTRIES: &[Entry] = &[
+    Entry { name: "bowline.share.order.by.key", kind: Type::Boolean, broker_name: "",
+        rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(),
+        doc: "Whether a share group delivers records of the same key and partition one after the other: the next when the one before is settled." },
     Entry { name: "bowline.share.redelivery.backoff.max.ms", kind: Type::Long, broker_name: "",
         rule: Rule::Number(0, 86_400_000), default: |_| "60000".into(),
         doc: "The longest wait that doubling bowline.share.redelivery.backoff.ms leads to." },
