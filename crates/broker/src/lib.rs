@@ -36,7 +36,8 @@ mod streams;
 
 pub use bowline_stream::partition::compaction::{Candidate, Compacted, Plan};
 pub use effects::{
-    Copies, DeadLetter, DeadLetters, DeadRecord, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket, Told, ToldEvent, Transfer, TxnStep, Unkeyed,
+    Copies, DeadLetter, DeadLetters, DeadRecord, Effects, Happened, Read, Reborn, Receipt, Remains, Ticket,
+    Told, ToldEvent, Transfer, TxnStep, Unkeyed,
 };
 pub use proposal::{LAZY_MS, Proposal, Urgency, Waiter};
 pub use relocation::{Batch, Damaged, Draft, Held, Moved, Relocation, Rewrite, Survey};

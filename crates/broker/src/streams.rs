@@ -33,7 +33,10 @@ struct Parked {
 #[derive(Debug)]
 enum What {
     Fetch(Fetch),
-    Offsets { token: Token, search: OffsetsSearch },
+    Offsets {
+        token: Token,
+        search: OffsetsSearch,
+    },
     /// To be given to the router. It is nobody's request, and no session's end ends it.
     Dead(Dead),
     /// The same, for who looks up keys.
@@ -179,17 +182,19 @@ impl Streams {
                     }
                 }
             }
-            What::Dead(dead) => match partitions.fetch(&of_nobody(dead.partition, dead.offset, 1), retry, cache) {
-                FetchOutcome::Missing(reads) => reads,
-                FetchOutcome::Ready(mut found) => {
-                    let found = found.pop().and_then(|found| found.result.ok());
-                    let batch = found.and_then(|found| found.batches.into_iter().next());
-                    if let What::Dead(dead) = what {
-                        fx.dead_records.push(DeadRecord { dead, batch });
+            What::Dead(dead) => {
+                match partitions.fetch(&of_nobody(dead.partition, dead.offset, 1), retry, cache) {
+                    FetchOutcome::Missing(reads) => reads,
+                    FetchOutcome::Ready(mut found) => {
+                        let found = found.pop().and_then(|found| found.result.ok());
+                        let batch = found.and_then(|found| found.batches.into_iter().next());
+                        if let What::Dead(dead) = what {
+                            fx.dead_records.push(DeadRecord { dead, batch });
+                        }
+                        return;
                     }
-                    return;
                 }
-            },
+            }
             What::Fetch(fetch) => match partitions.fetch(fetch, retry, cache) {
                 FetchOutcome::Missing(reads) => reads,
                 FetchOutcome::Ready(found) => {

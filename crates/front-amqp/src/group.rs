@@ -74,7 +74,8 @@ impl GroupArguments {
         let text = |argument: &'static str| match arguments.get(argument) {
             None => Ok(None),
             Some(Value::LongStr(text)) if text.len() <= SHORT_STRING_BYTES_MAX => {
-                let text = std::str::from_utf8(text).map_err(|_| invalid(&format!("{argument} is not UTF-8")))?;
+                let text =
+                    std::str::from_utf8(text).map_err(|_| invalid(&format!("{argument} is not UTF-8")))?;
                 Ok(Some(text.to_string()))
             }
             Some(_) => Err(invalid(&format!("{argument} is not a string of up to 255 octets"))),

@@ -159,10 +159,7 @@ impl Died<'_> {
         Ok(vec![Parcel { shard, records, count: 1, logged: true }])
     }
 
-    fn build(
-        &self,
-        found: Option<&Found<'_>>,
-    ) -> Result<Bytes, bowline_codec_kafka::records::BuildError> {
+    fn build(&self, found: Option<&Found<'_>>) -> Result<Bytes, bowline_codec_kafka::records::BuildError> {
         let dead = self.dead;
         let (partition, offset) = (self.index.to_string(), dead.offset.to_string());
         let deliveries = dead.deliveries.min(i16::MAX as u32).to_string();
@@ -230,7 +227,11 @@ impl Died<'_> {
         };
         let new = rewrite(&letter, topology);
         if new.targets.is_empty() {
-            return Err(if new.cycle { "it would go round for ever" } else { "its exchange has nowhere to send it" });
+            return Err(if new.cycle {
+                "it would go round for ever"
+            } else {
+                "its exchange has nowhere to send it"
+            });
         }
         let posted = Posted {
             flags: new.flags,

@@ -362,7 +362,7 @@ def test_order_by_key(broker, name):
     make_topic(broker, name)
     configure_group(broker, name, bowline_share_order_by_key="true", share_delivery_count_limit="1000")
     p = Producer({"bootstrap.servers": broker.kafka, "compression.type": "lz4"})
-    for i in range(120):
+    for i in range(48):
         p.produce(name, str(i), key=f"key {i % 4}")
     assert p.flush(20) == 0
     seen, out = [], []
@@ -391,11 +391,11 @@ def test_order_by_key(broker, name):
             seen.append(int(body))
             channel.basic_ack(tag)
         del out[:2]
-        return len(seen) >= 120
+        return len(seen) >= 48
 
     eventually(turn)
     for key in range(4):
-        assert [i for i in seen if i % 4 == key] == list(range(key, 120, 4))
+        assert [i for i in seen if i % 4 == key] == list(range(key, 48, 4))
     assert member.got and released
     sharing.close()
     member.connection.close()

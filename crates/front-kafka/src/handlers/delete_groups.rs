@@ -46,7 +46,11 @@ pub fn start(request: DeleteGroupsRequest, cx: &mut Context<'_>) -> Step {
 
 /// Those that are no consumer groups: a name is of one kind of group, and where it is of two, the consumer group goes
 /// first, alone.
-fn delete_share_groups(groups: Vec<String>, mut results: Vec<Option<ErrorCode>>, cx: &mut Context<'_>) -> Step {
+fn delete_share_groups(
+    groups: Vec<String>,
+    mut results: Vec<Option<ErrorCode>>,
+    cx: &mut Context<'_>,
+) -> Step {
     let asked = open(&results);
     let shards = cx.broker.data_shards;
     let mut sub = 0;

@@ -104,7 +104,8 @@ impl Shares {
             let Some(wait) = member.wait.filter(|wait| !wait.patient) else { continue };
             let mut shares = member.wanted.iter().filter_map(|at| self.shares.get(at));
             let unsure = shares.any(|share| {
-                let short = |flight: &Flight| flight.is_short(share.bounds(partitions)) || flight.waits_for_keys();
+                let short =
+                    |flight: &Flight| flight.is_short(share.bounds(partitions)) || flight.waits_for_keys();
                 share.flight.as_deref().is_some_and(short)
             });
             if unsure {
@@ -112,7 +113,8 @@ impl Shares {
             }
             let session = member.session;
             self.stop_waiting(number);
-            out.replies.push((session, Event::Share { token: wait.token, reply: Reply::Acquired(Vec::new()) }));
+            out.replies
+                .push((session, Event::Share { token: wait.token, reply: Reply::Acquired(Vec::new()) }));
         }
     }
 

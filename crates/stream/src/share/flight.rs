@@ -53,7 +53,10 @@ enum Slot {
     Waiting,
     /// Behind another record of its key.
     Behind,
-    Acquired { member: MemberNumber, until: Millis },
+    Acquired {
+        member: MemberNumber,
+        until: Millis,
+    },
     /// Archived, but its letter is not in the log.
     Dying,
     Settled,
@@ -365,7 +368,9 @@ impl Flight {
             return;
         }
         self.lines = by_key.then(|| Box::new(Lines::new(self.next())));
-        for (slot, offset) in self.slots.iter_mut().zip(self.base..).filter(|(slot, _)| **slot == Slot::Behind) {
+        for (slot, offset) in
+            self.slots.iter_mut().zip(self.base..).filter(|(slot, _)| **slot == Slot::Behind)
+        {
             *slot = Slot::Available;
             self.available.insert(offset);
         }

@@ -1,7 +1,7 @@
 //! Members: joining, leaving, and what happens to what they hold when they are gone.
 
-use super::flight::{Flight, MemberNumber, Terms};
 use super::burial::Awaited;
+use super::flight::{Flight, MemberNumber, Terms};
 use super::log::{Answer, Due};
 use super::{HORIZON_RECORDS, SHARES_MAX, Share, ShareNumber, ShareWaiter, Shares, begin, joined};
 use crate::out::{Out, Proposal, Waiter};
@@ -409,7 +409,8 @@ impl Shares {
     fn recount(&mut self, shares: &[ShareNumber]) {
         for at in shares {
             let Some(share) = self.shares.get_mut(at) else { continue };
-            let wants = |number: &MemberNumber| self.members.get(number).is_some_and(|member| member.committed);
+            let wants =
+                |number: &MemberNumber| self.members.get(number).is_some_and(|member| member.committed);
             let committed = share.members.iter().any(wants);
             if std::mem::replace(&mut share.committed, committed) != committed {
                 self.dirty.insert(*at);

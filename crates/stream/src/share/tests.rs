@@ -559,7 +559,8 @@ fn what_is_not_committed_is_handed_out_to_who_does_not_mind() {
     let producer = Producer { id: 7, epoch: 0 };
     let mut s = Script::new(1);
     s.append(1, 1);
-    let admit = AdmitRecord { producer, partitions: vec![PartitionId(1)], groups: Vec::new(), from_zero: false };
+    let admit =
+        AdmitRecord { producer, partitions: vec![PartitionId(1)], groups: Vec::new(), from_zero: false };
     let mut records = Vec::new();
     record::put_value(&mut records, Kind::TxnAdmit, &admit);
     let mut batch = Batch::from(7, 0, 0, 2).bytes();
@@ -599,8 +600,10 @@ impl Script {
         for wanted in &asked {
             let stream = &mut self.world.stream;
             let upto = wanted.from + 7;
-            let keys: Vec<(u64, u64)> =
-                (wanted.from..upto).filter(|offset| offset % 3 > 0).map(|offset| (offset, offset % 3)).collect();
+            let keys: Vec<(u64, u64)> = (wanted.from..upto)
+                .filter(|offset| offset % 3 > 0)
+                .map(|offset| (offset, offset % 3))
+                .collect();
             let (partitions, out) = (&stream.partitions, &mut self.world.out);
             stream.shares.keys_known(self.now, wanted, upto, &keys, partitions, out);
         }
