@@ -3,42 +3,28 @@
 //! key the latest record, and every record that it finds is the one that was appended at that offset; one who reads what
 //! is committed, by the list of aborted transactions as Kafka's clients do, finds the latest that was committed.
 
-use bowline_broker::{Compacted, Effects, Moved};
+mod machine;
+
+use bowline_broker::{Compacted, Moved};
 use bowline_codec_kafka::records::{
     Batch, BatchBuilder, Compression, ControlRecord, RecordIter, verify_batch,
 };
 use bowline_model::event::{Event, SLICE_ABORTED};
 use bowline_model::record::{self, Append, Kind};
-use bowline_model::request::{
-    Compaction, Fetch, FetchPartition, PartitionConfig, PartitionSpec, Propose, Provision, Request, Want,
-};
+use bowline_model::request::{Compaction, Fetch, FetchPartition, PartitionConfig, PartitionSpec, Request};
 use bowline_model::txn::{AdmitRecord, Producer, marker};
-use bowline_model::{BlockRef, Lsn, Millis, PartitionId, SessionId, ShardId, Token, TopicId};
-use bowline_raft::{SingleNode, Slot};
+use bowline_model::{PartitionId, Token, TopicId};
 use bowline_replica::compact::{Counts, Job};
-use bowline_replica::data::DataShard;
-use bowline_replica::{META_SESSION, recover, relocate};
-use bowline_storage::{Checkpoint, ColdWriter, Driver, FakeDisk, Identity, Log, Options};
+use bowline_replica::relocate;
+use bowline_storage::{ColdWriter, FakeDisk};
 use bytes::Bytes;
-use parking_lot::Mutex;
+use machine::{A, ID, Machine, Random};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-const ID: ShardId = ShardId(1);
 /// The second is there to lie between, and is not compacted.
 const PARTITION: PartitionId = PartitionId(3);
 const OTHER: PartitionId = PartitionId(4);
-const A: SessionId = SessionId(10);
 const DELETE_RETENTION_MS: u64 = 400;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
 
 /// Key and value.
 type Row = (u8, Option<Vec<u8>>);
@@ -78,12 +64,7 @@ fn table(rows: impl Iterator<Item = Option<Row>>) -> BTreeMap<u8, Vec<u8>> {
 }
 
 struct Node {
-    log: Log,
-    driver: Driver,
-    committed: Arc<Mutex<VecDeque<BlockRef>>>,
-    shard: DataShard<SingleNode>,
-    events: Vec<Event>,
-    now: Millis,
+    machine: Machine,
     job: Option<Job>,
     copied: Option<(ColdWriter, Moved, Option<Vec<Compacted>>)>,
     finished: Option<(Moved, Option<Vec<Compacted>>)>,
@@ -94,39 +75,6 @@ struct Node {
 
 impl Node {
     fn open(disk: &FakeDisk, life: u64) -> Node {
-        let options = Options {
-            identity: Identity { node: [1; 16], data_shards: 1 },
-            segment_bytes: 64 << 10,
-            first_segment_bytes: 64 << 10,
-            ready_segments: 1,
-            spare_segments: 1,
-            free_bytes_min: 0,
-            epoch_seed: life,
-            ..Options::default()
-        };
-        let (log, recovered) = Log::open(Arc::new(disk.clone()), options).expect("the log opens");
-        let broker = |id| bowline_broker::Options {
-            cache_bytes: 10_000,
-            readahead_bytes: 20_000,
-            ..bowline_broker::Options::new(id)
-        };
-        let states =
-            recover(recovered, 1, bowline_topology::Defaults::default(), broker).expect("it is whole");
-        let (_, shard) = states.shards.into_iter().next().unwrap();
-        let committed = Arc::new(Mutex::new(VecDeque::new()));
-        let commits = committed.clone();
-        let on_complete =
-            move |_, block: Result<BlockRef, _>| commits.lock().push_back(block.expect("no faults"));
-        let driver = log.start_manual(Arc::new(on_complete)).unwrap();
-        let (term, index) = log.last(ID).unwrap_or(shard.applied()).max(shard.applied());
-        let mut shard = DataShard::new(shard, SingleNode::new(log.clone(), ID, Slot { term, index }));
-        let now = life * 1_000_000;
-        shard.begin(now).unwrap();
-        let (events, job, copied, finished) = (Vec::new(), None, None, None);
-        let (removed, fresh) = (Counts::default(), Vec::new());
-        let mut node =
-            Node { log, driver, committed, shard, events, now, job, copied, finished, removed, fresh };
-        node.pump();
         let compaction = Compaction {
             min_lag_ms: 0,
             max_lag_ms: i64::MAX as u64,
@@ -141,50 +89,16 @@ impl Node {
             config: PartitionConfig { compaction, ..PartitionConfig::default() },
         };
         let partitions = vec![spec(PARTITION, Some(Box::new(compaction))), spec(OTHER, None)];
-        node.send(META_SESSION, Request::Provision(Provision::Reconcile { queues: vec![], partitions }));
-        node
-    }
-
-    fn send(&mut self, session: SessionId, request: Request) {
-        let mut fx = Effects::default();
-        self.shard.request(self.now, session, request, &mut fx);
-        self.perform(fx);
-        self.pump();
-    }
-
-    /// Until everything is durable, applied and delivered.
-    fn pump(&mut self) {
-        let mut quiet = 0;
-        while quiet < 3 {
-            let mut fx = Effects::default();
-            self.now += 10;
-            self.shard.advance(self.now, &mut fx);
-            quiet = if fx.is_empty() && self.committed.lock().is_empty() { quiet + 1 } else { 0 };
-            self.perform(fx);
-            self.driver.settle();
-            while let Some(block) = { self.committed.lock().pop_front() } {
-                let mut fx = Effects::default();
-                self.shard.committed(&block, &mut fx);
-                self.perform(fx);
-            }
-        }
-    }
-
-    fn perform(&mut self, fx: Effects) {
-        self.events.extend(fx.events.into_iter().map(|(_, event)| event));
-        for read in fx.reads {
-            let result = self.log.read_run(read.lsn, read.max_bytes as usize, read.max_blocks as usize);
-            let mut fx = Effects::default();
-            self.shard.loaded(read.lsn, result.map_err(|_| ()), &mut fx);
-            self.perform(fx);
-        }
+        let machine = Machine::open(disk, life, vec![], partitions);
+        let (job, copied, finished) = (None, None, None);
+        Node { machine, job, copied, finished, removed: Counts::default(), fresh: Vec::new() }
     }
 
     /// Some batches in one block, of either partition, in transactions or not.
     fn append(&mut self, random: &mut Random, model: &mut Model, compression: Compression) {
         let mut records = Vec::new();
         for _ in 0..1 + random.below(3) {
-            let builder = BatchBuilder::new(self.now as i64).compression(compression);
+            let builder = BatchBuilder::new(self.machine.now as i64).compression(compression);
             let batch = self.fill(builder, random, model);
             Append::encode(&mut records, PARTITION.0, 0, &batch);
             self.transact(random, model, compression, &mut records);
@@ -194,7 +108,7 @@ impl Node {
                 Append::encode(&mut records, OTHER.0, 0, &builder.build().unwrap());
             }
         }
-        self.propose(records);
+        self.machine.propose(records);
     }
 
     fn fill(&self, mut builder: BatchBuilder, random: &mut Random, model: &mut Model) -> Bytes {
@@ -202,7 +116,7 @@ impl Node {
             let key = random.below(24) as u8;
             let value = vec![model.rows.len() as u8; 1 + random.below(300) as usize];
             let value = (random.below(5) > 0).then_some(value);
-            builder.append(Some(&[key]), value.as_deref(), &[], self.now as i64).unwrap();
+            builder.append(Some(&[key]), value.as_deref(), &[], self.machine.now as i64).unwrap();
             model.rows.push(Some((key, value)));
         }
         builder.build().unwrap()
@@ -228,7 +142,8 @@ impl Node {
                     record::put_value(records, Kind::TxnAdmit, &admit);
                 }
                 let (from, sequence) = (model.next(), model.producers[n].0);
-                let builder = BatchBuilder::new(self.now as i64).compression(compression).transactional();
+                let builder =
+                    BatchBuilder::new(self.machine.now as i64).compression(compression).transactional();
                 let batch = self.fill(builder.producer(producer.id, 0, sequence), random, model);
                 Append::encode(records, PARTITION.0, 0, &batch);
                 let written = from..model.next();
@@ -240,7 +155,7 @@ impl Node {
 
     fn end(&self, n: usize, commit: bool, model: &mut Model, records: &mut Vec<u8>) {
         let Some(written) = model.producers[n].1.take() else { return };
-        let batch = marker(Producer { id: 1_000 + n as i64, epoch: 0 }, commit, self.now);
+        let batch = marker(Producer { id: 1_000 + n as i64, epoch: 0 }, commit, self.machine.now);
         Append::encode(records, PARTITION.0, 0, &batch);
         model.rows.push(None);
         if !commit {
@@ -248,29 +163,14 @@ impl Node {
         }
     }
 
-    fn propose(&mut self, records: Vec<u8>) {
-        let count = record::iter(&records).count() as u32;
-        let (token, records) = (Token(1), records.into());
-        self.send(A, Request::Propose(Propose { token, records, count, want: Want::Done, checked: false }));
-        let done = |e: &Event| matches!(e, Event::Done { token: Token(1) });
-        assert!(std::mem::take(&mut self.events).iter().any(done), "it is confirmed");
-    }
-
-    fn checkpoint(&mut self) {
-        let part = self.shard.snapshot(ID);
-        let (live_segments, live_cold) = (part.live_segments, part.live_cold);
-        self.log
-            .write_checkpoint(&Checkpoint { shards: vec![part.checkpoint], live_segments, live_cold })
-            .unwrap();
-        self.driver.settle();
-    }
-
     /// The next step of a compaction, or now and then of a relocation. False: there is nothing to do.
     fn rewrite(&mut self, random: &mut Random) -> bool {
         if let Some((moved, done)) = self.finished.take() {
             match done {
-                Some(done) => assert!(self.shard.compacted(&moved, &done).is_empty(), "nothing has moved"),
-                None => drop(self.shard.relocated(&moved)),
+                Some(done) => {
+                    assert!(self.machine.shard.compacted(&moved, &done).is_empty(), "nothing has moved")
+                }
+                None => drop(self.machine.shard.relocated(&moved)),
             }
         } else if let Some((writer, moved, done)) = self.copied.take() {
             self.fresh.push(writer.finish().unwrap());
@@ -278,13 +178,13 @@ impl Node {
         } else if random.below(5) == 0 {
             self.relocate(random);
         } else if let Some(mut job) = self.job.take() {
-            let (mut relocation, ends) = self.shard.shard.plan_rewriting(&job.wanted(), 3_000);
+            let (mut relocation, ends) = self.machine.shard.shard.plan_rewriting(&job.wanted(), 3_000);
             if relocation.is_empty() {
                 let done = job.rewritten(&ends);
-                assert!(self.shard.compacted(&relocation.finish(), &done).is_empty());
+                assert!(self.machine.shard.compacted(&relocation.finish(), &done).is_empty());
             } else {
-                let mut writer = self.log.new_cold_file(None).unwrap();
-                job.rewrite(&self.log, &mut relocation, &mut writer, &mut |_| true).unwrap();
+                let mut writer = self.machine.log.new_cold_file(None).unwrap();
+                job.rewrite(&self.machine.log, &mut relocation, &mut writer, &mut |_| true).unwrap();
                 let done = job.rewritten(&ends);
                 self.copied = Some((writer, relocation.finish(), Some(done)));
             }
@@ -293,27 +193,25 @@ impl Node {
             let left = job.partitions().next().is_some();
             self.job = left.then_some(job);
         } else {
-            let due = self.shard.shard.compaction_due(self.now);
+            let due = self.machine.shard.shard.compaction_due(self.machine.now);
             if due.is_empty() {
                 return false;
             }
             let offsets_max = 20 + random.below(200);
-            let plans = self.shard.shard.plan_compaction(&[PARTITION], self.now, offsets_max);
-            let mut job = Job::new(ID, plans, 0, self.now);
-            job.scan(&self.log, &mut |_| true).unwrap();
+            let plans = self.machine.shard.shard.plan_compaction(&[PARTITION], self.machine.now, offsets_max);
+            let mut job = Job::new(ID, plans, 0, self.machine.now);
+            job.scan(&self.machine.log, &mut |_| true).unwrap();
             self.job = Some(job);
         }
         true
     }
 
     fn relocate(&mut self, random: &mut Random) {
-        let active = self.log.segments().last().map(|n| Lsn::new(*n, 0)).unwrap();
-        let mut files: BTreeSet<Lsn> = self.shard.shard.survey().into_keys().collect();
-        files.retain(|file| *file != active && random.below(10) < 8);
-        let mut relocation = self.shard.shard.plan_relocation(&files);
+        let files = self.machine.some_files(random);
+        let mut relocation = self.machine.shard.shard.plan_relocation(&files);
         if !relocation.is_empty() {
-            let mut writer = self.log.new_cold_file(None).unwrap();
-            relocate::copy(&self.log, &mut relocation, &mut writer, |_| true).unwrap();
+            let mut writer = self.machine.log.new_cold_file(None).unwrap();
+            relocate::copy(&self.machine.log, &mut relocation, &mut writer, |_| true).unwrap();
             self.copied = Some((writer, relocation.finish(), None));
         }
     }
@@ -323,9 +221,9 @@ impl Node {
         let (mut at, mut found) = (offset, Vec::new());
         let end = if committed { model.last_stable() } else { model.next() };
         while at < end {
-            self.events.clear();
+            self.machine.events.clear();
             let wanted = FetchPartition { partition: PARTITION, offset: at, max_bytes: 1_000 };
-            self.send(
+            self.machine.send(
                 A,
                 Request::Fetch(Fetch {
                     token: Token(3),
@@ -334,7 +232,9 @@ impl Node {
                     committed,
                 }),
             );
-            let [Event::Fetched { partitions, .. }] = &self.events[..] else { panic!("{:?}", self.events) };
+            let [Event::Fetched { partitions, .. }] = &self.machine.events[..] else {
+                panic!("{:?}", self.machine.events)
+            };
             let fetched = partitions[0].result.as_ref().unwrap();
             assert_eq!((fetched.last_stable, fetched.high_watermark), (model.last_stable(), model.next()));
             assert!(!fetched.batches.is_empty(), "nobody waits below what there is to read");
@@ -409,13 +309,13 @@ fn power_may_fail_at_any_step_of_a_compaction() {
                 match random.below(12) {
                     0..4 => node.append(&mut random, &mut model, compression),
                     4..10 => drop(node.rewrite(&mut random)),
-                    10 => node.checkpoint(),
+                    10 => node.machine.checkpoint(),
                     _ => node.check(&model, &mut random),
                 }
             }
             node.check(&model, &mut random);
             removed.add(&node.removed);
-            recycled += usize::from(node.log.segments()[0] > 1);
+            recycled += usize::from(node.machine.log.segments()[0] > 1);
             drop(node);
             if random.below(3) == 0 { disk.kill() } else { disk.crash() }
         }
@@ -425,7 +325,7 @@ fn power_may_fail_at_any_step_of_a_compaction() {
         let mut ends = Vec::new();
         (0..2).for_each(|n| node.end(n, random.below(2) == 0, &mut model, &mut ends));
         if !ends.is_empty() {
-            node.propose(ends);
+            node.machine.propose(ends);
         }
         node.compact_all(&mut random);
         node.check(&model, &mut random);
@@ -434,7 +334,7 @@ fn power_may_fail_at_any_step_of_a_compaction() {
         let keys: Vec<u8> = found.into_iter().filter_map(|(_, row)| Some(row?.0)).collect();
         assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "one record a key");
         // Tombstones go when their time is over.
-        node.now += DELETE_RETENTION_MS;
+        node.machine.now += DELETE_RETENTION_MS;
         node.compact_all(&mut random);
         assert!(
             node.read(0, &model, false).iter().flat_map(|(_, row)| row).all(|(_, value)| value.is_some())
@@ -443,22 +343,22 @@ fn power_may_fail_at_any_step_of_a_compaction() {
         // So do markers, with what is compacted next: those of aborts once it is known that all they ended has gone.
         for _ in 0..3 {
             let mut records = Vec::new();
-            let batch = node.fill(BatchBuilder::new(node.now as i64), &mut random, &mut model);
+            let batch = node.fill(BatchBuilder::new(node.machine.now as i64), &mut random, &mut model);
             Append::encode(&mut records, PARTITION.0, 0, &batch);
-            node.propose(records);
+            node.machine.propose(records);
             node.compact_all(&mut random);
-            node.now += DELETE_RETENTION_MS;
+            node.machine.now += DELETE_RETENTION_MS;
         }
         assert!(node.read(0, &model, false).iter().all(|(_, row)| row.is_some()), "there are none left");
         node.check(&model, &mut random);
         removed.add(&node.removed);
-        let listed = node.shard.snapshot(ID).live_cold.len() as u32;
-        node.checkpoint();
-        node.checkpoint();
+        let listed = node.machine.shard.snapshot(ID).live_cold.len() as u32;
+        node.machine.checkpoint();
+        node.machine.checkpoint();
         // Those that were rewritten before a checkpoint could list them are given up, as the compactor does.
-        node.fresh.iter().for_each(|file| node.log.remove_cold(*file));
-        node.driver.settle();
-        assert_eq!(node.log.stats().cold_files, listed, "nothing is left over");
+        node.fresh.iter().for_each(|file| node.machine.log.remove_cold(*file));
+        node.machine.driver.settle();
+        assert_eq!(node.machine.log.stats().cold_files, listed, "nothing is left over");
     }
     let Counts { superseded, tombstones, aborted, markers, .. } = removed;
     assert!(superseded > 1_000 && tombstones > 50 && recycled > 5, "{removed:?} {recycled}");
