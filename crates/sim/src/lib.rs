@@ -25,5 +25,6 @@ pub mod seeds;
 mod shadows;
 pub mod topics;
 pub mod trace;
+mod txns;
 pub mod workload;
 pub mod world;

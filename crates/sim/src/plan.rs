@@ -25,12 +25,14 @@ pub enum Class {
     Streams,
     Groups,
     Rules,
+    Transactions,
 }
 
 pub const CLASSES: &[(Class, &str)] = &[
     (Class::Streams, "streams"),
     (Class::Groups, "groups"),
     (Class::Rules, "rules"),
+    (Class::Transactions, "transactions"),
     (Class::Transient, "transient"),
     (Class::Fanout, "fanout"),
     (Class::Gets, "gets"),
@@ -72,6 +74,10 @@ pub struct Plan {
     pub group_percent: u64,
     /// Of what clients do, how much is about queues that enforce something.
     pub rule_percent: u64,
+    /// Of what clients do, how much is about transactions.
+    pub txn_percent: u64,
+    /// Transactional ids.
+    pub txn_workers: usize,
     /// Chance of a crash, in thousandths of a step.
     pub crash_permille: u64,
     /// The same of a write that is going to fail.
@@ -111,6 +117,8 @@ impl Plan {
             stream_percent: c.choose([0, 10, 30, 70]),
             group_percent: c.choose([0, 5, 30]),
             rule_percent: 0,
+            txn_percent: 0,
+            txn_workers: 0,
             crash_permille: c.choose([0, 4, 8, 20]),
             disk_error_permille: c.choose([0, 0, 0, 5]),
             full_disk_permille: c.choose([0, 0, 0, 20]),
@@ -118,6 +126,8 @@ impl Plan {
             free_bytes_min: c.choose([0, u64::from(segment_bytes)]),
         };
         plan.rule_percent = c.choose([0, 20, 50]);
+        plan.txn_percent = c.choose([0, 0, 40, 85]);
+        plan.txn_workers = c.within(1..=3) as usize;
         if plan.rule_percent > 0 {
             // Much may die at once, and a block must fit.
             plan.segment_bytes = plan.segment_bytes.max(64 << 10);

@@ -26,6 +26,11 @@ pub enum Sabotage {
     DelaysForgotten,
     LivesForEver,
     BatchSplit,
+    MarkedEarly,
+    DecisionForgotten,
+    OldEpochTaken,
+    OldConnectionHeard,
+    AbortedOffsetsKept,
 }
 
 /// Name for the command line, and what is broken.
@@ -68,6 +73,27 @@ pub const ALL: &[(Sabotage, &str, &str)] = &[
     (Sabotage::DelaysForgotten, "delays-forgotten", "a start forgets what has to wait"),
     (Sabotage::LivesForEver, "lives-for-ever", "messages do not expire"),
     (Sabotage::BatchSplit, "batch-split", "what was published together goes into two blocks"),
+    (
+        Sabotage::MarkedEarly,
+        "marked-early",
+        "other shards are told how a transaction ends before that is durable",
+    ),
+    (
+        Sabotage::DecisionForgotten,
+        "decision-forgotten",
+        "a start does not go on with a transaction's end that was decided",
+    ),
+    (
+        Sabotage::OldEpochTaken,
+        "old-epoch-taken",
+        "a batch of an earlier epoch is taken into the producer's open transaction",
+    ),
+    (
+        Sabotage::OldConnectionHeard,
+        "old-connection-heard",
+        "producers without an epoch for each transaction are heard on their old connections too",
+    ),
+    (Sabotage::AbortedOffsetsKept, "aborted-offsets-kept", "offsets of aborted transactions count"),
 ];
 
 impl Sabotage {
@@ -96,6 +122,11 @@ impl Sabotage {
             (Sabotage::DelaysForgotten, &bowline_broker::sabotage::DELAYS_FORGOTTEN),
             (Sabotage::LivesForEver, &bowline_broker::sabotage::LIVES_FOR_EVER),
             (Sabotage::BatchSplit, &bowline_broker::sabotage::BATCH_SPLIT),
+            (Sabotage::MarkedEarly, &bowline_stream::sabotage::MARKED_EARLY),
+            (Sabotage::DecisionForgotten, &bowline_stream::sabotage::DECISION_FORGOTTEN),
+            (Sabotage::OldEpochTaken, &bowline_stream::sabotage::OLD_EPOCH_TAKEN),
+            (Sabotage::OldConnectionHeard, &bowline_stream::sabotage::OLD_CONNECTION_HEARD),
+            (Sabotage::AbortedOffsetsKept, &bowline_stream::sabotage::ABORTED_OFFSETS_KEPT),
         ] {
             switch.store(planted == Some(sabotage), std::sync::atomic::Ordering::Relaxed);
         }
@@ -117,6 +148,11 @@ impl Sabotage {
                 | Sabotage::DelaysForgotten
                 | Sabotage::LivesForEver
                 | Sabotage::BatchSplit
+                | Sabotage::MarkedEarly
+                | Sabotage::DecisionForgotten
+                | Sabotage::OldEpochTaken
+                | Sabotage::OldConnectionHeard
+                | Sabotage::AbortedOffsetsKept
         )
     }
 }

@@ -16,6 +16,10 @@ const CONSUMERS_MAX: usize = 6;
 impl World {
     /// One request, or a few that belong together.
     pub fn client_action(&mut self) {
+        let txn_percent = self.plan.txn_percent;
+        if txn_percent > 0 && self.plan.has(Class::Transactions) && self.chance.percent(txn_percent) {
+            return self.txn_action();
+        }
         if self.plan.has(Class::Streams) && self.chance.percent(self.plan.stream_percent) {
             return self.stream_action();
         }

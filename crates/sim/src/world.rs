@@ -85,6 +85,7 @@ impl World {
     }
 
     fn step(&mut self) {
+        self.flush_txns();
         if self.node.as_ref().is_some_and(|n| n.is_dead) {
             note!(self.clients.trace, "the node is dead");
             let how = self.chance.choose([End::Crash, End::Kill]);
@@ -283,6 +284,7 @@ impl World {
             End::Kill | End::Stop => self.disk.kill(),
         }
         self.clients.crashed();
+        self.resume_txns();
         self.start();
     }
 
@@ -373,8 +375,8 @@ impl World {
 
     /// Whether anything moved.
     fn move_everything(&mut self) -> bool {
+        let mut moved = self.flush_txns();
         let Some(node) = &mut self.node else { return false };
-        let mut moved = false;
         while node.upkeep() {}
         while node.begin_write() {
             moved = true;
@@ -446,6 +448,7 @@ impl World {
         self.drain();
         self.read_everything();
         self.drain_ruled();
+        self.drain_txns();
         let end = self.chance.choose([End::Crash, End::Kill, End::Stop]);
         self.end(end);
         self.rest();

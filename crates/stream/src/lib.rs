@@ -223,8 +223,11 @@ impl Stream {
             }
             Kind::TxnGroups => {
                 if let Ok(ended) = postcard::from_bytes::<GroupsRecord>(record.body) {
+                    let commit = ended.commit;
+                    #[cfg(feature = "sabotage")]
+                    let commit = commit || sabotage::is_on(&sabotage::ABORTED_OFFSETS_KEPT);
                     for (group, topics) in self.pending.end(&ended) {
-                        if ended.commit && !topics.is_empty() {
+                        if commit && !topics.is_empty() {
                             self.groups.commit_applied(group, topics, block.stamp);
                         }
                     }

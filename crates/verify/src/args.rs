@@ -17,8 +17,8 @@ pub enum Workload {
     /// AMQP queues that enforce something: lifetimes, dead letters, retries, delays, duplicates, priorities,
     /// order by key, lengths; and transactions.
     Rules,
-    /// Kafka transactions: transfers between accounts, with committed offsets, aborts, and a reader of what is
-    /// committed.
+    /// Kafka transactions of both versions: transfers between accounts and values appended to lists, with committed
+    /// offsets, aborts, and readers of what is committed.
     Transactions,
 }
 
@@ -58,7 +58,7 @@ The exit status is 0 when every promise was kept, 1 when not.";
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What to run; several separated by commas. [default: amqp,kafka,stream,rules]
+    /// What to run; several separated by commas. [default: amqp,kafka,stream,rules,transactions]
     #[arg(long, short, value_enum, value_delimiter = ',')]
     pub workload: Vec<Workload>,
     /// Attack for so long instead of a number of kills.
@@ -162,7 +162,13 @@ impl Args {
             (true, Some(_), None) => vec![Workload::Amqp],
             (true, None, Some(_)) => vec![Workload::Kafka],
             (true, ..) => vec![Workload::Amqp, Workload::Kafka],
-            (false, ..) => vec![Workload::Amqp, Workload::Kafka, Workload::Stream, Workload::Rules],
+            (false, ..) => vec![
+                Workload::Amqp,
+                Workload::Kafka,
+                Workload::Stream,
+                Workload::Rules,
+                Workload::Transactions,
+            ],
         }
     }
 }

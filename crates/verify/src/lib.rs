@@ -48,6 +48,8 @@ use disk::SmallDisk;
 use judge::{Recovery, Verdict};
 use ledger::Account;
 use transactions::Bank;
+use transactions::lists::Lists;
+use transactions::work::Reads;
 use world::{Config, Consumer, Phase, Producer, World, Wrong};
 
 const KILLS_DEFAULT: u32 = 20;
@@ -134,7 +136,7 @@ fn attack(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Report> {
         ports.push(kafka);
     }
     let mut environment = vec![("BOWLINE_NO_PROBE".to_owned(), "true".to_owned())];
-    if workloads.contains(&Workload::Rules) {
+    if workloads.contains(&Workload::Rules) || workloads.contains(&Workload::Transactions) {
         environment.push(("BOWLINE_SHARDS".into(), rules::SHARDS.to_string()));
     }
     if home.disk.is_some() {
@@ -305,9 +307,11 @@ impl Test {
             drain::retry(|| rules::set_up(&world)).context("declaring queues with rules")?;
         }
         if uses(Workload::Transactions) {
-            let bank = Bank::new(&name, args.producers.max(1), args.partitions.max(1));
+            let partitions = args.partitions.max(1);
+            let lists = Lists::new(&name, partitions, seed);
+            let bank = Bank::new(&name, args.producers.max(1), partitions, lists);
             drain::retry(|| transactions::work::set_up(&world, &bank))
-                .context("creating the bank's topic")?;
+                .context("creating the topics of transactions")?;
             world.bank = Some(bank);
         }
         if uses(Workload::Amqp) || uses(Workload::Stream) {
@@ -360,7 +364,9 @@ impl Test {
                 for worker in 0..bank.workers() {
                     producers.push(scope.spawn(move || transactions::work::run(world, bank, worker)));
                 }
-                consumers.push(scope.spawn(move || transactions::work::look_on(world, bank)));
+                for reads in [Reads::Bank, Reads::Lists, Reads::Lists] {
+                    consumers.push(scope.spawn(move || transactions::work::look_on(world, bank, reads)));
+                }
             }
             for (index, consumer) in world.consumers.iter().enumerate() {
                 consumers.push(scope.spawn(move || match consumer.workload {

@@ -157,12 +157,14 @@ fn rules(verdicts: &[crate::rules::judge::Verdict]) -> String {
 fn transactions(bank: &crate::transactions::judge::Verdict) -> String {
     let counts = [
         ("begun", bank.transactions),
+        ("  of them in version 2", bank.second),
         ("committed", bank.committed),
         ("aborted", bank.aborted),
         ("in doubt", bank.in_doubt),
         ("  of them committed", bank.in_doubt_committed),
         ("transfers by committed offsets", bank.transfers),
         ("records read", bank.records),
+        ("  of them values of lists", bank.values),
         ("LOST after commit", bank.lost),
         ("TORN", bank.torn),
         ("ABORTED and read", bank.aborted_reads),

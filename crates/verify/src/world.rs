@@ -50,6 +50,8 @@ pub enum Wrong {
     Moved,
     /// A record that was confirmed or read at an offset is not there any more.
     Vanished,
+    /// Read as committed when nobody had asked to commit it.
+    Uncommitted,
     /// A committed offset went back behind a confirmed commit.
     CommitLost,
     /// The broker has forgotten an idempotent producer, or its sequence.
@@ -73,6 +75,7 @@ impl Wrong {
             Wrong::Early => "early",
             Wrong::Moved => "moved",
             Wrong::Vanished => "vanished",
+            Wrong::Uncommitted => "read before commit",
             Wrong::CommitLost => "commit lost",
             Wrong::SequenceLost => "sequence lost",
             Wrong::Protocol => "protocol",

@@ -23,9 +23,13 @@ const DECODE_MEMORY_MAX: usize = 256 << 20;
 const SLICES_MAX: usize = 1024;
 
 /// The newest version that this client uses of each API: the last one that speaks of topics by name and of one
-/// group at a time, which is all that the tools need.
-const fn newest_version(api: ApiKey) -> i16 {
+/// group at a time, which is all that the tools need. `joins`: partitions and groups join a transaction by what is
+/// sent to them, and each transaction has an epoch (KIP-890).
+const fn newest_version(api: ApiKey, joins: bool) -> i16 {
     match api {
+        ApiKey::Produce if joins => 12,
+        ApiKey::EndTxn if joins => 5,
+        ApiKey::TxnOffsetCommit if joins => 5,
         ApiKey::Produce => 11,
         ApiKey::Fetch => 12,
         ApiKey::ListOffsets => 7,
@@ -45,6 +49,16 @@ const fn newest_version(api: ApiKey) -> i16 {
     }
 }
 
+/// How a transactional producer speaks, by the level of the feature `transaction.version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TxnVersion {
+    /// Partitions and groups are added before they are written to, and an epoch lasts (KIP-98).
+    #[default]
+    One,
+    /// They join by being written to, and each transaction has an epoch of its own (KIP-890).
+    Two,
+}
+
 /// An open Kafka connection. One thread, one connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -53,6 +67,9 @@ pub struct Connection {
     timeout: Duration,
     /// What the broker offers: API key, first and last version.
     offered: Vec<(i16, i16, i16)>,
+    /// The level of the feature `transaction.version` in the cluster.
+    transaction_level: i16,
+    transactions: TxnVersion,
     out: Writer,
     inbox: Vec<u8>,
     /// Octets of the inbox that were handed out already.
@@ -76,6 +93,8 @@ impl Connection {
             client_id: client_id.to_owned(),
             timeout,
             offered: Vec::new(),
+            transaction_level: 0,
+            transactions: TxnVersion::One,
             out: Writer::new(),
             inbox: Vec::with_capacity(INBOX_START),
             taken: 0,
@@ -106,7 +125,15 @@ impl Connection {
         check("ApiVersions", response.error_code)?;
         self.offered =
             response.api_keys.iter().map(|row| (row.api_key, row.min_version, row.max_version)).collect();
+        let level = response.finalized_features.iter().find(|feature| feature.name == "transaction.version");
+        self.transaction_level = level.map_or(0, |feature| feature.max_version_level);
         Ok(())
+    }
+
+    /// How this connection speaks of transactions from now on: as wanted, if the broker can.
+    pub fn speak_transactions(&mut self, version: TxnVersion) -> TxnVersion {
+        self.transactions = if self.transaction_level >= 2 { version } else { TxnVersion::One };
+        self.transactions
     }
 
     /// The version in which we and the broker speak an API.
@@ -116,7 +143,8 @@ impl Connection {
         let Some((_, first, last)) = self.offered.iter().find(|(key, _, _)| *key == R::KEY) else {
             return Err(unsupported);
         };
-        let version = newest_version(api).min(*last).min(*R::VERSIONS.end());
+        let joins = self.transactions == TxnVersion::Two;
+        let version = newest_version(api, joins).min(*last).min(*R::VERSIONS.end());
         if version < *first || version < *R::VERSIONS.start() { Err(unsupported) } else { Ok(version) }
     }
 

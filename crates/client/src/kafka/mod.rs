@@ -19,7 +19,7 @@ mod transaction;
 
 pub use assign::range_assignment;
 pub use cluster::{Cluster, ConnectOptions, NewTopic, Partition, Topic};
-pub use connection::Connection;
+pub use connection::{Connection, TxnVersion};
 pub use fetch::{FetchLimits, Fetched, Fetcher, Position, for_each_record, position_after, wait_any};
 pub use group::{Beat, GroupOptions, Member};
 pub use offsets::{EARLIEST, LATEST, commit_offsets, committed_offsets, list_offsets};

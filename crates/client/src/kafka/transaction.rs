@@ -1,5 +1,7 @@
 //! A transactional producer's calls: begin is nothing on the wire, then partitions and offsets are added, records sent
-//! with [`send_produce_in`](super::send_produce_in), and the whole is ended (KIP-98).
+//! with [`send_produce_in`](super::send_produce_in), and the whole is ended (KIP-98). In version 2 of the protocol
+//! (KIP-890), nothing is added: the connection on which records are sent has to speak it as well
+//! ([`Connection::speak_transactions`]).
 //!
 //! One [`Transactions`] is one identity. Opening it ends what an earlier owner of the same transactional id has left
 //! open, and fences that owner off.
@@ -16,7 +18,7 @@ use bowline_codec_kafka::messages::{
     TxnOffsetCommitRequest,
 };
 
-use super::{Cluster, Connection, Position, ProducerId, check, is_retriable};
+use super::{Cluster, Connection, Position, ProducerId, TxnVersion, check, is_retriable};
 use crate::error::Result;
 use crate::retry::Backoff;
 
@@ -36,18 +38,27 @@ pub struct Transactions {
     connection: Connection,
     transactional_id: String,
     producer: ProducerId,
+    version: TxnVersion,
     /// For retries within one call.
     patience: Duration,
 }
 
 impl Transactions {
     /// Finds the coordinator and takes the transactional id over. `timeout`: after which the coordinator ends a
-    /// transaction by itself.
-    pub fn open(cluster: &mut Cluster, transactional_id: &str, timeout: Duration) -> Result<Transactions> {
+    /// transaction by itself. `version`: if the broker can, else version 1 is spoken.
+    pub fn open(
+        cluster: &mut Cluster,
+        transactional_id: &str,
+        timeout: Duration,
+        version: TxnVersion,
+    ) -> Result<Transactions> {
+        let mut connection = cluster.connect_to_transaction_coordinator(transactional_id)?;
+        let version = connection.speak_transactions(version);
         let mut transactions = Transactions {
-            connection: cluster.connect_to_transaction_coordinator(transactional_id)?,
+            connection,
             transactional_id: transactional_id.to_owned(),
             producer: ProducerId { id: -1, epoch: -1 },
+            version,
             patience: cluster.options().timeout,
         };
         let request = InitProducerIdRequest {
@@ -65,16 +76,24 @@ impl Transactions {
         Ok(transactions)
     }
 
+    /// Another one after each transaction of version 2, whose sequences begin at 0.
     pub fn producer(&self) -> ProducerId {
         self.producer
+    }
+
+    pub fn version(&self) -> TxnVersion {
+        self.version
     }
 
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Makes partitions part of the transaction: before the first record to each.
+    /// Makes partitions part of the transaction: before the first record to each. In version 2 there is nothing to do.
     pub fn add_partitions(&mut self, topic: &str, partitions: &[i32]) -> Result<()> {
+        if self.version == TxnVersion::Two {
+            return Ok(());
+        }
         let request = AddPartitionsToTxnRequest {
             v3_and_below_transactional_id: self.transactional_id.clone(),
             v3_and_below_producer_id: self.producer.id,
@@ -107,7 +126,9 @@ impl Transactions {
             producer_epoch: self.producer.epoch,
             group_id: group.to_owned(),
         };
-        self.persist("AddOffsetsToTxn", |connection| Ok((connection.call(&request)?.error_code, ())))?;
+        if self.version == TxnVersion::One {
+            self.persist("AddOffsetsToTxn", |connection| Ok((connection.call(&request)?.error_code, ())))?;
+        }
         let mut topics: BTreeMap<&str, Vec<TxnOffsetCommitRequestPartition>> = BTreeMap::new();
         for position in positions {
             topics.entry(&position.topic).or_default().push(TxnOffsetCommitRequestPartition {
@@ -132,6 +153,7 @@ impl Transactions {
             ..Default::default()
         };
         let mut coordinator = cluster.connect_to_coordinator(group)?;
+        coordinator.speak_transactions(self.version);
         persist(&mut coordinator, self.patience, "TxnOffsetCommit", |connection| {
             let response = connection.call(&request)?;
             let mut codes = response.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code);
@@ -148,7 +170,15 @@ impl Transactions {
             producer_epoch: self.producer.epoch,
             committed: end == End::Commit,
         };
-        self.persist("EndTxn", |connection| Ok((connection.call(&request)?.error_code, ())))
+        let next = self.persist("EndTxn", |connection| {
+            let response = connection.call(&request)?;
+            let producer = ProducerId { id: response.producer_id, epoch: response.producer_epoch };
+            Ok((response.error_code, producer))
+        })?;
+        if self.version == TxnVersion::Two {
+            self.producer = next;
+        }
+        Ok(())
     }
 
     fn persist<T>(

@@ -137,7 +137,7 @@ fn many(options: &Options, sabotage: Option<Sabotage>, talk: bool) -> Option<Fai
         let c = totals.into_inner().expect("no panics here");
         println!(
             "{done} seeds in {:.1} s ({:.0}/s): {} messages published, {} confirmed, {} deliveries ({} again), \
-             {} record batches appended, {} fetched, {} restarts, {} checkpoints",
+             {} record batches appended, {} fetched, {} transactions, {} restarts, {} checkpoints",
             began.elapsed().as_secs_f64(),
             rate(done, began),
             c.published,
@@ -146,6 +146,7 @@ fn many(options: &Options, sabotage: Option<Sabotage>, talk: bool) -> Option<Fai
             c.redelivered,
             c.appended,
             c.fetched,
+            c.transactions,
             c.crashes,
             c.checkpoints
         );

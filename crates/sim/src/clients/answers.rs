@@ -3,6 +3,7 @@
 use super::message::identify;
 use super::queue::{ConsumerKey, Queue};
 use super::streams::Appends;
+use super::txns::Answer;
 use super::{Asked, Batch, Clients, Waiting};
 use crate::note;
 use bowline_model::event::{Delivery, Event, FetchError, MetaEvent, QueueInfo};
@@ -48,6 +49,8 @@ impl Clients {
                     note!(self.trace, "appends refused t{}", token.0);
                     self.appends_refused(&appends);
                 }
+                Asked::Txn(copy) => self.txn_answer(session, copy, Answer::Failed),
+                Asked::TxnFetch(..) => self.txns.reading = false,
                 // Nothing is lost: what was purged is gone from memory, and the log hears of it later.
                 Asked::Purge { .. } | Asked::Forgotten => {}
                 asked => panic!("Failed is no answer to {asked:?}"),
@@ -108,16 +111,19 @@ impl Clients {
                     model.departed_ids(&gone);
                 }
             }
-            Event::Appended { token, results } => {
-                if let Asked::Append(appends) = self.answer(session, token) {
-                    self.appended(token, &appends, &results);
+            Event::Appended { token, results } => match self.answer(session, token) {
+                Asked::Append(appends) => self.appended(token, &appends, &results),
+                Asked::Txn(copy) => {
+                    assert_eq!(results.len(), 1, "promise: each append of t{} is answered", token.0);
+                    self.txn_answer(session, copy, Answer::Appended(results[0].result));
                 }
-            }
-            Event::Fetched { token, partitions } => {
-                if let Asked::Fetch(asked) = self.answer(session, token) {
-                    self.fetched(&asked, &partitions);
-                }
-            }
+                _ => {}
+            },
+            Event::Fetched { token, partitions } => match self.answer(session, token) {
+                Asked::Fetch(asked) => self.fetched(&asked, &partitions),
+                Asked::TxnFetch(asked, committed) => self.txn_fetched(&asked, committed, &partitions),
+                _ => {}
+            },
             Event::Moved { token } => {
                 note!(self.trace, "moved t{}", token.0);
                 self.answer(session, token);
@@ -139,14 +145,22 @@ impl Clients {
                     }
                 }
             }
-            Event::Group { token, reply } => {
-                if let Asked::Group(question) = self.answer(session, token) {
-                    self.group_answer(question, reply);
+            Event::Group { token, reply } => match self.answer(session, token) {
+                Asked::Group(question) => self.group_answer(question, reply),
+                Asked::Txn(copy) => self.txn_answer(session, copy, Answer::Group(reply)),
+                _ => {}
+            },
+            Event::Meta { token, result } => self.meta_answer(session, token, result),
+            Event::Txn { token, reply } => {
+                if let Asked::Txn(copy) = self.answer(session, token) {
+                    self.txn_answer(session, copy, Answer::Txn(reply));
                 }
             }
-            Event::Meta { token, result } => self.meta_answer(session, token, result),
-            // No client here has transactions, so nobody asks.
-            Event::Txn { .. } | Event::Producers { .. } | Event::Outdated { .. } => {}
+            Event::Outdated { token } => {
+                if let Asked::Txn(copy) = self.answer(session, token) {
+                    self.txn_answer(session, copy, Answer::Outdated);
+                }
+            }
             Event::Alarm { .. } | Event::Shutdown | Event::Revoked(_) => {}
             other => panic!("nobody asked for {other:?}"),
         }
@@ -318,6 +332,13 @@ impl Clients {
                 self.streams.forget_topic(&name);
             }
             (Asked::DeleteTopic { .. }, Err(_)) => {}
+            (Asked::TxnTopic, Ok(Outcome::Topic { partitions, .. })) => {
+                note!(self.trace, "the bank has {} partitions", partitions.len());
+                self.txns.topic_is_there(&partitions);
+            }
+            (Asked::TxnTopic, Err(_)) => self.txns.creating = false,
+            (Asked::TxnId(copy), Ok(Outcome::ProducerId(id))) => self.txn_id(session, copy, id),
+            (Asked::TxnId(copy), Err(_)) => self.txn_answer(session, copy, Answer::Failed),
             (Asked::ProducerId { partition }, Ok(Outcome::ProducerId(id))) => {
                 note!(self.trace, "producer {}", id);
                 assert!(self.streams.producer_ids.insert(id), "promise: producer id {id} is given out once");

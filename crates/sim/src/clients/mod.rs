@@ -12,6 +12,7 @@ pub mod queue;
 pub mod restart;
 pub mod rules;
 pub mod streams;
+pub mod txns;
 
 use crate::note;
 use crate::plan::Plan;
@@ -120,6 +121,12 @@ pub enum Asked {
     /// A batch of [`rules::Rules::batches`].
     PublishRuled(usize),
     SubscribeRuled(ConsumerKey),
+    Txn(txns::Copied),
+    /// A producer id for the request.
+    TxnId(txns::Copied),
+    TxnTopic,
+    /// And whether only what is committed is wanted.
+    TxnFetch(Vec<txns::Wanted>, bool),
 }
 
 impl Asked {
@@ -173,10 +180,11 @@ pub struct Clients {
     pub streams: streams::Streams,
     pub groups: groups::Groups,
     pub rules: rules::Rules,
+    pub txns: txns::Txns,
     /// The time of the step under way.
     pub now: Millis,
     next_token: u64,
-    next_session: u64,
+    pub(crate) next_session: u64,
     /// Queues with deliveries in the round under way.
     in_round: BTreeSet<u32>,
     /// Queues of each shard with messages that have left and may yet come back.
@@ -195,6 +203,8 @@ pub struct Counts {
     pub checkpoints: u64,
     pub appended: u64,
     pub fetched: u64,
+    /// Transactions that were committed, as their producers were told.
+    pub transactions: u64,
 }
 
 impl Clients {
@@ -215,6 +225,7 @@ impl Clients {
             streams: streams::Streams::default(),
             groups: groups::Groups::default(),
             rules: rules::Rules::new(plan),
+            txns: txns::Txns::new(plan.data_shards, plan.txn_workers),
             now: 0,
             next_token: 1,
             next_session: 1,
@@ -375,5 +386,6 @@ impl Counts {
         self.checkpoints += other.checkpoints;
         self.appended += other.appended;
         self.fetched += other.fetched;
+        self.transactions += other.transactions;
     }
 }

@@ -14,6 +14,7 @@ impl Clients {
         self.streams.crashed();
         self.groups.crashed();
         self.rules.crashed();
+        self.txns.crashed();
         self.dropped.clear();
         self.leaving.clear();
         self.sessions.clear();
@@ -77,6 +78,7 @@ impl Clients {
             self.names.retain(|_, queue| *queue != id);
         }
         self.streams.started(topology);
+        self.txns.started(topology);
         note!(self.trace, "started life {} with {} queues", self.life, self.queues.len());
     }
 }

@@ -145,6 +145,12 @@ impl Producers {
                 false => Verdict::Append,
             };
         };
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::OLD_EPOCH_TAKEN)
+            && producer.txn.is_some_and(|txn| txn.epoch > batch.producer_epoch)
+        {
+            return Verdict::Append;
+        }
         if batch.producer_epoch < producer.epoch {
             return Verdict::Refuse(AppendError::InvalidProducerEpoch);
         }
@@ -160,7 +166,7 @@ impl Producers {
                 .find(|w| w.first_sequence == batch.base_sequence && w.last_sequence == last)
             {
                 #[cfg(feature = "sabotage")]
-                if crate::sabotage::RETRY_APPENDED.load(std::sync::atomic::Ordering::Relaxed) {
+                if crate::sabotage::is_on(&crate::sabotage::RETRY_APPENDED) {
                     return Verdict::Append;
                 }
                 return Verdict::Duplicate(same.base_offset);

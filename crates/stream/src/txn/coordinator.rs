@@ -168,6 +168,10 @@ impl Txn {
 
     /// False: the producer has spoken on a newer connection.
     fn hear(&mut self, producer: Producer, session: SessionId) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::OLD_CONNECTION_HEARD) {
+            return true;
+        }
         if self.newest.0 == producer && session < self.newest.1 {
             return false;
         }
@@ -307,6 +311,10 @@ impl Txns {
             (txn.busy, txn.missing) = (None, 0);
             txn.waiting.clear();
             (txn.admitted, txn.admitted_groups) = Default::default();
+            #[cfg(feature = "sabotage")]
+            if crate::sabotage::is_on(&crate::sabotage::DECISION_FORGOTTEN) {
+                continue;
+            }
             if txn.is_decided() {
                 self.resume.push(key.clone());
             }
@@ -651,6 +659,14 @@ impl Txns {
         }
         txn.busy = Some(Busy::Proposed);
         propose(proposal, key, Step::Decided { asker, next }, out);
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::MARKED_EARLY) {
+            for (shard, part) in parts {
+                let mut records = Vec::new();
+                let count = put_markers(&mut records, part, marker, commit, now);
+                out.sends.push(Send { shard, records, count, ticket: 0 });
+            }
+        }
     }
 
     /// Has the other shards write what was decided; they may have, before a crash.

@@ -62,6 +62,10 @@ impl Pending {
     /// Producers speak on their newest connection: what an older one still brings was sent before, perhaps in a
     /// transaction that has ended.
     fn hear(&mut self, group: &str, producer: Producer, session: SessionId) -> Result<(), Refused> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::OLD_CONNECTION_HEARD) {
+            return Ok(());
+        }
         if self.newest.len() >= NEWEST_MAX {
             self.newest.clear();
         }

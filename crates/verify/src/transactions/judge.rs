@@ -1,20 +1,23 @@
-//! The verdict on the bank: what is committed, read from end to end, against what workers were told.
+//! The verdict on bank and lists: what is committed, read from end to end, against what workers were told.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bowline_client::kafka::{
-    Cluster, FetchLimits, Fetcher, LATEST, Position, Transactions, for_each_record, list_offsets,
+    Cluster, FetchLimits, Fetcher, LATEST, Position, Transactions, TxnVersion, for_each_record, list_offsets,
 };
 use bowline_client::{Error, Result};
 use serde::Serialize;
 
+use super::lists::Value;
 use super::{Bank, Entry, Fate, work};
-use crate::world::{PATIENCE, World, Wrong};
+use crate::world::{PATIENCE, PartitionLog, World, Wrong};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     pub transactions: u64,
+    /// Of them in version 2 of the protocol.
+    pub second: u64,
     pub committed: u64,
     /// Aborted or abandoned.
     pub aborted: u64,
@@ -24,6 +27,8 @@ pub struct Verdict {
     /// Transfers that the committed offsets speak of.
     pub transfers: u64,
     pub records: u64,
+    /// Of them values of lists.
+    pub values: u64,
     /// Committed transactions of which nothing is there.
     pub lost: u64,
     /// Transactions of which a part is there.
@@ -60,23 +65,73 @@ pub fn judge(world: &World, bank: &Bank) -> Result<Verdict> {
     let mut cluster = Cluster::connect(&world.kafka_options("judge"))?;
     let mut done = Vec::new();
     for worker in 0..bank.workers() {
-        Transactions::open(&mut cluster, &bank.transactional_id(worker), PATIENCE)?;
+        Transactions::open(&mut cluster, &bank.transactional_id(worker), PATIENCE, TxnVersion::Two)?;
         done.push(work::transfers_done(world, bank, &mut cluster, worker)?);
     }
-    let entries = read_all(world, bank, &mut cluster)?;
-    Ok(verdict(world, bank, &entries, &done))
+    let entries = read_bank(world, bank, &mut cluster)?;
+    let values = read_lists(world, bank, &mut cluster)?;
+    Ok(verdict(world, bank, &entries, &values, &done))
 }
 
-/// All that is committed; compared with what the reader has seen before.
-fn read_all(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Entry>> {
-    let found = cluster.topic(&bank.topic, false)?;
-    let leader = found.partitions.first().map_or(0, |partition| partition.leader);
-    let partitions: Vec<i32> = (0..bank.logs.len() as i32).collect();
-    let ends = list_offsets(&mut cluster.connect_to(leader)?, &bank.topic, &partitions, LATEST)?;
+fn read_bank(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
+    let mut last_attempt: BTreeMap<(i32, u16), u32> = BTreeMap::new();
+    read_all(world, cluster, &bank.topic, &bank.logs, |partition, offset, bytes| {
+        let Some(entry) = Entry::read(world.run, bytes) else {
+            world.wrong(Wrong::Corrupt, || format!("bank, {partition}/{offset}"));
+            return 0;
+        };
+        if bank.partition_of(entry.account) != partition {
+            world.wrong(Wrong::Misrouted, || format!("bank, {partition}/{offset}: {entry:?}"));
+        }
+        let last = last_attempt.entry((partition, entry.worker)).or_insert(entry.attempt);
+        if entry.attempt < *last {
+            world.wrong(Wrong::Reordered, || format!("bank, {partition}/{offset}: {entry:?}"));
+        }
+        *last = entry.attempt;
+        entries.push(entry);
+        entry.fingerprint()
+    })?;
+    Ok(entries)
+}
+
+fn read_lists(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    let mut last: BTreeMap<(i32, u16), (u32, u32)> = BTreeMap::new();
+    read_all(world, cluster, &bank.lists.topic, &bank.lists.logs, |list, offset, bytes| {
+        let Some(value) = Value::read(world.run, bytes) else {
+            world.wrong(Wrong::Corrupt, || format!("list {list}/{offset}"));
+            return 0;
+        };
+        if value.list as i32 != list {
+            world.wrong(Wrong::Misrouted, || format!("list {list}/{offset}: {value:?}"));
+        }
+        let place = (value.attempt, value.number);
+        let before = last.insert((list, value.worker), place);
+        if before.is_some_and(|before| before > place) {
+            world.wrong(Wrong::Reordered, || format!("list {list}/{offset}: {value:?}"));
+        }
+        values.push(value);
+        value.fingerprint()
+    })?;
+    Ok(values)
+}
+
+/// Hands all that is committed to `each`, which gives its fingerprint; compared with what readers have seen before.
+fn read_all(
+    world: &World,
+    cluster: &mut Cluster,
+    topic: &str,
+    logs: &[PartitionLog],
+    mut each: impl FnMut(i32, i64, &[u8]) -> u64,
+) -> Result<()> {
+    let found = cluster.topic(topic, false)?;
+    let leader = found.partitions.first().map_or(0, |partition| partition.leader);
+    let partitions: Vec<i32> = (0..logs.len() as i32).collect();
+    let ends = list_offsets(&mut cluster.connect_to(leader)?, topic, &partitions, LATEST)?;
     for (partition, end) in ends {
-        let Some(log) = bank.logs.get(partition as usize) else { continue };
-        let position = Position { topic: bank.topic.clone(), partition, offset: 0 };
+        let Some(log) = logs.get(partition as usize) else { continue };
+        let position = Position { topic: topic.to_owned(), partition, offset: 0 };
         let limits = FetchLimits {
             max_wait: Duration::from_millis(100),
             read_committed: !world.config.read_uncommitted,
@@ -84,30 +139,16 @@ fn read_all(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Ent
         };
         let mut fetcher = Fetcher::new(cluster.connect_to(leader)?, limits, vec![position]);
         let mut seen: HashMap<i64, u64> = HashMap::new();
-        let mut last_attempt: BTreeMap<u16, u32> = BTreeMap::new();
         let (mut at, mut progress) = (0, Instant::now());
         while at < end {
             fetcher.request()?;
-            let parts = fetcher.receive(PATIENCE)?.ok_or(Error::Timeout("the bank's last read"))?;
+            let parts = fetcher.receive(PATIENCE)?.ok_or(Error::Timeout("the last read"))?;
             for part in &parts {
                 if part.error_code != 0 {
                     return Err(Error::Kafka { api: "Fetch", code: part.error_code });
                 }
                 for_each_record(part, |_, offset, record| {
-                    let Some(entry) = Entry::read(world.run, record.value.unwrap_or_default()) else {
-                        world.wrong(Wrong::Corrupt, || format!("bank, {partition}/{offset}"));
-                        return;
-                    };
-                    if bank.partition_of(entry.account) != partition {
-                        world.wrong(Wrong::Misrouted, || format!("bank, {partition}/{offset}: {entry:?}"));
-                    }
-                    let last = last_attempt.entry(entry.worker).or_insert(entry.attempt);
-                    if entry.attempt < *last {
-                        world.wrong(Wrong::Reordered, || format!("bank, {partition}/{offset}: {entry:?}"));
-                    }
-                    *last = entry.attempt;
-                    seen.insert(offset, entry.fingerprint());
-                    entries.push(entry);
+                    seen.insert(offset, each(partition, offset, record.value.unwrap_or_default()));
                 })?;
             }
             let position = fetcher.positions().first().map_or(end, |position| position.offset);
@@ -123,18 +164,19 @@ fn read_all(world: &World, bank: &Bank, cluster: &mut Cluster) -> Result<Vec<Ent
             let claimed = facts.claimed(offset);
             if claimed.is_some() && claimed != seen.get(&(offset as i64)).copied() {
                 world.wrong(Wrong::Vanished, || {
-                    format!("bank, {partition}/{offset} was read as committed before")
+                    format!("{topic}, {partition}/{offset} was read as committed before")
                 });
             }
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// `done`: what the committed offset of each worker says.
-pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], done: &[u64]) -> Verdict {
+pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], values: &[Value], done: &[u64]) -> Verdict {
     let mut verdict = Verdict {
-        records: entries.len() as u64,
+        records: (entries.len() + values.len()) as u64,
+        values: values.len() as u64,
         transfers: done.iter().sum(),
         balance: entries.iter().map(|entry| entry.amount).sum(),
         ..Verdict::default()
@@ -162,10 +204,21 @@ pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], done: &[u64]) -> V
             attempts.push(entry.attempt);
         }
     }
+    let mut known: HashMap<u64, ()> = HashMap::with_capacity(values.len());
+    for value in values {
+        if !bank.lists.appends(value.worker, value.attempt).contains(value) {
+            world.wrong(Wrong::Invented, || format!("lists: {value:?}"));
+        } else if known.insert(value.fingerprint(), ()).is_some() {
+            verdict.duplicated += 1;
+        } else {
+            *by_attempt.entry((value.worker, value.attempt)).or_default() += 1;
+        }
+    }
     for worker in 0..bank.workers() {
         for (number, attempt) in (0..).zip(bank.attempts(worker).iter()) {
             let there = by_attempt.get(&(worker as u16, number)).copied().unwrap_or(0);
-            let whole = there == 2 * attempt.count;
+            let appends = bank.lists.appends(worker as u16, number).len() as u64;
+            let whole = there == 2 * attempt.count + appends;
             let sin = match attempt.fate {
                 Fate::Committed if there == 0 => Some(&mut verdict.lost),
                 Fate::Open | Fate::Aborted if there > 0 => Some(&mut verdict.aborted_reads),
@@ -179,6 +232,7 @@ pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], done: &[u64]) -> V
                 ));
             }
             verdict.transactions += 1;
+            verdict.second += u64::from(attempt.second);
             match attempt.fate {
                 Fate::Committed => verdict.committed += 1,
                 Fate::Open | Fate::Aborted => verdict.aborted += 1,
@@ -204,22 +258,52 @@ pub fn verdict(world: &World, bank: &Bank, entries: &[Entry], done: &[u64]) -> V
 mod tests {
     use super::*;
     use crate::judge::tests::world;
+    use crate::transactions::lists::Lists;
     use crate::transactions::transfer;
     use Fate::*;
 
     /// A worker's transactions: first transfer, number of them, fate, and records that are there.
     fn of(attempts: &[(u64, u64, Fate, usize)], done: u64) -> Verdict {
         let world = world(crate::Workload::Transactions);
-        let bank = Bank::new("test", 1, 3);
+        let bank = Bank::new("test", 1, 3, Lists::new("test", 0, 1));
         let mut entries = Vec::new();
         for (first, count, fate, there) in attempts {
-            let attempt = bank.begin(0, *first, *count);
+            let attempt = bank.begin(0, *first, *count, false);
             bank.decide(0, attempt, *fate);
             let all: Vec<Entry> =
                 (*first..first + count).flat_map(|number| transfer(1, 0, attempt, number)).collect();
             entries.extend(all.iter().cycle().take(*there));
         }
-        verdict(&world, &bank, &entries, &[done])
+        verdict(&world, &bank, &entries, &[], &[done])
+    }
+
+    /// One transfer and what goes to three lists with it; `kept`: which of the values are there, by number.
+    fn with_lists(fate: Fate, money: bool, kept: impl Fn(u32) -> usize) -> Verdict {
+        let world = world(crate::Workload::Transactions);
+        let bank = Bank::new("test", 1, 3, Lists::new("test", 3, 1));
+        let mut attempt = bank.begin(0, 0, 1, true);
+        while bank.lists.appends(0, attempt).len() < 2 {
+            // It came to nothing.
+            bank.decide(0, attempt, Aborted);
+            attempt = bank.begin(0, 0, 1, true);
+        }
+        bank.decide(0, attempt, fate);
+        let entries = if money { transfer(1, 0, attempt, 0).to_vec() } else { Vec::new() };
+        let appends = bank.lists.appends(0, attempt).into_iter();
+        let values: Vec<Value> = appends.flat_map(|value| vec![value; kept(value.number)]).collect();
+        verdict(&world, &bank, &entries, &values, &[u64::from(money)])
+    }
+
+    #[test]
+    fn each_sin_of_lists_is_found() {
+        let good = with_lists(Committed, true, |_| 1);
+        assert!(good.kept() && good.values >= 2 && good.second == good.transactions, "{good:?}");
+        assert!(with_lists(InDoubt, false, |_| 0).kept());
+        assert_eq!(with_lists(Committed, true, |number| usize::from(number > 0)).torn, 1);
+        assert_eq!(with_lists(InDoubt, false, |_| 1).torn, 1, "values without money");
+        assert_eq!(with_lists(InDoubt, true, |_| 0).torn, 1, "money without values");
+        assert_eq!(with_lists(Committed, true, |number| 1 + usize::from(number == 0)).duplicated, 1);
+        assert_eq!(with_lists(Aborted, false, |_| 1).aborted_reads, 1);
     }
 
     #[test]

@@ -1,21 +1,24 @@
-//! A bank in Kafka transactions, under attack.
+//! A bank and lists in Kafka transactions, under attack.
 //!
 //! Worker *w* has an endless list of transfers, number 0, 1, 2 …, each from one account to another; which ones follows from
 //! the seed. A transaction makes a few of them: for each a debit and a credit, which lie in the partitions of their
 //! accounts, and with them the group's committed offset, which says how many transfers this worker has made. That
 //! offset is all that a worker knows of its past when its session has broken. Some transactions are aborted, some
-//! abandoned, some lose their connection while they end.
+//! abandoned, some lose their connection while they end. Each transaction also appends unique values to [`lists`], in a
+//! topic of their own. Every other worker speaks version 2 of the protocol (KIP-890), and batches are compressed in all
+//! ways that there are.
 //!
 //! ```text
-//! worker ─ begin, debits and credits, offset, end ──► bank (attempts) ─┐
-//! reader ─ reads what is committed meanwhile ───────► logs (claims)   ─┼─► judge
-//! judge  ─ reads everything in the end ────────────────────────────────┘
+//! worker ─ begin, debits and credits, values, offset, end ──► bank (attempts) ─┐
+//! readers ─ read what is committed meanwhile ──► logs (claims)                ─┼─► judge
+//! judge  ─ reads everything in the end ────────────────────────────────────────┘
 //! ```
 //! So every transfer below the offset is there exactly once, whole, and none beyond; what was aborted is never seen; money
-//! is neither made nor lost. That is the list of anomalies which analyses of Kafka and its kin look for: lost and
+//! is neither made nor lost. What the lists have of a transaction is what the accounts have: all or nothing. That is the list of anomalies which analyses of Kafka and its kin look for: lost and
 //! aborted reads, torn transactions, duplicates, offsets that go back.
 
 pub mod judge;
+pub mod lists;
 pub mod work;
 
 use std::sync::{Mutex, MutexGuard};
@@ -23,6 +26,7 @@ use std::sync::{Mutex, MutexGuard};
 use bowline_client::kafka::codec::checksum::Crc32c;
 
 use crate::world::PartitionLog;
+use lists::Lists;
 
 pub const ACCOUNTS: u32 = 40;
 const MAGIC: u32 = 0x4241_4E4B;
@@ -44,6 +48,8 @@ pub enum Fate {
 pub struct Attempt {
     pub first: u64,
     pub count: u64,
+    /// In version 2 of the protocol.
+    pub second: bool,
     pub fate: Fate,
 }
 
@@ -56,6 +62,7 @@ pub struct Bank {
     workers: Vec<Mutex<Vec<Attempt>>>,
     /// What the reader has seen, by partition.
     pub logs: Vec<PartitionLog>,
+    pub lists: Lists,
 }
 
 /// Money that moves: half a transfer.
@@ -70,12 +77,13 @@ pub struct Entry {
 }
 
 impl Bank {
-    pub fn new(name: &str, workers: usize, partitions: usize) -> Bank {
+    pub fn new(name: &str, workers: usize, partitions: usize, lists: Lists) -> Bank {
         Bank {
             topic: format!("{name}-bank"),
             group: format!("{name}-tellers"),
             workers: (0..workers).map(|_| Mutex::default()).collect(),
             logs: (0..partitions).map(|_| PartitionLog::default()).collect(),
+            lists,
         }
     }
 
@@ -96,14 +104,23 @@ impl Bank {
     }
 
     /// A new transaction's number.
-    pub fn begin(&self, worker: usize, first: u64, count: u64) -> u32 {
+    pub fn begin(&self, worker: usize, first: u64, count: u64, second: bool) -> u32 {
         let mut attempts = self.attempts(worker);
-        attempts.push(Attempt { first, count, fate: Fate::Open });
+        attempts.push(Attempt { first, count, second, fate: Fate::Open });
         attempts.len() as u32 - 1
     }
 
     pub fn decide(&self, worker: usize, attempt: u32, fate: Fate) {
         self.attempts(worker)[attempt as usize].fate = fate;
+    }
+
+    /// Whether a commit of that transaction was asked for, so that it may be read.
+    pub fn may_be_read(&self, worker: u16, attempt: u32) -> bool {
+        usize::from(worker) < self.workers()
+            && self
+                .attempts(usize::from(worker))
+                .get(attempt as usize)
+                .is_some_and(|attempt| matches!(attempt.fate, Fate::InDoubt | Fate::Committed))
     }
 
     /// How many transfers of a worker are certain to be made, and how many may be.
