@@ -5,6 +5,7 @@
 
 use crate::clients::{Clients, Note};
 use crate::disk;
+use crate::note;
 use crate::plan::Plan;
 use crate::replication::{Completions, Proposer};
 use crate::sabotage::Sabotage;
@@ -262,8 +263,15 @@ impl Node {
         let over = fx.over.drain(..).map(|(to, source, upto)| (to, Passage::Over(source, upto)));
         let passages = transfers.collect::<Vec<_>>().into_iter().chain(over).collect();
         self.pass(shard, passages);
-        for (shard, step) in fx.txn_steps.drain(..) {
-            self.data[usize::from(shard.0) - 1].inbox.push_back(Input::TxnStep(step));
+        for (to, step) in fx.txn_steps.drain(..) {
+            note!(
+                clients.trace,
+                "transaction's step of {} for {}: {} bytes",
+                shard.0,
+                to.0,
+                step.records.len()
+            );
+            self.data[usize::from(to.0) - 1].inbox.push_back(Input::TxnStep(step));
         }
         for receipt in fx.told_txn.drain(..) {
             let inbox = &mut self.data[usize::from(receipt.shard.0) - 1].inbox;

@@ -135,6 +135,20 @@ impl Plan {
         plan
     }
 
+    /// A transaction takes many requests, so worlds that have some live longer.
+    fn lives(&self) -> u32 {
+        if self.txn_percent > 0 && self.has(Class::Transactions) { 10 } else { 1 }
+    }
+
+    pub fn steps_in_all(&self) -> u32 {
+        self.lives() * self.steps
+    }
+
+    /// Lets the world end behind this step.
+    pub fn end_after(&mut self, step: u32) {
+        self.steps = (step + 1).div_ceil(self.lives());
+    }
+
     pub fn has(&self, class: Class) -> bool {
         !self.without.contains(&class)
     }
@@ -174,6 +188,7 @@ impl Plan {
             cache_bytes: self.cache_bytes,
             readahead_bytes: self.readahead_bytes,
             volatile_bytes: self.volatile_bytes,
+            data_shards: self.data_shards,
             ..bowline_broker::Options::new(id)
         }
     }

@@ -38,7 +38,7 @@ pub fn run(plan: Plan, prints: bool) -> Result<Summary, Failure> {
 /// in the end; it is a shorter way to some.
 pub fn shrink(plan: &Plan, failure: Failure) -> (Plan, Failure) {
     let mut best = (plan.clone(), failure);
-    best.0.steps = best.1.step + 1;
+    best.0.end_after(best.1.step);
     if let Err(failure) = run(best.0.clone(), false) {
         best.1 = failure;
     } else {
@@ -51,7 +51,9 @@ pub fn shrink(plan: &Plan, failure: Failure) -> (Plan, Failure) {
         for steps in [best.0.steps / 2, best.0.steps] {
             plan.steps = steps;
             if let Err(failure) = run(plan.clone(), false) {
-                plan.steps = plan.steps.min(failure.step + 1);
+                let before = plan.steps;
+                plan.end_after(failure.step);
+                plan.steps = plan.steps.min(before);
                 best = (plan.clone(), failure);
                 break;
             }

@@ -20,7 +20,7 @@ impl World {
         if self.clients.txns.topic.is_empty() {
             return self.create_bank();
         }
-        for _ in 0..self.chance.within(1..=4) {
+        for _ in 0..self.chance.within(2..=8) {
             match self.chance.weighted(&[44, 40, 14, 5, 4, 1]) {
                 0 => self.deliver_some(),
                 1 => self.producer_goes_on(),
@@ -92,10 +92,11 @@ impl World {
     fn producer_goes_on(&mut self) {
         let txns = &self.clients.txns;
         let idle = (0..txns.workers.len()).find(|n| !txns.instances.iter().any(|i| i.worker == *n));
+        let live = txns.instances.iter().filter(|i| !i.over).count();
         let worker = match idle {
             Some(worker) => Some(worker),
             // Another one believes that it is the worker.
-            None if txns.instances.len() < INSTANCES_MAX && !txns.ending && self.chance.percent(2) => {
+            None if live < INSTANCES_MAX && !txns.ending && self.chance.percent(1) => {
                 Some(self.chance.index(self.clients.txns.workers.len()))
             }
             None => None,
@@ -103,8 +104,11 @@ impl World {
         if let Some(worker) = worker {
             self.new_instance(worker);
         }
-        let i = self.chance.index(self.clients.txns.instances.len());
-        self.goes_on(i);
+        let all = self.clients.txns.instances.iter().enumerate();
+        let live: Vec<usize> = all.filter(|(_, i)| !i.over).map(|(n, _)| n).collect();
+        if let Some(i) = self.chance.pick(&live).copied() {
+            self.goes_on(i);
+        }
     }
 
     fn new_instance(&mut self, worker: usize) {
@@ -142,6 +146,9 @@ impl World {
                 let partitions = me.left.keys().copied().collect();
                 txns.issue(i, Ask::Add { producer, partitions });
             }
+            return;
+        }
+        if me.doing.values().any(|ask| matches!(ask, Ask::End { .. })) {
             return;
         }
         if !waits && self.chance.percent(4) {
@@ -214,7 +221,7 @@ impl World {
     /// A producer dies, and comes back as one that knows nothing.
     fn abandon_some(&mut self) {
         let i = self.chance.index(self.clients.txns.instances.len().max(1));
-        if i < self.clients.txns.instances.len() {
+        if self.clients.txns.instances.get(i).is_some_and(|instance| !instance.over) {
             note!(self.clients.trace, "i{} forgets", i);
             for line in 0..2 {
                 let session = self.clients.new_session_id();

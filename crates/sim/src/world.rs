@@ -59,7 +59,7 @@ pub fn run(plan: Plan, prints: bool) -> Summary {
     Sabotage::plant(plan.sabotage);
     let mut world = World::new(plan, prints);
     world.start();
-    for step in 0..world.plan.steps {
+    for step in 0..world.plan.steps_in_all() {
         world.clients.trace.at_step(step);
         crate::progress::set_step(step);
         world.step();

@@ -661,6 +661,9 @@ impl Txns {
         propose(proposal, key, Step::Decided { asker, next }, out);
         #[cfg(feature = "sabotage")]
         if crate::sabotage::is_on(&crate::sabotage::MARKED_EARLY) {
+            if let Some(decision) = out.propose.last_mut() {
+                decision.urgent = false;
+            }
             for (shard, part) in parts {
                 let mut records = Vec::new();
                 let count = put_markers(&mut records, part, marker, commit, now);

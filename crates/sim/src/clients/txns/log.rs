@@ -109,17 +109,18 @@ impl Clients {
     ) {
         self.txns.reading = false;
         assert_eq!(asked.len(), answers.len(), "promise: each partition of a fetch is answered");
-        for (n, (wanted, answer)) in asked.iter().zip(answers).enumerate() {
+        for (wanted, answer) in asked.iter().zip(answers) {
             assert_eq!(wanted.partition, answer.partition.0, "promise: partitions are answered in order");
             let partition = wanted.partition;
             let fetched = answer.result.as_ref();
             let fetched =
                 fetched.unwrap_or_else(|e| panic!("promise: partition {partition} can be read: {e:?}"));
-            self.txn_fetched_of(wanted, committed, n == 0, fetched);
+            // Of a fetch over several partitions, not each is sure to get something.
+            self.txn_fetched_of(wanted, committed, asked.len() == 1, fetched);
         }
     }
 
-    fn txn_fetched_of(&mut self, wanted: &Wanted, committed: bool, first: bool, fetched: &Fetched) {
+    fn txn_fetched_of(&mut self, wanted: &Wanted, committed: bool, alone: bool, fetched: &Fetched) {
         let partition = wanted.partition;
         let (stable, end) = (fetched.last_stable, fetched.high_watermark);
         note!(
@@ -138,7 +139,7 @@ impl Clients {
         let bound = if committed { stable } else { end };
         let mut next = wanted.offset;
         assert!(
-            !first || !fetched.batches.is_empty() || next == bound,
+            !alone || !fetched.batches.is_empty() || next == bound,
             "promise: partition {partition} has something from {next} to {bound}, and a fetch gets it"
         );
         assert!(fetched.aborted.is_sorted_by_key(|(_, first)| *first), "promise: aborted ones are sorted");
@@ -185,7 +186,7 @@ impl Clients {
                     "promise: clients and AMQP readers are told the same of batch {part}"
                 ),
             }
-            if slice.base_offset >= self.txns.logs[&partition].position {
+            if slice.base_offset == self.txns.logs[&partition].position {
                 self.txn_read(partition, slice.base_offset, what, head.producer, is_aborted);
                 self.txns.logs.entry(partition).or_default().position = upto;
             }

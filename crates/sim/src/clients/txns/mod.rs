@@ -547,7 +547,7 @@ impl Clients {
                 self.txn_done(session, &copy, None);
             }
             Answer::Appended(Err(AppendError::DiskFull)) | Answer::Failed => self.txn_again(session, copy),
-            Answer::Appended(Err(error)) => self.txn_failed(session, &copy, -(error as i16)),
+            Answer::Appended(Err(error)) => self.txn_failed(session, &copy, 100 + error as i16),
             Answer::Group(group::Reply::Commit(result)) => {
                 let refused = match result {
                     Ok(topics) => topics.iter().flat_map(|(_, all)| all).find_map(|(_, result)| result.err()),
@@ -643,9 +643,17 @@ impl Clients {
         let is_late = me.attempt.is_some() && now >= me.began + me.timeout_ms as u64;
         assert!(
             me.contested || is_late,
-            "promise: a producer whom nobody has fenced, and whose time is not over, is not refused: {copy:?}, {error}"
+            "promise: a producer whom nobody has fenced, and whose time is not over, is not refused: {copy:?}, {error}; \
+             it began at {} and has {} ms, now it is {now}",
+            me.began,
+            me.timeout_ms
         );
         self.txns.abandon(copy.instance);
+        // The newest instance has the id; whoever was fenced leaves it to that one.
+        let worker = self.txns.instances[copy.instance].worker;
+        let newer = self.txns.instances.iter().skip(copy.instance + 1);
+        let fenced = newer.into_iter().any(|other| other.worker == worker && !other.over);
+        self.txns.instances[copy.instance].over = fenced;
     }
 
     fn txn_offset(&mut self, session: u64, copy: &Copied, offset: i64) {
