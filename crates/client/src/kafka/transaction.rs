@@ -44,9 +44,14 @@ pub struct Transactions {
 }
 
 impl Transactions {
+    /// [`Transactions::open_as`] in version 1.
+    pub fn open(cluster: &mut Cluster, transactional_id: &str, timeout: Duration) -> Result<Transactions> {
+        Transactions::open_as(cluster, transactional_id, timeout, TxnVersion::One)
+    }
+
     /// Finds the coordinator and takes the transactional id over. `timeout`: after which the coordinator ends a
     /// transaction by itself. `version`: if the broker can, else version 1 is spoken.
-    pub fn open(
+    pub fn open_as(
         cluster: &mut Cluster,
         transactional_id: &str,
         timeout: Duration,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bowline_client::kafka::{
-    Cluster, FetchLimits, Fetcher, LATEST, Position, Transactions, TxnVersion, for_each_record, list_offsets,
+    Cluster, FetchLimits, Fetcher, LATEST, Position, Transactions, for_each_record, list_offsets,
 };
 use bowline_client::{Error, Result};
 use serde::Serialize;
@@ -65,7 +65,7 @@ pub fn judge(world: &World, bank: &Bank) -> Result<Verdict> {
     let mut cluster = Cluster::connect(&world.kafka_options("judge"))?;
     let mut done = Vec::new();
     for worker in 0..bank.workers() {
-        Transactions::open(&mut cluster, &bank.transactional_id(worker), PATIENCE, TxnVersion::Two)?;
+        Transactions::open(&mut cluster, &bank.transactional_id(worker), PATIENCE)?;
         done.push(work::transfers_done(world, bank, &mut cluster, worker)?);
     }
     let entries = read_bank(world, bank, &mut cluster)?;

@@ -72,7 +72,7 @@ fn session(
     let mut cluster = Cluster::connect(&world.kafka_options(&format!("teller-{worker}")))?;
     let id = bank.transactional_id(worker);
     let version = if worker.is_multiple_of(2) { TxnVersion::Two } else { TxnVersion::One };
-    let mut transactions = Transactions::open(&mut cluster, &id, TRANSACTION_TIMEOUT, version)?;
+    let mut transactions = Transactions::open_as(&mut cluster, &id, TRANSACTION_TIMEOUT, version)?;
     let second = transactions.version() == TxnVersion::Two;
     let mut done = transfers_done(world, bank, &mut cluster, worker)?;
     let mut connection = connect_to_leader(&mut cluster, &bank.topic)?;
