@@ -230,6 +230,31 @@ fn a_transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     assert_eq!(next.epoch, producer.epoch + 1);
 }
 
+/// As in Kafka: the end of a transaction is no end of what is told of it; a new owner of the id is.
+#[test]
+fn when_a_transaction_began_is_told_until_the_id_has_a_new_owner() {
+    let mut bench = Bench::new();
+    let started = |bench: &mut Bench| match bench.ask(A, Request::Describe { id: "x".into() }) {
+        Reply::Described(Some(found)) => found.started,
+        other => panic!("{other:?}"),
+    };
+    let mut producer = bench.producer();
+    assert_eq!(started(&mut bench), None);
+    bench.now = 5_000;
+    bench.add(A, producer, true);
+    bench.now = 6_000;
+    bench.add(A, producer, true);
+    assert_eq!(started(&mut bench), Some(5_000));
+    producer = ok(&bench.end(A, producer, true, true));
+    assert_eq!(started(&mut bench), Some(5_000));
+    // An abort of nothing begins and ends now.
+    bench.now = 7_000;
+    bench.end(A, producer, false, true);
+    assert_eq!(started(&mut bench), Some(7_000));
+    bench.producer();
+    assert_eq!(started(&mut bench), None);
+}
+
 #[test]
 fn ids_are_bounded_in_what_they_may_ask_for() {
     let mut bench = Bench::new();
