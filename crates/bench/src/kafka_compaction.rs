@@ -56,7 +56,6 @@ fn leader(cluster: &mut Cluster, settings: &Settings) -> anyhow::Result<Connecti
 fn topic_bytes(connection: &mut Connection, settings: &Settings) -> anyhow::Result<u64> {
     let request = DescribeLogDirsRequest {
         topics: Some(vec![DescribableLogDirTopic { topic: settings.name.clone(), partitions: vec![0] }]),
-        ..Default::default()
     };
     let response = connection.call(&request)?;
     let topics = response.results.iter().flat_map(|directory| &directory.topics);

@@ -4,13 +4,14 @@
 //! written, markers on their way.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use bowline_client::kafka::codec::records::BatchBuilder;
 use bowline_client::kafka::{
     Acks, Connection, End, Sequences, Transactions, error_name, receive_produce, send_produce_in,
 };
+use bowline_client::retry::Backoff;
 use bytes::Bytes;
 
 use crate::args::Settings;
@@ -23,6 +24,8 @@ use crate::stamp::Stamp;
 
 /// After which the coordinator would end a transaction of ours by itself.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONCURRENT_TRANSACTIONS: i16 = 51;
+const RETRY_CEILING: Duration = Duration::from_millis(100);
 /// Enough for atomicity to mean something.
 const PARTITIONS_EACH: usize = 2;
 
@@ -117,20 +120,7 @@ impl Producer<'_> {
         }
         for (connection, batches) in self.connections.iter_mut().zip(&requests) {
             if !batches.is_empty() {
-                let (id, topic) = (Some(&*self.transactional_id), &self.settings.name);
-                send_produce_in(connection, id, topic, Acks::All, PATIENCE, batches.clone())?;
-                connection.flush()?;
-            }
-        }
-        for (connection, batches) in self.connections.iter_mut().zip(&requests) {
-            if batches.is_empty() {
-                continue;
-            }
-            let Some(appended) = receive_produce(connection, PATIENCE)? else {
-                bail!("no answer to a produce")
-            };
-            for answer in appended.iter().filter(|answer| answer.error_code != 0) {
-                bail!("produce to partition {}: {}", answer.partition, error_name(answer.error_code));
+                write(connection, &self.transactional_id, &self.settings.name, batches)?;
             }
         }
         Ok(self.transactions.end(End::Commit)?)
@@ -152,5 +142,26 @@ impl Producer<'_> {
             builder.append(None, Some(value), &[], timestamp)?;
         }
         Ok(builder.build()?)
+    }
+}
+
+/// Writes one broker's part. In version 2 that makes the partitions part of the transaction, for which the end of the one
+/// before may have to be waited for.
+fn write(
+    connection: &mut Connection,
+    transactional_id: &str,
+    topic: &str,
+    batches: &[(i32, Bytes)],
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut backoff = Backoff::new(RETRY_CEILING);
+    loop {
+        send_produce_in(connection, Some(transactional_id), topic, Acks::All, PATIENCE, batches.to_vec())?;
+        let Some(appended) = receive_produce(connection, PATIENCE)? else { bail!("no answer to a produce") };
+        let Some(refused) = appended.iter().find(|answer| answer.error_code != 0) else { return Ok(()) };
+        if refused.error_code != CONCURRENT_TRANSACTIONS || Instant::now() >= deadline {
+            bail!("produce to partition {}: {}", refused.partition, error_name(refused.error_code));
+        }
+        std::thread::sleep(backoff.step());
     }
 }

@@ -291,9 +291,10 @@ pub static WORKLOADS: &[Workload] = &[
             (args.proto, args.mode) = (Some(Proto::Kafka), Some(Mode::Compact));
             (args.count, args.keys) = (Some(20_000_000), Some(10_000_000));
             (args.size, args.batch) = (Some(100), Some(64 << 10));
-            // Kafka spares the segment that is written to and looks every 15 s.
-            args.topic_config =
-                ["cleanup.policy=compact", "segment.bytes=16777216"].map(String::from).to_vec();
+            // All of it is to be compacted, not a half; Kafka spares the segment that is written to.
+            let configs =
+                ["cleanup.policy=compact", "min.cleanable.dirty.ratio=0.01", "segment.bytes=16777216"];
+            args.topic_config = configs.map(String::from).to_vec();
             args.drain_timeout = Some(Duration::from_secs(90));
         },
     },

@@ -119,7 +119,7 @@ pub struct ServeArgs {
     #[arg(long, env = "BOWLINE_NUM_PARTITIONS", value_name = "N")]
     num_partitions: Option<u32>,
     /// Memory for the keys of a topic while it is compacted: 14 bytes a key; with more keys it takes several rounds.
-    /// [default: 64MiB]
+    /// [default: 48MiB]
     #[arg(long, env = "BOWLINE_COMPACTION_MEMORY", value_name = "SIZE")]
     compaction_memory: Option<Size>,
     /// How long the first rebalance of an empty group of Kafka consumers waits for more of them, milliseconds; 0: not at

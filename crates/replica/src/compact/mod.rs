@@ -18,9 +18,9 @@ use bowline_model::{PartitionId, ShardId};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Memory for keys, bytes, unless the operator says otherwise: 4.7 million keys at a time. It is taken while a compaction
+/// Memory for keys, bytes, unless the operator says otherwise: 3.5 million keys at a time. It is taken while a compaction
 /// needs it.
-pub const KEYS_BYTES: usize = 64 << 20;
+pub const KEYS_BYTES: usize = 48 << 20;
 /// How often shards are asked, at most …
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// … every so often while nothing is appended …
