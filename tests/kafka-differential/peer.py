@@ -25,17 +25,20 @@ SETTLING = {"CreateTopics", "DeleteTopics", "CreatePartitions", "IncrementalAlte
 class Step:
     """A request. `keep`: names for parts of the answer, which later steps can refer to: {name: path}.
     `later`: its answer is taken by a step `collect` on the same connection. `silent`: it has no answer; whether the
-    connection still lives is noted. API "sleep": waits `milliseconds`; "close": ends the connection."""
+    connection still lives is noted. `cut`: so many octets are missing at its end; negative: zeros follow. `unseen`:
+    its answer is for `keep` alone, as it depends on time. API "sleep": waits `milliseconds`; "close": ends the connection."""
 
-    def __init__(self, api, version=0, body=None, connection="a", keep=None, later=False, silent=False, milliseconds=0):
+    def __init__(self, api, version=0, body=None, connection="a", keep=None, later=False, silent=False, milliseconds=0, cut=0,
+                 unseen=False):
         self.api, self.version, self.body, self.connection = api, version, body or {}, connection
         self.keep, self.later, self.silent, self.milliseconds = keep or {}, later, silent, milliseconds
+        self.cut, self.unseen = cut, unseen
 
     def __str__(self):
         place = "" if self.connection == "a" else f"{self.connection}: "
         if self.api in ("sleep", "close", "collect"):
             return f"{place}{self.api} {self.milliseconds or ''}"
-        return f"{place}{self.api} v{self.version} {self.body}{' …' if self.later else ''}"
+        return f"{place}{self.api} v{self.version} {self.body}{f', cut {self.cut}' if self.cut else ''}{' …' if self.later else ''}"
 
 
 class Ref:
@@ -103,7 +106,7 @@ class Peer:
         end, again = time.monotonic() + TRY_AGAIN_SECONDS, True
         while again:
             body = self._resolve(step.body)
-            connection.send(step.api, step.version, body)
+            connection.send(step.api, step.version, body, step.cut)
             if step.later:
                 connection.waiting.append((step, step.api, step.version))
                 time.sleep(self.quiet_seconds)
@@ -133,6 +136,8 @@ class Peer:
                 self.kept[name] = value
             except (KeyError, IndexError, TypeError):
                 pass
+        if step.unseen:
+            return []
         lines = []
         _flatten("", self._alike(step, "", answer), lines)
         return lines
@@ -143,7 +148,7 @@ class Peer:
             return found + value.plus if value.plus else found
         if isinstance(value, TopicId):
             return self.topic_ids.get(value.name, "00000000-0000-4000-8000-0000000000aa")
-        if isinstance(value, records.Batch):
+        if isinstance(value, (records.Batch, records.MessageSet, records.Row)):
             return value.octets(self._resolve, self.clock)
         if isinstance(value, dict):
             return {key: self._resolve(field) for key, field in value.items()}
@@ -272,12 +277,12 @@ class Connection:
     def close(self):
         self.socket.close()
 
-    def send(self, api, version, body):
+    def send(self, api, version, body, cut=0):
         self.correlation += 1
         self.due.append(self.correlation)
         try:
             if version in wire.REQUESTS[api].versions:
-                self.socket.sendall(wire.request(api, version, self.correlation, body))
+                self.socket.sendall(wire.request(api, version, self.correlation, body, cut=cut))
             else:
                 raw = struct.pack(">hhih", wire.REQUESTS[api].key, version, self.correlation, 0) + bytes(8)
                 self.socket.sendall(struct.pack(">i", len(raw)) + raw)

@@ -1,10 +1,10 @@
-"""Record batches (format 2), every part of which can be wrong; and what is in those that come back."""
+"""Record batches (format 2), every part of which can be wrong, and the formats before; and what is in batches that come back."""
 
 import gzip
-import struct
-
 import pathlib
+import struct
 import sys
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients/python"))
 
@@ -28,7 +28,7 @@ class Batch:
         parts += [f"producer={self.producer}"] if self.producer[0] != -1 else []
         parts += [f"keys={self.keys}"] if self.keys is not None else []
         parts += [f"attributes={self.attributes:#x}"] if self.attributes else []
-        parts += [f"{name}={value!r}" for name, value in self.wrong.items()]
+        parts += [f"{name}={value!r}" for name, value in self.wrong.items() if name != "raw"]
         return f"Batch({', '.join(parts)})"
 
     def octets(self, resolve, clock):
@@ -37,7 +37,8 @@ class Batch:
         producer = [resolve(part) for part in it.producer]
         keys = it.keys if it.keys is not None else [None] * len(it.values)
         body = b"".join(record(value, index, keys[index], index) for index, value in enumerate(it.values))
-        body = wrong.get("body", compress(it.codec, body))
+        # `raw`: records as they are before they are compressed; `what` says what is wrong with them.
+        body = wrong.get("body", compress(it.codec, wrong.get("raw", body)))
         count = wrong.get("count", len(it.values))
         last = wrong.get("last_delta", count - 1)
         first_time = clock + it.time
@@ -49,6 +50,50 @@ class Batch:
         raw = int64(wrong.get("base_offset", 0)) + int32(wrong.get("length", len(rest))) + rest
         raw += wrong.get("behind", b"")
         return raw[:len(raw) + wrong["cut"]] if "cut" in wrong else raw
+
+
+class Row:
+    """Several batches as the records of one partition."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+
+    def __repr__(self):
+        return f"Row{self.batches}"
+
+    def octets(self, resolve, clock):
+        return b"".join(batch.octets(resolve, clock) for batch in self.batches)
+
+
+class MessageSet:
+    """Messages of format 0 or 1, each for itself or all within a compressed one."""
+
+    def __init__(self, *values, magic=1, codec="none", time=0, crc=None):
+        self.values, self.magic, self.codec, self.time, self.crc = values, magic, codec, time, crc
+
+    def __repr__(self):
+        wrong = "" if self.crc is None else f", crc={self.crc}"
+        return f"MessageSet({list(self.values)}, magic={self.magic}, codec={self.codec}{wrong})"
+
+    def octets(self, resolve, clock):
+        inner = b"".join(self._message(index, value, 0, clock) for index, value in enumerate(self.values))
+        if self.codec == "none":
+            return inner
+        return self._message(len(self.values) - 1, compress(self.codec, inner), CODECS[self.codec], clock)
+
+    def _message(self, offset, value, attributes, clock):
+        content = bytes([self.magic, attributes]) + (int64(clock + self.time) if self.magic else b"")
+        content += int32(-1) + int32(len(value)) + value
+        content = struct.pack(">I", zlib.crc32(content) if self.crc is None else self.crc) + content
+        return int64(offset) + int32(len(content)) + content
+
+
+def rough(value=b"v", size=None, attributes=0, time=0, offset=0, key=-1, value_size=None, headers=0, tail=b""):
+    """A record of a batch's body, every number of which can be wrong."""
+    value_size = len(value) if value_size is None else value_size
+    content = bytes([attributes]) + varint(time) + varint(offset) + varint(key) + varint(value_size) + value
+    content += varint(headers) + tail
+    return varint(len(content) if size is None else size) + content
 
 
 def record(value, offset_delta=0, key=None, time_delta=0, headers=()):
@@ -67,6 +112,8 @@ def compress(codec, raw):
 
 def snappy(raw):
     """One literal. (Format description of snappy, section 2.1.)"""
+    if not raw:
+        return uvarint(0)
     size = len(raw) - 1
     octets = (size.bit_length() + 7) // 8 or 1
     tag = bytes([size << 2]) if size < 60 else bytes([59 + octets << 2]) + size.to_bytes(octets, "little")
@@ -88,7 +135,7 @@ def lz4(raw):
 
 
 def zstd(raw):
-    parts = [raw[at:at + 65536] for at in range(0, len(raw), 65536)]
+    parts = [raw[at:at + 65536] for at in range(0, len(raw) or 1, 65536)]
     blocks = b"".join((len(part) << 3 | (index == len(parts) - 1)).to_bytes(3, "little") + part
                       for index, part in enumerate(parts))
     return b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(raw)) + blocks

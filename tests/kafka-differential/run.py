@@ -34,6 +34,8 @@ CACHE = pathlib.Path.home() / ".cache/bowline-bench"
 # Kafka as Bowline is by default, where a setting makes the difference.
 SETTINGS = """\
 group.initial.rebalance.delay.ms=0
+group.consumer.assignment.interval.ms=0
+group.share.assignment.interval.ms=0
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """

@@ -83,11 +83,12 @@ REQUESTS = {name.removesuffix("Request"): it for name, it in MESSAGES.items() if
 RESPONSES = {name.removesuffix("Response"): it for name, it in MESSAGES.items() if name.endswith("Response")}
 
 
-def request(api, version, correlation, body, client="differential"):
+def request(api, version, correlation, body, client="differential", cut=0):
     message = REQUESTS[api]
     flexible = message.is_flexible(version)
     head = struct.pack(">hhih", message.key, version, correlation, len(client)) + client.encode()
     raw = head + (b"\0" if flexible else b"") + message.encode(body, version)
+    raw = raw[:-cut] if cut > 0 else raw + bytes(-cut)
     return struct.pack(">i", len(raw)) + raw
 
 

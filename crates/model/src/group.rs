@@ -18,6 +18,7 @@ pub enum Error {
     UnknownMemberId = 25,
     InvalidSessionTimeout = 26,
     RebalanceInProgress = 27,
+    UnsupportedVersion = 35,
     InvalidRequest = 42,
     InvalidProducerEpoch = 47,
     InvalidTxnState = 48,
@@ -120,6 +121,8 @@ pub struct Commit {
     /// generation −1 and empty member id: a commit from outside the group's membership.
     pub member: Member,
     pub topics: Vec<(String, Vec<PartitionCommit>)>,
+    /// The client speaks of member epochs (OffsetCommit v9+, KIP-848), and knows the errors that go with them.
+    pub knows_epochs: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,8 +178,9 @@ pub struct Joined {
     pub member_id: String,
     /// For the leader only: every member's id, instance id and metadata.
     pub members: Vec<(String, Option<String>, Bytes)>,
-    /// The leader need not compute an assignment (JoinGroup v9, static leader rejoined).
-    pub skip_assignment: bool,
+    /// The id under which a static member that came back has led the group so far. It leads on, but the assignment
+    /// stands: there is nothing to compute (KIP-814).
+    pub led_as: Option<String>,
 }
 
 #[derive(Clone, Debug)]

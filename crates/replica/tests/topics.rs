@@ -28,7 +28,7 @@ fn a_deleted_topic_is_forgotten_by_groups_on_every_shard() {
             group::Member { group: "g".into(), member_id: String::new(), generation: -1, instance_id: None };
         let commit = group::PartitionCommit { partition: 0, offset: 4, leader_epoch: -1, metadata: None };
         let topics = vec![("topic".into(), vec![commit])];
-        session.group(shard, group::Request::Commit(group::Commit { member, topics }));
+        session.group(shard, group::Request::Commit(group::Commit { member, topics, knows_epochs: true }));
         assert_eq!(committed(&mut session, shard), 1);
     }
     let (vhost, name) = ("/".into(), "topic".into());

@@ -8,7 +8,9 @@ import json
 import re
 
 import pytest
+from conftest import Broker, free_port
 from kafka_jvm import shell, tool  # noqa: F401 (fixtures)
+from test_tls import Authority
 
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
@@ -16,6 +18,7 @@ GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
 CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 OFFSETS = "org.apache.kafka.tools.GetOffsetShell"
+ACLS = "kafka.admin.AclCommand"
 
 
 @pytest.fixture
@@ -315,3 +318,52 @@ def test_client_quotas(tool, name, needs):
     assert "producer_byte_rate=1000000" in tool(CONFIGS, "--describe", *client)
     tool(CONFIGS, "--alter", *client, "--delete-config", "producer_byte_rate")
     assert "producer_byte_rate" not in tool(CONFIGS, "--describe", *client)
+
+
+@pytest.fixture
+def as_user(shell, tmp_path):
+    """Runs tools as a user of a broker that has access rules and lets in who logs in over TLS. As in `tool`, but with the
+    user and the option that names a file of properties."""
+    authority = Authority(tmp_path)
+    authority.server()
+    port = free_port()
+    broker = Broker(tmp_path / "data", "--anonymous", "off", "--kafka-acls", "--kafka-super-user", "User:admin",
+                    "--user", "admin:secret", "--user", "app:secret", "--tls-cert", str(tmp_path / "cert.pem"),
+                    "--tls-key", str(tmp_path / "key.pem"), "--kafka-tls-addr", f"127.0.0.1:{port}").start()
+
+    def run(user, name, *arguments, config="--command-config", mechanism="SCRAM-SHA-256", text="", status=0, tls=True):
+        module = "plain.Plain" if mechanism == "PLAIN" else "scram.Scram"
+        login = f'org.apache.kafka.common.security.{module}LoginModule required username="{user}" password="secret";'
+        (tmp_path / "client.properties").write_text(
+            f"security.protocol={'SASL_SSL' if tls else 'SASL_PLAINTEXT'}\nsasl.mechanism={mechanism}\n"
+            f"sasl.jaas.config={login}\nssl.truststore.type=PEM\nssl.truststore.location={authority.file}\n")
+        where = f"localhost:{port}" if tls else f"localhost:{broker.kafka_port}"
+        done, out, err = shell.run(name, "--bootstrap-server", where, config, tmp_path / "client.properties", *arguments, text=text)
+        assert done == status, f"{name} {arguments}: status {done}\n{out}\n{err}"
+        return out + err
+
+    yield run
+    assert broker.stop() == 0
+
+
+def test_acls_of_users_who_log_in_over_tls(as_user, name):
+    as_user("admin", TOPICS, "--create", "--topic", name)
+    refused = as_user("app", PRODUCER, "--topic", name, "--command-property", "max.block.ms=3000", text="too soon\n")
+    assert "Not authorized to access topics" in refused or "TopicAuthorizationException" in refused
+    as_user("admin", ACLS, "--add", "--allow-principal", "User:app", "--producer", "--topic", name)
+    as_user("admin", ACLS, "--add", "--allow-principal", "User:app", "--consumer", "--topic", name, "--group", "g-",
+            "--resource-pattern-type", "prefixed")
+    listed = as_user("admin", ACLS, "--list", "--topic", name, "--resource-pattern-type", "any")
+    for operation in ("WRITE", "DESCRIBE", "READ"):
+        assert f"principal=User:app, host=*, operation={operation}, permissionType=ALLOW" in listed
+    as_user("app", PRODUCER, "--topic", name, mechanism="PLAIN", text="now\n")
+    out = as_user("app", CONSUMER, "--topic", name, "--group", "g-1", "--from-beginning", "--max-messages", 1, "--timeout-ms", 20000,
+                  mechanism="SCRAM-SHA-512", tls=False)
+    assert "now" in lines(out)
+    # A rule that denies is stronger than any that allows.
+    as_user("admin", ACLS, "--add", "--deny-principal", "User:app", "--operation", "Read", "--topic", name)
+    out = as_user("app", CONSUMER, "--topic", name, "--group", "g-2", "--from-beginning", "--max-messages", 1, "--timeout-ms", 3000, status=1)
+    assert "TopicAuthorizationException" in out or "Not authorized" in out
+    as_user("admin", ACLS, "--remove", "--force", "--topic", name, "--resource-pattern-type", "any")
+    assert "User:app" not in as_user("admin", ACLS, "--list", "--topic", name)
+    assert "ClusterAuthorizationException" in as_user("app", ACLS, "--list", status=1)

@@ -136,13 +136,12 @@ fn part<'a, T>(
     user: &'a mut T,
     client_id: &'a mut T,
     ip: &'a mut T,
-) -> Result<&'a mut T, Refusal> {
+) -> Option<&'a mut T> {
     match kind {
-        USER => Ok(user),
-        CLIENT_ID => Ok(client_id),
-        IP => Ok(ip),
-        "" => Err(invalid("Unexpected empty entity type")),
-        other => Err((ErrorCode::UnsupportedVersion, format!("Custom entity type {other} is not supported"))),
+        USER => Some(user),
+        CLIENT_ID => Some(client_id),
+        IP => Some(ip),
+        _ => None,
     }
 }
 
@@ -150,7 +149,9 @@ fn entity(named: &[EntityData]) -> Result<QuotaEntity, Refusal> {
     let mut entity = QuotaEntity::default();
     for EntityData { entity_type, entity_name } in named {
         let QuotaEntity { user, client_id, ip } = &mut entity;
-        let place = part(entity_type, user, client_id, ip)?;
+        let Some(place) = part(entity_type, user, client_id, ip) else {
+            return Err(invalid(format!("Unhandled client quota entity type {entity_type}")));
+        };
         if place.replace(entity_name.clone()).is_some() {
             return Err(invalid(format!("Duplicate entity type {entity_type}")));
         }
@@ -205,6 +206,14 @@ impl Filter {
 fn filter(components: Vec<ComponentData>) -> Result<Filter, Refusal> {
     let mut filter = Filter::default();
     for ComponentData { entity_type, match_type, match_ } in components {
+        let Filter { user, client_id, ip } = &mut filter;
+        let Some(place) = part(&entity_type, user, client_id, ip) else {
+            return Err(match entity_type.as_str() {
+                "" => invalid("Invalid empty entity type"),
+                // One of a later Kafka, perhaps.
+                other => (ErrorCode::UnsupportedVersion, format!("Unsupported entity type {other}")),
+            });
+        };
         let wanted = match (match_type, match_) {
             (0, Some(name)) => Wanted::Exactly(Some(name)),
             (0, None) => return Err(invalid("Request specified MATCH_TYPE_EXACT, but set a null name")),
@@ -213,8 +222,6 @@ fn filter(components: Vec<ComponentData>) -> Result<Filter, Refusal> {
             (1 | 2, Some(_)) => return Err(invalid("Only an exact match has a name")),
             (other, _) => return Err(invalid(format!("Unknown match type {other}"))),
         };
-        let Filter { user, client_id, ip } = &mut filter;
-        let place = part(&entity_type, user, client_id, ip)?;
         if place.replace(wanted).is_some() {
             return Err(invalid(format!(
                 "Entity type {entity_type} cannot appear more than once in the filter"

@@ -8,7 +8,7 @@ mod loggers;
 use super::create_topics::Refusal;
 use super::denied;
 use crate::access::Named;
-use crate::catalog::{Topic, VHOST};
+use crate::catalog::{Topic, VHOST, is_valid_name};
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -44,6 +44,7 @@ pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
     for resource in request.resources {
         let described = match resource.resource_type {
             TOPIC => existing(Permission::DescribeConfigs, &resource.resource_name, cx)
+                .map_err(|refusal| impossible(&resource.resource_name, refusal))
                 .map(|topic| describe_topic(&topic, cx)),
             BROKER => may_use_broker(Permission::DescribeConfigs, cx)
                 .and_then(|()| broker::describe(&resource.resource_name, cx)),
@@ -333,6 +334,14 @@ fn existing(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<
         ErrorCode::UnknownTopicOrPartition => (error, format!("there is no topic '{name}'")),
         _ => denied(error),
     })
+}
+
+/// Of a topic that is not there and could not be, that is told instead.
+fn impossible(name: &str, (error, text): Refusal) -> Refusal {
+    if error == ErrorCode::UnknownTopicOrPartition && !is_valid_name(name) {
+        return (ErrorCode::InvalidTopicException, format!("'{name}' cannot be a topic's name"));
+    }
+    (error, text)
 }
 
 fn may_use_group(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<(), Refusal> {

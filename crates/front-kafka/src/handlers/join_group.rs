@@ -11,6 +11,8 @@ use bowline_model::group::{Join, JoinRefused, Joined, Reply, Request};
 
 /// From this version on a new dynamic member is given its id first and joins with it (KIP-394).
 const KNOWN_MEMBER_FROM: i16 = 4;
+/// From this version on a leader can be told that there is nothing to assign (KIP-814).
+const SKIPS_ASSIGNMENT_FROM: i16 = 9;
 /// From this version on a missing protocol name is null.
 const NULL_PROTOCOL_FROM: i16 = 7;
 
@@ -55,7 +57,17 @@ pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Contex
     })
 }
 
-fn accepted(joined: Joined, cx: &Context<'_>) -> Step {
+fn accepted(mut joined: Joined, cx: &Context<'_>) -> Step {
+    let mut skip_assignment = false;
+    if let Some(former) = joined.led_as.take() {
+        if cx.head.version >= SKIPS_ASSIGNMENT_FROM {
+            skip_assignment = true;
+        } else {
+            // It cannot be told to leave the assignment alone, so it is not told that it leads.
+            joined.leader = former;
+            joined.members.clear();
+        }
+    }
     let members = joined.members.into_iter().map(|(member_id, group_instance_id, metadata)| {
         JoinGroupResponseMember { member_id, group_instance_id, metadata }
     });
@@ -64,8 +76,7 @@ fn accepted(joined: Joined, cx: &Context<'_>) -> Step {
         protocol_type: Some(joined.protocol_type),
         protocol_name: Some(joined.protocol_name),
         leader: joined.leader,
-        // Only version 9 can say it. Before, a leader that has nothing to assign just syncs what it computes.
-        skip_assignment: joined.skip_assignment && cx.head.version >= 9,
+        skip_assignment,
         member_id: joined.member_id,
         members: members.collect(),
         ..Default::default()

@@ -12,6 +12,8 @@ use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{Commit, Member, PartitionCommit, PartitionResults, Reply, Request};
 
+/// First version that speaks of member epochs (KIP-848).
+const EPOCHS_FROM: i16 = 9;
 /// First version in which topics are named by id.
 const TOPIC_IDS_FROM: i16 = 10;
 
@@ -72,7 +74,8 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
         instance_id: request.group_instance_id,
     };
     let group = member.group.clone();
-    cx.ask_group(0, &group, Request::Commit(Commit { member, topics }));
+    let knows_epochs = cx.head.version >= EPOCHS_FROM;
+    cx.ask_group(0, &group, Request::Commit(Commit { member, topics, knows_epochs }));
     cx.gather(1, move |mut answers, cx| {
         let whole = match answers.pop() {
             Some(Event::Group { reply: Reply::Commit(Ok(results)), .. }) => {

@@ -839,3 +839,28 @@ fn damage_never_panics() {
         while bench.frame().is_some() {}
     }
 }
+
+/// KIP-814: what a static leader that came back hears goes by what its version can say.
+#[test]
+fn a_returning_leader_does_not_assign_anew() {
+    use bowline_model::group::{Joined, Reply};
+    for version in [5, 8, 9] {
+        let mut bench = Bench::new();
+        let request = messages::JoinGroupRequest { group_id: "g".into(), ..Default::default() };
+        bench.send(version, &request);
+        let (_, request) = bench.sent().remove(0);
+        let joined = Joined {
+            generation: 4,
+            protocol_type: "consumer".into(),
+            protocol_name: "range".into(),
+            leader: "new".into(),
+            member_id: "new".into(),
+            members: vec![("new".into(), Some("i".into()), Bytes::new())],
+            led_as: Some("old".into()),
+        };
+        bench.event(Event::Group { token: token(&request), reply: Reply::Join(Ok(joined)) });
+        let (_, answer) = bench.receive::<messages::JoinGroupResponse>(version).unwrap();
+        let told = (answer.leader.as_str(), answer.members.len(), answer.skip_assignment);
+        assert_eq!(told, if version < 9 { ("old", 0, false) } else { ("new", 1, true) });
+    }
+}

@@ -15,7 +15,12 @@ impl Group {
         topics: &Topics,
     ) -> Result<(OffsetCommitRecord, PartitionResults), Error> {
         match &self.consumer {
-            Some(consumer) => consumer.admit_commit(&commit.member, &commit.topics, topics)?,
+            Some(consumer) => {
+                if !commit.knows_epochs {
+                    consumer.admit_without_epochs(&commit.member.member_id)?;
+                }
+                consumer.admit_commit(&commit.member, &commit.topics, topics)?;
+            }
             None => self.admit_commit(&commit.member)?,
         }
         self.commit_asked = now;

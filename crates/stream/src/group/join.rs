@@ -103,6 +103,7 @@ impl Group {
     /// A static member restarted: it takes the place, and usually the assignment, of its former self.
     fn rejoin_static(&mut self, wait: Wait, join: &Join, instance: &str, ctx: &mut Ctx<'_>) {
         let id = &join.new_member_id;
+        let led_by = self.leader.clone();
         self.replace_static(instance, id, ctx);
         self.touch(ctx.now, id);
         if self.state == State::Stable {
@@ -112,7 +113,7 @@ impl Group {
             if self.select_protocol() == self.protocol {
                 // KIP-814: a leader learns who the members are, but must not assign anew.
                 let mut joined = self.joined(id);
-                joined.skip_assignment = self.is_leader(id);
+                joined.led_as = led_by.filter(|_| self.is_leader(id));
                 return ctx.reply(wait, Reply::Join(Ok(joined)));
             }
         }

@@ -385,6 +385,7 @@ impl Groups {
         let checked = match self.by_name.get_mut(&name) {
             Some(group) => group.commit(now, commit, &self.topics),
             // Consumers that are no members keep their offsets in a group that exists for nothing else.
+            None if commit.member.generation >= 0 && commit.knows_epochs => Err(Error::GroupIdNotFound),
             None if commit.member.generation >= 0 => Err(Error::IllegalGeneration),
             None if full => Err(Error::CoordinatorNotAvailable),
             None => Group::default().commit(now, commit, &self.topics),

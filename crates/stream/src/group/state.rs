@@ -238,7 +238,7 @@ impl Group {
             leader: self.leader.clone().unwrap_or_default(),
             member_id: member_id.to_owned(),
             members,
-            skip_assignment: false,
+            led_as: None,
         }
     }
 }

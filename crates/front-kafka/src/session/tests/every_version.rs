@@ -628,7 +628,7 @@ fn well(request: &Request) -> Event {
                     leader: "m".into(),
                     member_id: "m".into(),
                     members: vec![("m".into(), Some("i".into()), Bytes::from_static(b"meta"))],
-                    skip_assignment: true,
+                    led_as: Some("m".into()),
                 })),
                 group::Request::Sync(_) => Reply::Sync(Ok(group::Synced {
                     protocol_type: "consumer".into(),

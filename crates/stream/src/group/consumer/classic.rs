@@ -78,7 +78,7 @@ impl Consumer {
             leader: String::new(),
             member_id: id,
             members: Vec::new(),
-            skip_assignment: false,
+            led_as: None,
         })
     }
 
@@ -164,6 +164,12 @@ impl Consumer {
             (false, None) => Err(Error::StaleMemberEpoch),
             (false, Some(_)) => Err(Error::IllegalGeneration),
         }
+    }
+
+    /// A member of the new protocol commits in versions that know of it.
+    pub fn admit_without_epochs(&self, member_id: &str) -> Result<(), Error> {
+        let modern = self.members.get(member_id).is_some_and(|member| member.at.classic.is_none());
+        if modern { Err(Error::UnsupportedVersion) } else { Ok(()) }
     }
 
     /// May it commit for these? Also in an epoch that is over, if it had all of them in that already: the partitions

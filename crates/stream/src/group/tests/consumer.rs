@@ -395,12 +395,13 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     let mut s = Script::with_topics(&[("t", 1, 2)]);
     let mut a = reader("a");
     s.live(&mut a).unwrap();
-    let commit = |s: &mut Script, id: &str, epoch: i32| {
+    let commit_as = |s: &mut Script, id: &str, epoch: i32, knows_epochs: bool| {
         let member = Member { group: "g".into(), member_id: id.into(), generation: epoch, instance_id: None };
         let one = PartitionCommit { partition: 0, offset: 5, leader_epoch: -1, metadata: None };
         let topics = vec![("t".to_owned(), vec![one])];
-        s.reply_code(Request::Commit(Commit { member, topics }))
+        s.reply_code(Request::Commit(Commit { member, topics, knows_epochs }))
     };
+    let commit = |s: &mut Script, id: &str, epoch: i32| commit_as(s, id, epoch, true);
     let fetch = |s: &mut Script, member: Option<(&str, i32)>| {
         let member = member.map(|(id, epoch)| (id.to_owned(), epoch));
         s.reply_code(Request::FetchOffsets { group: "g".into(), topics: None, member, require_stable: false })
@@ -408,6 +409,8 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     assert_eq!(commit(&mut s, "a", 1), 0);
     assert_eq!(commit(&mut s, "a", 0), 113);
     assert_eq!(commit(&mut s, "b", 1), 25);
+    assert_eq!(commit_as(&mut s, "a", 1, false), 35, "in a version that knows no epochs");
+    assert_eq!(commit_as(&mut s, "b", 1, false), 25);
     assert_eq!(commit(&mut s, "", -1), 25, "not from outside while there are members");
     assert_eq!(fetch(&mut s, Some(("a", 1))), 0);
     assert_eq!(fetch(&mut s, Some(("a", 2))), 113);

@@ -136,7 +136,7 @@ impl Script {
 
     fn commit(&mut self, client: &Client, topic: &str, offset: i64, metadata: &str) -> Vec<String> {
         let one = PartitionCommit { partition: 0, offset, leader_epoch: -1, metadata: Some(metadata.into()) };
-        let commit = Commit { member: client.member(), topics: vec![(topic.into(), vec![one])] };
+        let commit = Commit { member: client.member(), topics: vec![(topic.into(), vec![one])], knows_epochs: true };
         self.ask(client.session, Request::Commit(commit))
     }
 
@@ -201,7 +201,7 @@ fn text(reply: &Reply) -> String {
         Reply::Join(Ok(j)) => {
             let ids: Vec<&str> = j.members.iter().map(|(id, _, _)| id.as_str()).collect();
             let members = if ids.is_empty() { String::new() } else { format!(" of {}", ids.join(",")) };
-            let skip = if j.skip_assignment { " skip" } else { "" };
+            let skip = j.led_as.as_ref().map(|id| format!(" skip {id}")).unwrap_or_default();
             format!(
                 "join {} gen {} {} leader {}{members}{skip}",
                 j.member_id, j.generation, j.protocol_name, j.leader

@@ -45,7 +45,7 @@ fn a_commit_is_answered_when_it_is_applied() {
 #[test]
 fn who_may_commit() {
     let mut s = Script::new();
-    assert_eq!(s.commit(&client(1).named("m1").generation(1), "t", 1, ""), ["1: commit 22"]);
+    assert_eq!(s.commit(&client(1).named("m1").generation(1), "t", 1, ""), ["1: commit 69"]);
     let (one, two) = s.stable_pair();
     assert!(s.commit(&one, "t", 1, "").is_empty());
     assert_eq!(s.logged(), ["1: each t/0 ok"]);
@@ -89,7 +89,7 @@ fn long_notes_are_refused_one_by_one() {
         metadata: Some(metadata.into()),
     };
     let topics = vec![("t".into(), vec![one(0, &long), one(1, &long[..4096])])];
-    s.ask(1, Request::Commit(Commit { member: client(1).member(), topics }));
+    s.ask(1, Request::Commit(Commit { member: client(1).member(), topics, knows_epochs: true }));
     assert_eq!(s.logged(), ["1: each t/0 12,t/1 ok"]);
 }
 
@@ -195,6 +195,7 @@ fn a_commit_on_its_way_is_not_expired() {
                 "t".into(),
                 vec![PartitionCommit { partition: 0, offset: 2, leader_epoch: -1, metadata: None }],
             )],
+            knows_epochs: true,
         }),
         &mut s.world.out,
     );
