@@ -123,7 +123,8 @@ def wrong_kinds(talk):
     classic, newer, share, simple = groups = [talk.name(short) for short in ("classic", "newer", "share", "simple")]
     member = "made-up-" + talk.prefix
     join(talk, classic, "", versions=(0, 3))
-    heartbeat(talk, newer, member, 0, RebalanceTimeoutMs=10_000, TopicPartitions=[], SubscribedTopicNames=[topic])
+    heartbeat(talk, newer, member, 0, RebalanceTimeoutMs=10_000, TopicPartitions=[], SubscribedTopicNames=[topic], keep={"e": ("MemberEpoch",)})
+    epoch = Ref("e", 1)
     if "ShareGroupHeartbeat" in talk.offered:
         talk.ask("ShareGroupHeartbeat", {"GroupId": share, "MemberId": member, "MemberEpoch": 0, "SubscribedTopicNames": [topic]})
     commit(talk, simple, topic, 3)
@@ -141,17 +142,17 @@ def wrong_kinds(talk):
             case 4:
                 join(talk, group, "", talk.some((("range", b"m"),), (("range", subscription(topic)),)), versions=(0, 3), as_="x", generation="y")
             case 5:
-                talk.ask("Heartbeat", {"GroupId": group, "GenerationId": talk.some(1, 2), "MemberId": member})
+                talk.ask("Heartbeat", {"GroupId": group, "GenerationId": talk.some(epoch, Ref("e", 1, 1)), "MemberId": member})
             case 6:
                 talk.ask("SyncGroup", {"GroupId": group, "GenerationId": 1, "MemberId": member, "ProtocolType": "consumer", "ProtocolName": "range", "Assignments": []})
             case 7:
                 talk.ask("LeaveGroup", {"GroupId": group, "MemberId": member, "Members": [{"MemberId": member}]})
             case 8:
-                commit(talk, group, topic, 2, talk.some(-1, 1, 2), talk.some("", member))
+                commit(talk, group, topic, 2, talk.some(-1, epoch, Ref("e", 1, 1)), talk.some("", member))
             case 9:
-                fetch_offsets(talk, group, topic, everything=talk.chance(0.5), member=talk.some(None, member), epoch=talk.some(-1, 1))
+                fetch_offsets(talk, group, topic, everything=talk.chance(0.5), member=talk.some(None, member), epoch=talk.some(-1, epoch))
             case 10:
-                heartbeat(talk, group, talk.some(member, "made-up-other" + talk.prefix), talk.some(0, 1, 2, -1), RebalanceTimeoutMs=10_000, TopicPartitions=[], SubscribedTopicNames=[topic])
+                heartbeat(talk, group, talk.some(member, "made-up-other" + talk.prefix), talk.some(0, epoch, Ref("e", 1, 3), -1), RebalanceTimeoutMs=10_000, TopicPartitions=[], SubscribedTopicNames=[topic])
             case 11:
                 talk.ask("ShareGroupHeartbeat", {"GroupId": group, "MemberId": member, "MemberEpoch": talk.some(0, 1, 2, -1), "SubscribedTopicNames": [topic]})
             case 12:
@@ -207,7 +208,7 @@ def sharing(talk):
         talk.steps.append(Step("sleep", milliseconds=700))
         talk.steps.append(Step("ShareGroupHeartbeat", 1, {**own, "MemberEpoch": Ref("e", 1)}, keep={"e": ("MemberEpoch",)}, unseen=True))
     place = {"TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": 0}]}
-    asking = {**own, "MaxWaitMs": 1500, "MinBytes": 1, "MaxBytes": 1 << 20, "MaxRecords": talk.some(2, 100), "BatchSize": talk.some(1, 100)}
+    asking = {**own, "MaxWaitMs": 1500, "MinBytes": 1, "MaxBytes": 1 << 20, "MaxRecords": 100, "BatchSize": 100}
     talk.ask("ShareFetch", {**asking, "ShareSessionEpoch": 0, "Topics": [place], "MaxWaitMs": 300}, unseen=True)
     for epoch in range(1, 7):
         acknowledged = [{"FirstOffset": talk.some(0, 1, 3), "LastOffset": talk.some(1, 2, 4, 8), "AcknowledgeTypes": [talk.some(1, 1, 2, 3, 0, 4, 9)]}]
@@ -219,7 +220,7 @@ def sharing(talk):
                 talk.ask("ShareFetch", {**asking, "MaxWaitMs": 100, "ShareSessionEpoch": epoch, "Topics": named})
             case 3:
                 talk.ask("ShareAcknowledge", {**own, "ShareSessionEpoch": epoch, "Topics": named})
-    talk.ask("DescribeShareGroupOffsets", {"Groups": [{"GroupId": group, "Topics": [{"TopicName": topic, "Partitions": [0, 7]}]}]})
+    talk.ask("DescribeShareGroupOffsets", {"Groups": [{"GroupId": group, "Topics": [{"TopicName": topic, "Partitions": [0]}]}]})
     talk.ask("AlterShareGroupOffsets", {"GroupId": group, "Topics": [{"TopicName": topic, "Partitions": [{"PartitionIndex": 0, "StartOffset": 2}]}]})
     talk.ask("DeleteShareGroupOffsets", {"GroupId": group, "Topics": [{"TopicName": topic}]})
     talk.ask("ShareGroupDescribe", {"GroupIds": [group]})

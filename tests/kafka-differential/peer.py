@@ -251,7 +251,7 @@ class At:
 
 
 # Texts are for people and each broker's own. What APIs and features there are is for others to compare.
-IGNORED = {"ErrorMessage", "BatchIndexErrorMessage", "Documentation", "ClusterId", "Rack", "ClientHost", "LogDir",
+IGNORED = {"ErrorMessage", "BatchIndexErrorMessage", "AcknowledgeErrorMessage", "Documentation", "ClusterId", "Rack", "ClientHost", "LogDir",
            "TotalBytes", "UsableBytes", "ApiKeys", "SupportedFeatures", "FinalizedFeatures", "FinalizedFeaturesEpoch"}
 IDS = {"MemberId", "Leader", "ProducerId", "TopicId", "SessionId"}
 # Of groups, which only ever grow.

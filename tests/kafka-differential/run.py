@@ -81,6 +81,7 @@ def parse():
     parser.add_argument("--only", type=int)
     parser.add_argument("--theme")
     parser.add_argument("--all", action="store_true", help="print every conversation that failed, not one of a kind")
+    parser.add_argument("--through", action="store_true", help="go on behind a difference, and print them all")
     return parser.parse_args()
 
 
@@ -96,7 +97,7 @@ def compare_all(options, kafka, bowline):
             compared, found, matched, left_out = job.result()
             steps += compared
             skipped |= left_out
-            failures += [found] if found else []
+            failures += found
             for rule in matched:
                 used[rule] = used.get(rule, 0) + 1
     told = {}
@@ -156,36 +157,42 @@ def warm_up(port, offered):
 
 
 def one(options, number, offered, kafka, bowline, rules):
-    """(answers compared, the failure's (number, kind, text) or None, rules met, themes left out)"""
+    """(answers compared, failures as (number, kind, text), rules met, themes left out)"""
     clock = int(time.time()) * 1000
     for suffix, quiet in (("", QUIET_SECONDS), ("again-", SLOW_QUIET_SECONDS)):
         prefix = f"d{number}-{suffix}"
         theme, steps = corpus.conversation(options.seed, number, offered, prefix, options.theme)
         if steps is None:
-            return 0, None, [], {theme}
+            return 0, [], [], {theme}
         try:
             theirs = Peer(kafka.kafka_port, prefix, clock, quiet, corpus.TOLD_CONFIGS).play(steps)
             ours = Peer(bowline.kafka_port, prefix, clock, quiet, corpus.TOLD_CONFIGS).play(steps)
         except (OSError, RuntimeError, ValueError, KeyError, IndexError, AssertionError) as error:
             who = "Kafka" if str(kafka.kafka_port) in str(error) else "Bowline"
-            return 0, (number, f"{theme}: {who}: {error!r}"[:300], f"--- {number} {theme}: {who}: {error!r}"), [], set()
+            return 0, [(number, f"{theme}: {who}: {error!r}"[:300], f"--- {number} {theme}: {who}: {error!r}")], [], set()
         applying = [rule for rule in rules if rule.get("theme", theme) == theme]
-        at, difference, met = first_difference(steps, theirs, ours, applying)
+        at, found, met = differences(steps, theirs, ours, applying, options.through)
         met = [rules.index(applying[rule]) for rule in met]
-        if difference is None:
-            return at, None, met, set()
-    only_theirs, only_ours = difference
-    lines = [f"--- {number} {theme}"] + [f"        {step}" for step in steps[max(0, at - 25):at]]
+        if not found:
+            return at, [], met, set()
+    failures = [told(number, theme, prefix, steps, *difference, 0 if options.through else 25) for difference in found]
+    return at, failures, met, set()
+
+
+def told(number, theme, prefix, steps, at, only_theirs, only_ours, before):
+    """A difference for people: its conversation's number, its kind, and all of it with so many steps before it."""
+    lines = [f"--- {number} {theme}"] + [f"        {step}" for step in steps[max(0, at - before):at]]
     lines += [f"    ==> {steps[at]}"]
     lines += [f"    Kafka   {line}" for line in only_theirs] + [f"    Bowline {line}" for line in only_ours]
     unnumbered = lambda part: ", ".join(re.sub(r"\[\d+\]", "", line).replace(prefix, "") for line in part[:3])  # noqa: E731
     kind = f"{theme}: {steps[at].api}: {unnumbered(only_theirs)} / {unnumbered(only_ours)}"
-    return at, (number, kind[:300], "\n".join(lines)), met, set()
+    return number, kind[:300], "\n".join(lines)
 
 
-def first_difference(steps, theirs, ours, rules):
-    """(index of the step, the lines that only one of the two has, or None; rules met on the way)"""
-    met = []
+def differences(steps, theirs, ours, rules, through):
+    """(answers compared; of each unknown difference the index of the step and the lines that only one of the two has; rules
+    met on the way). Ends at the first, unless it goes `through`."""
+    met, found = [], []
     for at, step in enumerate(steps):
         a, b = theirs[at], ours[at]
         if a == b:
@@ -195,11 +202,14 @@ def first_difference(steps, theirs, ours, rules):
             difference = a, b
         rule = known(step, difference, rules)
         if rule is None:
-            return at, difference, met
+            found.append((at, *difference))
+            if not through:
+                return at, found, met
+            continue
         met.append(rule)
         if rules[rule].get("ends"):
-            return at, None, met
-    return len(steps), None, met
+            return at, found, met
+    return len(steps), found, met
 
 
 def known(step, difference, rules):

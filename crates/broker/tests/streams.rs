@@ -148,7 +148,11 @@ fn trims_and_commits_are_answered_when_durable_and_survive() {
         group::Member { group: "g".into(), member_id: String::new(), generation: -1, instance_id: None };
     let commit =
         group::PartitionCommit { partition: 0, offset: 4, leader_epoch: -1, metadata: Some("m".into()) };
-    let request = group::Request::Commit(group::Commit { member, topics: vec![("t".into(), vec![commit])], knows_epochs: true });
+    let request = group::Request::Commit(group::Commit {
+        member,
+        topics: vec![("t".into(), vec![commit])],
+        knows_epochs: true,
+    });
     world.take_events();
     world.handle(A, Request::Group { token: Token(2), request });
     world.handle(A, Request::Trim { token: Token(3), partition: P, offset: None });

@@ -382,8 +382,11 @@ impl World {
         };
         let member = group::Member { group: name.clone(), member_id, generation, instance_id: None };
         let commit = PartitionCommit { partition: place.1, offset, leader_epoch: -1, metadata: None };
-        let request =
-            group::Request::Commit(Commit { member, topics: vec![(place.0.clone(), vec![commit])], knows_epochs: true });
+        let request = group::Request::Commit(Commit {
+            member,
+            topics: vec![(place.0.clone(), vec![commit])],
+            knows_epochs: true,
+        });
         note!(self.clients.trace, "commit {} of generation {}", offset, generation);
         self.ask_group(session, Question::Commit { group: name.clone(), place, offset }, request, &name);
     }

@@ -291,6 +291,23 @@ pub fn validate(configs: &[(String, String)]) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Whether valid settings go together. Asked before a change is proposed: what was once in force stays.
+///
+/// # Errors
+/// `InvalidConfig` for those that contradict one another.
+pub fn validate_together(configs: &[(String, String)]) -> Result<(), Rejection> {
+    let lag = |name: &str, default: u64| {
+        let given = configs.iter().rev().find(|(known, _)| known == name);
+        given.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(default)
+    };
+    let (min, max) = (lag("min.compaction.lag.ms", 0), lag("max.compaction.lag.ms", u64::MAX));
+    if min > max {
+        let text = format!("min.compaction.lag.ms ({min}) is larger than max.compaction.lag.ms ({max})");
+        return Err(refuse(Reason::InvalidConfig, text));
+    }
+    Ok(())
+}
+
 /// Sorted by name; of a name given twice the last value counts.
 pub(crate) fn normalised(configs: &[(String, String)]) -> Vec<(String, String)> {
     let mut sorted: Vec<(String, String)> =

@@ -131,12 +131,7 @@ fn parts(entity: &QuotaEntity) -> impl Iterator<Item = (&'static str, &Option<St
 }
 
 /// The place of the part of that type.
-fn part<'a, T>(
-    kind: &str,
-    user: &'a mut T,
-    client_id: &'a mut T,
-    ip: &'a mut T,
-) -> Option<&'a mut T> {
+fn part<'a, T>(kind: &str, user: &'a mut T, client_id: &'a mut T, ip: &'a mut T) -> Option<&'a mut T> {
     match kind {
         USER => Some(user),
         CLIENT_ID => Some(client_id),
@@ -171,9 +166,31 @@ fn changes(ops: Vec<OpData>) -> Result<QuotaChanges, Refusal> {
         let Some(key) = QuotaKey::from_name(&op.key) else {
             return Err(invalid(format!("Invalid configuration key {}", op.key)));
         };
+        if changes.iter().any(|(known, _)| *known == key) {
+            return Err(invalid(format!("Duplicate quota key {}", op.key)));
+        }
+        if !op.remove {
+            whole(key, op.value)?;
+        }
         changes.push((key, (!op.remove).then_some(op.value)));
     }
     Ok(changes)
+}
+
+/// All but the rate of mutations are whole numbers, of connections 32 bits wide, of bytes 64.
+fn whole(key: QuotaKey, value: f64) -> Result<(), Refusal> {
+    let max = match key {
+        QuotaKey::ControllerMutationRate => return Ok(()),
+        QuotaKey::ConnectionCreationRate => f64::from(i32::MAX),
+        QuotaKey::ProducerByteRate | QuotaKey::ConsumerByteRate => i64::MAX as f64,
+    };
+    if value > max {
+        return Err(invalid(format!("{value} is too large for {}", key.name())));
+    }
+    if value.fract().abs() > 1e-6 {
+        return Err(invalid(format!("{} cannot be a fractional value", key.name())));
+    }
+    Ok(())
 }
 
 /// What an entity must have.

@@ -24,6 +24,7 @@ use bowline_model::acl::{Operation as Permission, Resource};
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use bowline_topology::config::{self, Effective, Type, effective_of};
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 // Resource types.
@@ -190,10 +191,13 @@ where
 {
     let mut results: Vec<Done> = Vec::with_capacity(changes.len());
     let mut asked = Vec::new();
+    // What is named more than once is not changed at all, for nobody could say which change is meant.
+    let mut times: HashMap<(i8, String), u32, foldhash::fast::RandomState> = HashMap::default();
+    for change in &changes {
+        *times.entry((change.resource_type, change.resource_name.clone())).or_default() += 1;
+    }
     for change in changes {
-        let twice = results.iter().any(|done| {
-            done.resource_type == change.resource_type && done.resource_name == change.resource_name
-        });
+        let twice = times.get(&(change.resource_type, change.resource_name.clone())).is_some_and(|n| *n > 1);
         let settings = match twice {
             true => Err((ErrorCode::InvalidRequest, "the resource is named more than once".into())),
             // Not of the log: they change at once.
@@ -245,7 +249,8 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
     let name = change.resource_name.clone();
     match change.resource_type {
         TOPIC => {
-            let topic = existing(Permission::AlterConfigs, &name, cx)?;
+            let topic = existing(Permission::AlterConfigs, &name, cx)
+                .map_err(|refusal| impossible(&name, refusal))?;
             let now = effective_of(&topic.explicit, &cx.broker.catalog.defaults());
             let list = |name: &str| {
                 let entry = config::entry(name).filter(|entry| entry.kind == Type::List)?;
@@ -326,7 +331,8 @@ fn set(settings: &mut Settings, name: String, value: String) {
 }
 
 fn validate(settings: &[(String, String)]) -> Result<(), Refusal> {
-    config::validate(settings).map_err(|rejection| (errors::rejection(&rejection), rejection.text))
+    let valid = config::validate(settings).and_then(|()| config::validate_together(settings));
+    valid.map_err(|rejection| (errors::rejection(&rejection), rejection.text))
 }
 
 fn existing(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {

@@ -27,6 +27,8 @@ pub fn start(request: ConsumerGroupDescribeRequest, cx: &mut Context<'_>) -> Ste
         let mut group = DescribedGroup { authorized_operations: OPERATIONS_NOT_ASKED, ..Default::default() };
         if !cx.allows(Operation::Describe, Resource::Group(&group_id)) {
             group.error_code = ErrorCode::GroupAuthorizationFailed.code();
+        } else if group_id.is_empty() {
+            group.error_code = ErrorCode::InvalidGroupId.code();
         } else {
             if request.include_authorized_operations {
                 group.authorized_operations = cx.authorized_operations(Resource::Group(&group_id));
@@ -68,7 +70,10 @@ pub fn start(request: ConsumerGroupDescribeRequest, cx: &mut Context<'_>) -> Ste
                 _ => return cx.mismatch(),
             };
             let group: &mut DescribedGroup = &mut groups[position];
-            let authorized_operations = group.authorized_operations;
+            let authorized_operations = match described.error_code {
+                0 => group.authorized_operations,
+                _ => OPERATIONS_NOT_ASKED,
+            };
             let group_id = std::mem::take(&mut group.group_id);
             *group = DescribedGroup { group_id, authorized_operations, ..described };
         }

@@ -13,6 +13,7 @@ use bowline_codec_kafka::messages::{CreatePartitionsRequest, CreatePartitionsRes
 use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
+use hashbrown::HashMap;
 
 /// From this version on a quota that is used up is an error (KIP-599).
 const STRICT_QUOTA_FROM: i16 = 3;
@@ -21,9 +22,24 @@ pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
     let mut results = Vec::with_capacity(request.topics.len());
     let mut asked = Vec::new();
     let mut partitions_left = cx.broker.options.limits.create_partitions_max;
+    // How often a topic is named; 0 when that has been refused.
+    let mut times: HashMap<String, u32, foldhash::fast::RandomState> = HashMap::default();
+    request.topics.iter().for_each(|topic| *times.entry_ref(topic.name.as_str()).or_default() += 1);
     for topic in request.topics {
         let mut result = CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
-        match check(&topic, request.validate_only, &mut partitions_left, cx) {
+        let twice = match times.get_mut(&topic.name) {
+            Some(0) => continue,
+            Some(times) if *times > 1 => {
+                *times = 0;
+                true
+            }
+            _ => false,
+        };
+        let checked = match twice {
+            true => Err((ErrorCode::InvalidRequest, "the topic is named more than once".to_owned())),
+            false => check(&topic, request.validate_only, &mut partitions_left, cx),
+        };
+        match checked {
             Err((error, message)) => {
                 result.error_code = error.code();
                 result.error_message = Some(message);

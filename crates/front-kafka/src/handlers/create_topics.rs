@@ -36,10 +36,15 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
     // Positions in `results` of the topics that are being created, in the order of the questions.
     let mut asked = Vec::new();
     let mut partitions_left = cx.broker.options.limits.create_partitions_max;
-    for topic in duplicates_refused(request.topics) {
+    let topics: Vec<Asked> = duplicates_refused(request.topics).collect();
+    let too_many = asked_partitions(&topics) > u64::from(partitions_left);
+    for topic in topics {
         let name = topic.name.clone();
         let checked = match topic.refusal {
             Some(refusal) => Err(refusal),
+            None if too_many => {
+                Err((ErrorCode::PolicyViolation, "too many partitions in a request".to_owned()))
+            }
             None => check(topic.topic, cx).and_then(|creation| {
                 if !validate_only {
                     charge(creation.partitions as usize, STRICT_QUOTA_FROM, cx)?;
@@ -162,6 +167,15 @@ fn duplicates_refused(topics: Vec<CreatableTopic>) -> impl Iterator<Item = Asked
     })
 }
 
+/// As the request has them, whether they are possible or not.
+fn asked_partitions(topics: &[Asked]) -> u64 {
+    let of_topic = |asked: &Asked| match asked.topic.assignments.len() {
+        0 => u64::try_from(asked.topic.num_partitions).unwrap_or(1),
+        assigned => assigned as u64,
+    };
+    topics.iter().filter(|asked| asked.refusal.is_none()).map(of_topic).sum()
+}
+
 /// Counts partitions that come or go against the client's quota.
 pub fn charge(partitions: usize, strict_from: i16, cx: &Context<'_>) -> Result<(), Refusal> {
     cx.charge_mutations(partitions, cx.head.version >= strict_from)
@@ -184,11 +198,12 @@ fn check(topic: CreatableTopic, cx: &mut Context<'_>) -> Result<Creation, Refusa
     if cx.topic(&topic.name).is_some() {
         return Err((ErrorCode::TopicAlreadyExists, format!("topic '{}' already exists", topic.name)));
     }
+    let given = topic.configs.iter().map(|config| (config.name.clone(), config.value.clone()));
+    let configs = configs::checked(given)?;
     let partitions = match topic.assignments.is_empty() {
         true => unassigned_partitions(&topic, cx)?,
         false => assigned_partitions(&topic, cx)?,
     };
-    let configs = configs::checked(topic.configs.into_iter().map(|config| (config.name, config.value)))?;
     Ok(Creation { name: topic.name, partitions, configs })
 }
 

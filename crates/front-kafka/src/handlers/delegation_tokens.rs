@@ -9,17 +9,27 @@ use bowline_codec_kafka::messages::{
 };
 
 const DISABLED: i16 = ErrorCode::DelegationTokenAuthDisabled as i16;
+/// No time is told with an error.
+const NEVER: i64 = -1;
 
 pub fn create(_request: CreateDelegationTokenRequest, cx: &mut Context<'_>) -> Step {
     cx.reply(&CreateDelegationTokenResponse { error_code: DISABLED, ..Default::default() })
 }
 
 pub fn renew(_request: RenewDelegationTokenRequest, cx: &mut Context<'_>) -> Step {
-    cx.reply(&RenewDelegationTokenResponse { error_code: DISABLED, ..Default::default() })
+    cx.reply(&RenewDelegationTokenResponse {
+        error_code: DISABLED,
+        expiry_timestamp_ms: NEVER,
+        ..Default::default()
+    })
 }
 
 pub fn expire(_request: ExpireDelegationTokenRequest, cx: &mut Context<'_>) -> Step {
-    cx.reply(&ExpireDelegationTokenResponse { error_code: DISABLED, ..Default::default() })
+    cx.reply(&ExpireDelegationTokenResponse {
+        error_code: DISABLED,
+        expiry_timestamp_ms: NEVER,
+        ..Default::default()
+    })
 }
 
 pub fn describe(_request: DescribeDelegationTokenRequest, cx: &mut Context<'_>) -> Step {

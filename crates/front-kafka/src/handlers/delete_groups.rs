@@ -12,9 +12,13 @@ use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::group::{Error, Reply, Request};
 use bowline_model::{request, share};
+use hashbrown::HashSet;
 
 pub fn start(request: DeleteGroupsRequest, cx: &mut Context<'_>) -> Step {
-    let groups = request.groups_names;
+    let mut groups = request.groups_names;
+    // Who names a group twice is told once.
+    let mut seen: HashSet<String, foldhash::fast::RandomState> = HashSet::default();
+    groups.retain(|group| seen.insert(group.clone()));
     // What came of each so far; `None`: it is still to be found out.
     let mut results: Vec<Option<ErrorCode>> = groups
         .iter()

@@ -10,6 +10,7 @@ use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
+use hashbrown::HashMap;
 
 /// First version in which topics may be named by id.
 const TOPIC_IDS_FROM: i16 = 6;
@@ -21,10 +22,23 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
         true => request.topics.into_iter().map(|topic| (topic.name, topic.topic_id)).collect(),
         false => request.topic_names.into_iter().map(|name| (Some(name), Uuid::ZERO)).collect(),
     };
-    let mut results = Vec::with_capacity(named.len());
+    let mut results: Vec<DeletableTopicResult> = Vec::with_capacity(named.len());
     let mut asked = Vec::new();
+    let mut times: HashMap<(Option<String>, Uuid), u32, foldhash::fast::RandomState> = HashMap::default();
+    named.iter().for_each(|named| *times.entry(named.clone()).or_default() += 1);
     for (name, topic_id) in named {
         let mut result = DeletableTopicResult { name: name.clone(), topic_id, ..Default::default() };
+        // Refused once.
+        match times.get_mut(&(name.clone(), topic_id)) {
+            Some(0) => continue,
+            Some(times) if *times > 1 => {
+                *times = 0;
+                result.error_code = ErrorCode::InvalidRequest.code();
+                results.push(result);
+                continue;
+            }
+            _ => {}
+        }
         let found = match &name {
             // Both: nobody could say which is meant.
             Some(_) if !topic_id.is_zero() => Err(ErrorCode::InvalidRequest),

@@ -43,7 +43,10 @@ pub fn start(request: DescribeGroupsRequest, cx: &mut Context<'_>) -> Step {
                 _ => return cx.mismatch(),
             };
             let group: &mut DescribedGroup = &mut groups[position];
-            let authorized_operations = group.authorized_operations;
+            let authorized_operations = match described.error_code {
+                0 => group.authorized_operations,
+                _ => OPERATIONS_NOT_ASKED,
+            };
             let group_id = std::mem::take(&mut group.group_id);
             *group = DescribedGroup { group_id, authorized_operations, ..described };
         }

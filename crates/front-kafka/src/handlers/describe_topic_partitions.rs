@@ -43,8 +43,12 @@ pub fn start(request: DescribeTopicPartitionsRequest, cx: &mut Context<'_>) -> S
         let found = known.map_or_else(|| cx.permitted(Operation::Describe, Named::Name(&name)), Ok);
         let topic = match found {
             Ok(topic) => topic,
+            Err(_) if left == 0 => {
+                response.next_cursor = Some(Cursor { topic_name: name, partition_index: 0 });
+                break;
+            }
             Err(error) => {
-                response.topics.push(unknown(name, error));
+                response.topics.push(unknown(name, error, cx));
                 continue;
             }
         };
@@ -92,7 +96,11 @@ fn describe(
     }
 }
 
-fn unknown(name: String, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+fn unknown(name: String, error: ErrorCode, cx: &mut Context<'_>) -> DescribeTopicPartitionsResponseTopic {
+    let topic_authorized_operations = match error {
+        ErrorCode::UnknownTopicOrPartition => cx.authorized_operations(Resource::Topic(&name)),
+        _ => OPERATIONS_NOT_ASKED,
+    };
     let error = match error {
         ErrorCode::UnknownTopicOrPartition if !is_valid_name(&name) => ErrorCode::InvalidTopicException,
         error => error,
@@ -100,7 +108,7 @@ fn unknown(name: String, error: ErrorCode) -> DescribeTopicPartitionsResponseTop
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name),
-        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        topic_authorized_operations,
         ..Default::default()
     }
 }

@@ -51,6 +51,7 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
     let committed = request.isolation_level == READ_COMMITTED;
     let latest = if committed { OffsetQuery::LatestStable } else { OffsetQuery::Latest };
     for asked_topic in request.topics {
+        let twice = twice(&asked_topic.partitions);
         let topic = cx.permitted(Operation::Describe, Named::Name(&asked_topic.name));
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
         for partition in asked_topic.partitions {
@@ -62,6 +63,17 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
                 leader_epoch: -1,
             };
             let id = topic.as_ref().map(|topic| topic.partition(partition.partition_index));
+            let denied = topic.as_ref().err() == Some(&ErrorCode::TopicAuthorizationFailed);
+            if !denied && twice.contains(&partition.partition_index) {
+                // Once, for nobody could say which of the answers is to which question.
+                if partitions.iter().all(|(other, _): &(ListOffsetsPartitionResponse, i64)| {
+                    other.partition_index != result.partition_index
+                }) {
+                    result.error_code = ErrorCode::InvalidRequest.code();
+                    partitions.push((result, partition.timestamp));
+                }
+                continue;
+            }
             match (id, query(&partition, cx.head.version, latest)) {
                 (Err(error), _) => result.error_code = error.code(),
                 (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
@@ -119,6 +131,16 @@ pub fn start(request: ListOffsetsRequest, cx: &mut Context<'_>) -> Step {
         });
         cx.reply(&ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
     })
+}
+
+/// Partitions that are named more than once.
+fn twice(partitions: &[ListOffsetsPartition]) -> Vec<i32> {
+    let mut indexes: Vec<i32> = partitions.iter().map(|partition| partition.partition_index).collect();
+    indexes.sort_unstable();
+    let mut twice: Vec<i32> =
+        indexes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    twice.dedup();
+    twice
 }
 
 /// What to ask the shard; `None` when the answer is known to be nothing.

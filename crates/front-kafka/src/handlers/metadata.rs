@@ -14,7 +14,7 @@ use bowline_codec_kafka::messages::metadata_response::{
 use bowline_codec_kafka::messages::{MetadataRequest, MetadataResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::acl::{Operation, Resource};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Below this version the client cannot forbid creation.
 const CREATION_FLAG_FROM: i16 = 4;
@@ -92,7 +92,11 @@ pub fn start(request: MetadataRequest, cx: &mut Context<'_>) -> Step {
                 }
             }
         }
-        let described = wanted.into_iter().map(|wanted| find(wanted, &refused, operations, cx)).collect();
+        let mut described: Vec<MetadataResponseTopic> =
+            wanted.into_iter().map(|wanted| find(wanted, &refused, operations, cx)).collect();
+        // Who asks for a topic twice, by whatever name, is told once.
+        let mut seen: HashSet<(Option<String>, Uuid), foldhash::fast::RandomState> = HashSet::default();
+        described.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
         respond(described, operations, cx)
     })
 }
@@ -149,7 +153,19 @@ fn find(
     match found {
         Ok(topic) => describe(&topic, operations, cx),
         Err(error) => {
-            MetadataResponseTopic { error_code: error.code(), name, topic_id: id, ..Default::default() }
+            let missing =
+                matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidTopicException);
+            let topic_authorized_operations = match &name {
+                Some(name) if operations.topic && missing => cx.authorized_operations(Resource::Topic(name)),
+                _ => OPERATIONS_NOT_ASKED,
+            };
+            MetadataResponseTopic {
+                error_code: error.code(),
+                name,
+                topic_id: id,
+                topic_authorized_operations,
+                ..Default::default()
+            }
         }
     }
 }

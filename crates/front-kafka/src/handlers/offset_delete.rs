@@ -1,8 +1,10 @@
 //! OffsetDelete (47): forgets committed offsets of topics that no live member reads.
 
+use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::offset_delete_request::OffsetDeleteRequestPartition;
 use bowline_codec_kafka::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
@@ -19,14 +21,29 @@ pub fn start(request: OffsetDeleteRequest, cx: &mut Context<'_>) -> Step {
     if request.group_id.is_empty() {
         return refuse(ErrorCode::InvalidGroupId, cx);
     }
-    let topics: Vec<(String, Vec<i32>)> = request
-        .topics
-        .into_iter()
-        .map(|topic| (topic.name, topic.partitions.into_iter().map(|p| p.partition_index).collect()))
-        .collect();
-    let (topics, denied): (Vec<_>, Vec<_>) =
-        topics.into_iter().partition(|(name, _)| cx.allows(Operation::Read, Resource::Topic(name)));
-    let denied: Vec<OffsetDeleteResponseTopic> = denied.into_iter().map(denied_topic).collect();
+    let mut topics: Vec<(String, Vec<i32>)> = Vec::with_capacity(request.topics.len());
+    let mut refused: Vec<OffsetDeleteResponseTopic> = Vec::new();
+    for asked in request.topics {
+        let topic = cx.permitted(Operation::Read, Named::Name(&asked.name));
+        let (mut known, mut partitions) = (Vec::new(), Vec::new());
+        for OffsetDeleteRequestPartition { partition_index } in asked.partitions {
+            let error = match topic.as_ref().map(|topic| topic.partition(partition_index)) {
+                Ok(Some(_)) => {
+                    known.push(partition_index);
+                    continue;
+                }
+                Ok(None) => ErrorCode::UnknownTopicOrPartition,
+                Err(error) => *error,
+            };
+            partitions.push(OffsetDeleteResponsePartition { partition_index, error_code: error.code() });
+        }
+        if !partitions.is_empty() {
+            refused.push(OffsetDeleteResponseTopic { name: asked.name.clone(), partitions });
+        }
+        if !known.is_empty() {
+            topics.push((asked.name, known));
+        }
+    }
     let group = request.group_id.clone();
     cx.ask_group(0, &group, Request::OffsetDelete { group: request.group_id, topics });
     cx.gather(1, move |mut answers, cx| match answers.pop() {
@@ -35,21 +52,20 @@ pub fn start(request: OffsetDeleteRequest, cx: &mut Context<'_>) -> Step {
                 name,
                 partitions: partitions.into_iter().map(partition).collect(),
             });
-            let topics = topics.chain(denied).collect();
-            cx.reply(&OffsetDeleteResponse { topics, ..Default::default() })
+            let mut all: Vec<OffsetDeleteResponseTopic> = topics.collect();
+            // A topic of which some partitions are refused is one topic all the same.
+            for topic in refused {
+                match all.iter_mut().find(|other| other.name == topic.name) {
+                    Some(other) => other.partitions.extend(topic.partitions),
+                    None => all.push(topic),
+                }
+            }
+            cx.reply(&OffsetDeleteResponse { topics: all, ..Default::default() })
         }
         Some(Event::Group { reply: Reply::OffsetDelete(Err(error)), .. }) => refuse(errors::group(error), cx),
         Some(Event::Failed { reason, .. }) => refuse(errors::coordinator_failure(reason), cx),
         _ => cx.mismatch(),
     })
-}
-
-fn denied_topic((name, partitions): (String, Vec<i32>)) -> OffsetDeleteResponseTopic {
-    let error_code = ErrorCode::TopicAuthorizationFailed.code();
-    let partitions = partitions
-        .into_iter()
-        .map(|partition_index| OffsetDeleteResponsePartition { partition_index, error_code });
-    OffsetDeleteResponseTopic { name, partitions: partitions.collect() }
 }
 
 fn partition((partition_index, result): (i32, Result<(), Error>)) -> OffsetDeleteResponsePartition {

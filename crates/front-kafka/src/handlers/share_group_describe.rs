@@ -42,6 +42,11 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
                 groups.push(DescribedGroup { group_id, error_code: error.code(), ..Default::default() });
                 continue;
             }
+            if group_id.is_empty() {
+                let error_code = ErrorCode::InvalidGroupId.code();
+                groups.push(DescribedGroup { group_id, error_code, ..Default::default() });
+                continue;
+            }
             let catalog = &*cx.broker.catalog;
             let mut lookup = |name: &str| topic(catalog, name);
             let described = cx.broker.options.share.groups().describe(&group_id, cx.now.instant, &mut lookup);
@@ -60,11 +65,11 @@ pub fn start(request: ShareGroupDescribeRequest, cx: &mut Context<'_>) -> Step {
                 None => DescribedGroup {
                     error_code: ErrorCode::GroupIdNotFound.code(),
                     error_message: Some(format!("there is no share group '{group_id}'")),
-                    group_state: "Dead".into(),
                     ..Default::default()
                 },
             };
-            let authorized_operations = match request.include_authorized_operations {
+            let told = request.include_authorized_operations && described.error_code == 0;
+            let authorized_operations = match told {
                 true => cx.authorized_operations(Resource::Group(&group_id)),
                 false => OPERATIONS_NOT_ASKED,
             };

@@ -70,7 +70,8 @@ fn beat(request: ShareGroupHeartbeatRequest, client_id: String, cx: &mut Context
         Ok(answer) => cx.reply(&ShareGroupHeartbeatResponse {
             member_id: Some(request.member_id),
             member_epoch: answer.epoch,
-            heartbeat_interval_ms: config.heartbeat_interval_ms as i32,
+            // Who leaves has no next heartbeat.
+            heartbeat_interval_ms: if answer.epoch < 0 { 0 } else { config.heartbeat_interval_ms as i32 },
             assignment: answer.assignment.map(assignment),
             ..Default::default()
         }),

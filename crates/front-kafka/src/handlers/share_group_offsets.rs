@@ -48,9 +48,6 @@ pub fn describe(request: DescribeShareGroupOffsetsRequest, cx: &mut Context<'_>)
                 }
             }
             let group_id = asked.group_id;
-            if known.is_empty() && error == ErrorCode::None && !is_inhabited(&group_id, cx) {
-                error = ErrorCode::GroupIdNotFound;
-            }
             let denied = ErrorCode::GroupAuthorizationFailed;
             if let Err(refused) = cx.check(Operation::Describe, Resource::Group(&group_id), denied) {
                 error = refused;
@@ -191,6 +188,10 @@ pub fn alter(request: AlterShareGroupOffsetsRequest, cx: &mut Context<'_>) -> St
 
 pub fn delete(request: DeleteShareGroupOffsetsRequest, cx: &mut Context<'_>) -> Step {
     let group = request.group_id;
+    if group.is_empty() {
+        let error_code = ErrorCode::InvalidGroupId.code();
+        return cx.reply(&DeleteShareGroupOffsetsResponse { error_code, ..Default::default() });
+    }
     let denied = ErrorCode::GroupAuthorizationFailed;
     if let Err(error) = cx.check(Operation::Delete, Resource::Group(&group), denied) {
         let error_code = error.code();

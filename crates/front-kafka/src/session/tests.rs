@@ -687,7 +687,7 @@ fn metadata_creates_a_topic_and_answers_with_it() {
     bench.event(Event::Meta { token: *token, result: Ok(outcome) });
     let (_, response) = bench.receive::<messages::MetadataResponse>(9).unwrap();
     let codes: Vec<_> = response.topics.iter().map(|t| (t.error_code, t.partitions.len())).collect();
-    assert_eq!(codes, [(0, 1), (0, 2), (17, 0), (0, 1)]);
+    assert_eq!(codes, [(0, 1), (0, 2), (17, 0)], "what is named twice is told once");
     assert_eq!(response.brokers[0].port, 9092);
     // Not allowed by the client.
     let request = messages::MetadataRequest {

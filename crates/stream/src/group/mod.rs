@@ -141,6 +141,9 @@ impl Groups {
     pub fn handle(&mut self, now: Millis, session: SessionId, token: Token, request: Request, out: &mut Out) {
         let wait = Wait { session, token };
         self.load(now);
+        if let Request::Join(join) = &request {
+            self.leaves_kind(&join.group, out);
+        }
         let reply = match request {
             Request::ConsumerHeartbeat(heartbeat) => {
                 return self.consumer_heartbeat(now, wait, &heartbeat, out);

@@ -123,8 +123,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// One result for each; members of the new protocol do not leave this way.
-    pub fn leave_classic(&mut self, members: Vec<Leaving>) -> Vec<(Leaving, Result<(), Error>)> {
+    /// One result for each. Administrators remove members of either kind this way.
+    pub fn leave_group(&mut self, members: Vec<Leaving>) -> Vec<(Leaving, Result<(), Error>)> {
         let mut results = Vec::with_capacity(members.len());
         for leaving in members {
             let found = match &leaving.instance_id {
@@ -138,10 +138,8 @@ impl Consumer {
                     Some(_) => Err(Error::FencedInstanceId),
                 },
             };
-            let is_classic =
-                |id: &String| self.members.get(id).is_some_and(|member| member.at.classic.is_some());
             let result = match found {
-                Ok(id) if is_classic(&id) => {
+                Ok(id) if self.members.contains_key(&id) => {
                     self.remove(&id);
                     Ok(())
                 }

@@ -108,7 +108,9 @@ impl Group {
     /// Back again: the members rebalance among themselves, from what they have.
     pub(in crate::group) fn downgrade(&mut self, env: &Env<'_>, ctx: &mut Ctx<'_>) {
         let Some(consumer) = self.consumer.take() else { return };
-        self.generation = consumer.epoch;
+        // The one in which the members are, so that they are told to join again rather than that they have lost all.
+        let epochs = consumer.members.values().map(|live| live.at.epoch);
+        self.generation = epochs.max().unwrap_or(consumer.epoch);
         self.state = State::Stable;
         for (id, live) in consumer.members {
             let Some(member) = downgraded(&live, env) else { continue };

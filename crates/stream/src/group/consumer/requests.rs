@@ -86,7 +86,7 @@ impl Groups {
         out: &mut Out,
     ) {
         let name = self.key(group);
-        let results = self.with_consumer(now, &name, |consumer, _| consumer.leave_classic(members));
+        let results = self.with_consumer(now, &name, |consumer, _| consumer.leave_group(members));
         let reply = Reply::Leave(results.unwrap_or_default());
         self.conclude(now, &name, Some((wait, reply)), out);
     }
@@ -112,6 +112,19 @@ impl Groups {
             }
             self.settle(&name);
         }
+    }
+
+    /// A group that nobody is in is of no kind: a classic member who comes makes it a classic one.
+    pub(in crate::group) fn leaves_kind(&mut self, name: &str, out: &mut Out) {
+        let name = self.key(name);
+        let Some(group) = self.by_name.get_mut(&name) else { return };
+        if group.consumer.take_if(|consumer| consumer.members.is_empty()).is_none() {
+            return;
+        }
+        let mut proposal = Proposal::new(false);
+        record::put_value(&mut proposal.records, Kind::ConsumerGroup, &gone(&name));
+        proposal.count = 1;
+        out.propose.push(proposal);
     }
 
     /// Makes sure that there is a group of the right kind.
@@ -167,14 +180,7 @@ impl Groups {
             (group.consumer, record) = (None, None);
         } else if consumer.goes_classic() {
             let was_logged = stored.contains_key(name) || record.is_some();
-            record = was_logged.then(|| GroupRecord {
-                group: name.to_string(),
-                gone: true,
-                epoch: 0,
-                assignment_epoch: 0,
-                subscribed: 0,
-                members: Vec::new(),
-            });
+            record = was_logged.then(|| gone(name));
             let env = Env { now, topics, config, members_max: options.members_max };
             group.downgrade(&env, &mut Ctx { now, options, out });
         } else {
@@ -196,6 +202,18 @@ impl Groups {
             (None, None) => {}
         }
         self.settle(name);
+    }
+}
+
+/// It is no group of this kind any more.
+fn gone(name: &str) -> GroupRecord {
+    GroupRecord {
+        group: name.to_owned(),
+        gone: true,
+        epoch: 0,
+        assignment_epoch: 0,
+        subscribed: 0,
+        members: Vec::new(),
     }
 }
 

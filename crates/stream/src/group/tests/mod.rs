@@ -136,7 +136,8 @@ impl Script {
 
     fn commit(&mut self, client: &Client, topic: &str, offset: i64, metadata: &str) -> Vec<String> {
         let one = PartitionCommit { partition: 0, offset, leader_epoch: -1, metadata: Some(metadata.into()) };
-        let commit = Commit { member: client.member(), topics: vec![(topic.into(), vec![one])], knows_epochs: true };
+        let commit =
+            Commit { member: client.member(), topics: vec![(topic.into(), vec![one])], knows_epochs: true };
         self.ask(client.session, Request::Commit(commit))
     }
 

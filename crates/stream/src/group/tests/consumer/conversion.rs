@@ -3,7 +3,7 @@
 use super::super::{Client, client};
 use super::{Reader, Script, reader, topic};
 use bowline_model::consumer_group::{Heartbeat, Partitions};
-use bowline_model::group::{Error, JoinRefused, Reply, Request, State, Sync};
+use bowline_model::group::{Error, JoinRefused, Leaving, Reply, Request, State, Sync};
 use bytes::Bytes;
 
 /// A subscription to `t` that owns these of its partitions (version 1).
@@ -128,9 +128,8 @@ fn a_classic_group_is_taken_over_member_by_member_and_goes_back() {
     assert_eq!((listed[0].kind.name(), listed[0].state), ("classic", State::PreparingRebalance));
     let refused = s.reply(Request::ConsumerDescribe { group: "g".into() });
     assert!(matches!(refused, Reply::ConsumerDescribe(Err(r)) if r.error == Error::GroupIdNotFound));
-    one.generation = 3;
     assert_eq!(s.beats(&one), 27);
-    assert_eq!(s.join(&one), ["1: join m1 gen 4 cooperative-sticky leader m1 of m1"]);
+    assert_eq!(s.join(&one), ["1: join m1 gen 3 cooperative-sticky leader m1 of m1"]);
     s.world.assert_replays(None, 0);
 }
 
@@ -142,10 +141,7 @@ fn a_classic_member_may_become_one_of_the_new_protocol() {
     s.live(&mut new).unwrap();
     let Reply::Leave(left) = s.reply(Request::Leave {
         group: "g".into(),
-        members: vec![
-            bowline_model::group::Leaving { member_id: one.id.clone(), instance_id: None },
-            bowline_model::group::Leaving { member_id: new.id.clone(), instance_id: None },
-        ],
+        members: ["m1", "m1"].map(|id| Leaving { member_id: id.into(), instance_id: None }).to_vec(),
     }) else {
         panic!()
     };
@@ -153,6 +149,24 @@ fn a_classic_member_may_become_one_of_the_new_protocol() {
     s.live(&mut new).unwrap();
     assert_eq!(new.owned, Partitions::from([(topic(1), [0, 1, 2, 3].into())]));
     assert_eq!(s.beats(&one), 25);
+}
+
+/// An administrator removes the last member of the new protocol; then a classic one comes.
+#[test]
+fn a_group_that_was_left_is_of_the_kind_of_who_comes_next() {
+    let mut s = Script::with_topics(&[("t", 1, 4)]);
+    let mut new = reader("n");
+    s.live(&mut new).unwrap();
+    let members = vec![Leaving { member_id: new.id.clone(), instance_id: None }];
+    let Reply::Leave(left) = s.reply(Request::Leave { group: "g".into(), members }) else { panic!() };
+    assert!(left[0].1.is_ok());
+    assert_eq!(s.live(&mut new).unwrap_err().error, Error::UnknownMemberId);
+    assert!(s.join(&classic(1, &[])).is_empty());
+    assert_eq!(s.pass(700), ["1: join m1 gen 1 cooperative-sticky leader m1 of m1"]);
+    s.logged();
+    let Reply::List(listed) = s.reply(Request::List) else { panic!() };
+    assert_eq!(listed[0].kind.name(), "classic");
+    s.world.assert_replays(None, 0);
 }
 
 #[test]
