@@ -197,7 +197,8 @@ def _line(workload, run):
     rates = []
     for stage in run.get("stages", []):
         rate = stage.get(workload.stages.get(stage["name"], ""))
-        rates.append(f"{stage['name']} {rate:,.0f}/s" if rate else stage["name"])
+        unit = " s" if workload.stages.get(stage["name"]) == "seconds" else "/s"
+        rates.append(f"{stage['name']} {rate:,.0f}{unit}" if rate else stage["name"])
     verdict = "" if run["clean"] else "  " + ("; ".join(run["wrong"]) or "others were busy")
     return (f"{workload.id:10} {run['round'] + 1}.{run['attempt']} {run['target']:17} {', '.join(rates):44} "
             f"others {run['foreign_cores']:.2f}{verdict}")
