@@ -42,8 +42,9 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
                 return turn_away(too_early, address, stop).await;
             }
             let options = broker.options.clone();
-            let session = Session::new(broker, peer);
-            let ended = connection::run(stream, session, node.connect(), options, large_requests, stop).await;
+            let link = node.connect();
+            let session = Session::new(broker, peer, link.id());
+            let ended = connection::run(stream, session, link, options, large_requests, stop).await;
             match ended.is_our_fault() {
                 true => tracing::error!(%address, %ended, "Kafka connection closed"),
                 false => tracing::debug!(%address, %ended, "Kafka connection closed"),

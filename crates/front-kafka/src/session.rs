@@ -27,7 +27,7 @@ use bowline_codec_kafka::{ApiKey, Reader};
 use bowline_model::event::{Event, Revoked};
 use bowline_model::meta::MetaRequest;
 use bowline_model::request::Request;
-use bowline_model::{Principal, ShardId, Token};
+use bowline_model::{Principal, SessionId, ShardId, Token};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -136,11 +136,12 @@ enum State {
 }
 
 impl Session {
-    pub fn new(broker: Arc<Broker>, peer: Peer) -> Session {
+    /// `id`: what the shards know it by.
+    pub fn new(broker: Arc<Broker>, peer: Peer, id: SessionId) -> Session {
         let principal = peer.certified.as_ref().map_or_else(Principal::anonymous, Principal::user);
         let anonymous = broker.options.authentication.anonymous;
         let is_demanded = peer.certified.is_none() && !anonymous.lets_in(peer.is_loopback);
-        let shares = Sessions::new(broker.options.share.sessions.clone());
+        let shares = Sessions::new(id, broker.options.share.sessions.clone());
         Session {
             shares,
             principal: Arc::new(principal),

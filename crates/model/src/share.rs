@@ -7,7 +7,7 @@
 //! held a record for too long.
 
 use crate::record::SettleReason;
-use crate::{ConsumerId, Millis, PartitionId, Token};
+use crate::{ConsumerId, Millis, PartitionId, SessionId, Token};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -27,6 +27,11 @@ pub enum Request {
     /// Acquire nothing any more; what waits is dropped without an answer. What is held stays until it is settled, or
     /// the channel or session ends. Not answered.
     Leave {
+        consumer: ConsumerId,
+    },
+    /// A consumer of whichever session is gone, as with its channel: what it holds comes back. Not answered.
+    End {
+        session: SessionId,
         consumer: ConsumerId,
     },
     /// Groups that the shard keeps something of. Answered by [`Reply::Listed`].
@@ -173,6 +178,8 @@ pub struct Settle {
 #[derive(Clone, Debug)]
 pub struct Acknowledge {
     pub token: Token,
+    /// Whose consumer; it need not be the session that asks, and is answered.
+    pub session: SessionId,
     pub consumer: ConsumerId,
     pub partitions: Vec<(PartitionId, AcknowledgedRuns)>,
 }

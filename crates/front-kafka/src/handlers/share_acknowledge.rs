@@ -29,12 +29,8 @@ pub fn start(request: ShareAcknowledgeRequest, cx: &mut Context<'_>) -> Step {
     if let Err(error) = cx.check(Operation::Read, Resource::Group(&group), denied) {
         return refuse(error, cx);
     }
-    // A session is opened by fetching.
-    if request.share_session_epoch == 0 {
-        return refuse(ErrorCode::InvalidShareSessionEpoch, cx);
-    }
-    let (phase, consumer) = match cx.shares.enter(&group, &member, request.share_session_epoch) {
-        Ok((phase, session)) => (phase, session.consumer),
+    let entered = match cx.shares.enter(&group, &member, request.share_session_epoch) {
+        Ok(entered) => entered,
         Err(error) => return refuse(error, cx),
     };
     let config = share::config(&group, cx);
@@ -48,8 +44,8 @@ pub fn start(request: ShareAcknowledgeRequest, cx: &mut Context<'_>) -> Step {
     }
     let mut next_sub = 0;
     let renew = request.is_renew_ack && config.renew;
-    let acks = Acks::send(consumer, batches, renew, &mut next_sub, cx);
-    if phase == Phase::Closes {
+    let acks = Acks::send(entered.holder, batches, renew, &mut next_sub, cx);
+    if entered.phase == Phase::Closes {
         end_session(&group, &member, cx);
     }
     let acknowledging = Acknowledging { acks, lock_ms: config.record_lock_ms as i32 };

@@ -4,13 +4,13 @@
 //! them: what a client was told to be accepted does not come again.
 
 use crate::pending::Context;
-use crate::share::session::Place;
+use crate::share::session::{Holder, Place};
 use bowline_codec_kafka::ErrorCode;
 use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::request::Request;
 use bowline_model::share::{self, Acknowledge, AcknowledgeError, AcknowledgedRuns, Outcome, Reply};
-use bowline_model::{ConsumerId, PartitionId, ShardId};
+use bowline_model::{PartitionId, ShardId};
 
 // Types of acknowledgement.
 const GAP: i8 = 0;
@@ -36,7 +36,7 @@ pub struct Acks {
 impl Acks {
     /// Passes them on. `renew`: locks may be prolonged.
     pub fn send(
-        consumer: ConsumerId,
+        (session, consumer): Holder,
         batches: Vec<(Place, Vec<Batch>)>,
         renew: bool,
         next_sub: &mut u32,
@@ -61,7 +61,7 @@ impl Acks {
         }
         for (shard, partitions, indexes) in shards {
             *next_sub += 1;
-            let acknowledge = Acknowledge { token: cx.token(*next_sub), consumer, partitions };
+            let acknowledge = Acknowledge { token: cx.token(*next_sub), session, consumer, partitions };
             cx.send(shard, Request::Share(share::Request::Acknowledge(acknowledge)));
             acks.asked.push((*next_sub, indexes));
         }

@@ -17,9 +17,10 @@ use super::share_acks::{Acks, Batch, partition_of};
 use crate::catalog::is_valid_name;
 use crate::pending::{Context, Pending, Step};
 use crate::share::coverage::{self, Coverage, batch_end};
-use crate::share::session::{Joined, PARTITIONS_MAX, Phase, Place};
+use crate::share::session::{Holder, Joined, PARTITIONS_MAX, Phase, Place, ShareSession};
 use crate::{errors, share};
 use bowline_codec_kafka::ErrorCode;
+use bowline_codec_kafka::messages::share_fetch_request::ForgottenTopic;
 use bowline_codec_kafka::messages::share_fetch_response::{
     AcquiredRecords, PartitionData, ShareFetchableTopicResponse,
 };
@@ -127,27 +128,21 @@ pub fn start(request: ShareFetchRequest, cx: &mut Context<'_>) -> Step {
     if request.share_session_epoch == 0 && !batches.is_empty() {
         return refuse(ErrorCode::InvalidRequest, cx);
     }
-    let (phase, session) = match cx.shares.enter(&group, &member, request.share_session_epoch) {
+    let entered = match cx.shares.enter_to_fetch(&group, &member, request.share_session_epoch) {
         Ok(entered) => entered,
         Err(error) => return refuse(error, cx),
     };
-    session.places.extend(named);
-    for topic in request.forgotten_topics_data {
-        for index in topic.partitions {
-            session.places.remove(&(topic.topic_id, index));
-        }
-    }
-    if session.places.len() > PARTITIONS_MAX {
-        session.places.clear();
+    entered.replaced.into_iter().for_each(|holder| end(holder, cx));
+    let (phase, (_, consumer)) = (entered.phase, entered.holder);
+    let forgotten = request.forgotten_topics_data;
+    let state = cx.shares.with(&group, &member, |session| keep(session, named, forgotten));
+    let Some((places, turn)) = state.unwrap_or_default() else {
         return refuse(ErrorCode::InvalidRequest, cx);
-    }
-    let (consumer, turn) = (session.consumer, session.turn);
-    session.turn = session.turn.wrapping_add(1);
-    let places: Vec<Place> = session.places.iter().copied().collect();
+    };
     let config = share::config(&group, cx);
     let mut next_sub = 0;
     let renew = request.is_renew_ack && config.renew;
-    let acks = Acks::send(consumer, batches, renew, &mut next_sub, cx);
+    let acks = Acks::send(entered.holder, batches, renew, &mut next_sub, cx);
     let fetches = phase != Phase::Closes && !request.is_renew_ack;
     let max_records = if fetches { (request.max_records.max(0) as u32).min(RECORDS_MAX) } else { 0 };
     let max_bytes = (request.max_bytes.max(0) as u32).min(cx.broker.options.limits.fetch_bytes_max);
@@ -199,12 +194,37 @@ pub fn start(request: ShareFetchRequest, cx: &mut Context<'_>) -> Step {
     }
 }
 
+/// What the session fetches from now, and whose turn it is; `None`: it is too much, and is not kept.
+fn keep(
+    session: &mut ShareSession,
+    named: Vec<Place>,
+    forgotten: Vec<ForgottenTopic>,
+) -> Option<(Vec<Place>, usize)> {
+    session.places.extend(named);
+    for topic in forgotten {
+        for index in topic.partitions {
+            session.places.remove(&(topic.topic_id, index));
+        }
+    }
+    if session.places.len() > PARTITIONS_MAX {
+        session.places.clear();
+        return None;
+    }
+    let turn = session.turn;
+    session.turn = turn.wrapping_add(1);
+    Some((session.places.iter().copied().collect(), turn))
+}
+
 /// The session is over: what its consumer holds comes back.
 pub fn end_session(group: &str, member: &str, cx: &mut Context<'_>) {
-    let Some(session) = cx.shares.close(group, member) else { return };
-    let channel = session.consumer.0 as u16;
+    if let Some(holder) = cx.shares.close(group, member) {
+        end(holder, cx);
+    }
+}
+
+fn end((session, consumer): Holder, cx: &mut Context<'_>) {
     for shard in 1..=cx.broker.data_shards {
-        cx.send(ShardId(shard), Request::CloseChannel { channel });
+        cx.send(ShardId(shard), Request::Share(ShareRequest::End { session, consumer }));
     }
 }
 
@@ -263,8 +283,8 @@ impl Sharing {
         let mut partitions: Vec<PartitionId> = self.targets.iter().filter_map(|(_, t)| t.ok()).collect();
         partitions.sort_unstable();
         let wanted = Joined { partitions, config: self.config.clone() };
-        let joined = cx.shares.get_mut(&self.group, &self.member).and_then(|session| session.joined.as_ref());
-        if joined == Some(&wanted) {
+        let has_joined = |session: &mut ShareSession| session.joined.as_ref() == Some(&wanted);
+        if cx.shares.with(&self.group, &self.member, has_joined) == Some(true) {
             self.stage = Stage::Acquire;
             return self.advance(cx);
         }
@@ -375,9 +395,8 @@ impl Sharing {
                 let mut partitions: Vec<PartitionId> =
                     self.targets.iter().filter_map(|(_, t)| t.ok()).collect();
                 partitions.sort_unstable();
-                if let Some(session) = cx.shares.get_mut(&self.group, &self.member) {
-                    session.joined = Some(Joined { partitions, config: self.config.clone() });
-                }
+                let joined = Joined { partitions, config: self.config.clone() };
+                cx.shares.with(&self.group, &self.member, |session| session.joined = Some(joined));
                 self.stage = Stage::Acquire;
             }
             _ => {}

@@ -9,7 +9,7 @@ use bowline_codec_kafka::records::BatchBuilder;
 use bowline_codec_kafka::{ErrorCode, Request as WireRequest, Response as WireResponse, Uuid};
 use bowline_model::event::{AppendResult, Appended, BatchSlice, Failure, Fetched, FetchedPartition};
 use bowline_model::meta::{Command, ConfigKind, Outcome};
-use bowline_model::{Block, Lsn, PartitionId, TopicId};
+use bowline_model::{Block, Lsn, PartitionId, SessionId, TopicId};
 use bowline_topology::Topology;
 use bowline_topology::config::Defaults;
 use messages::fetch_request::{FetchPartition, FetchTopic};
@@ -137,7 +137,7 @@ impl Bench {
             accounts: Box::new(login::Ann),
         };
         let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
-        let session = Session::new(Arc::new(broker), peer);
+        let session = Session::new(Arc::new(broker), peer, SessionId(9));
         Bench { session, catalog, now, correlation_id: 0, output: Vec::new() }
     }
 
@@ -605,7 +605,7 @@ fn a_fetch_session_is_told_news_only() {
     assert_eq!(ask(&mut bench, within(2), &[]).1, ErrorCode::InvalidFetchSessionEpoch.code());
     // Another connection to the node goes on with it.
     let (broker, peer) = (bench.session.broker.clone(), bench.session.peer.clone());
-    bench.session = Session::new(broker, peer);
+    bench.session = Session::new(broker, peer, SessionId(10));
     assert_eq!(ask(&mut bench, within(3), &[(7, batch(b"x", 1))]), (id, 0, vec![1]));
     let forgotten = messages::fetch_request::ForgottenTopic {
         topic: "t".into(),

@@ -3,8 +3,8 @@
 //! * [`membership`]: who is in a group, and which partitions each member is told to fetch from. It is kept here, for all
 //!   listeners of the node, and dies with the process: members join again by themselves. It has no say in who gets which
 //!   record.
-//! * [`session`]: share sessions, by which a member fetches and acknowledges. They belong to a connection: what a member
-//!   holds comes back when that ends.
+//! * [`session`]: share sessions, by which a member fetches and acknowledges. What a member holds comes back when the
+//!   connection ends over which it fetches.
 //! * [`coverage`]: which of the acquired records the fetched batches have.
 //!
 //! Who holds a record, and what is settled, is the business of the shard of the partition ([`bowline_model::share`]), and
@@ -19,14 +19,14 @@ use crate::pending::Context;
 use bowline_model::meta::ConfigKind;
 use bowline_model::share_config::ShareConfig;
 use membership::Groups;
-use std::sync::atomic::AtomicUsize;
+use session::NodeSessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What all listeners of the node share.
 #[derive(Clone, Debug, Default)]
 pub struct Shared {
     groups: Arc<Mutex<Groups>>,
-    pub sessions: Arc<AtomicUsize>,
+    pub sessions: NodeSessions,
 }
 
 impl Shared {

@@ -19,7 +19,14 @@ impl Shares {
         partitions: &Partitions,
         out: &mut Out,
     ) {
-        let Some(&number) = self.by_consumer.get(&(session, acquire.consumer)) else { return };
+        let Some(&number) = self.by_consumer.get(&(session, acquire.consumer)) else {
+            // Another session may have ended it. Who only waits stops waiting by itself.
+            if !acquire.wait {
+                let reply = Reply::Acquired(Vec::new());
+                out.replies.push((session, Event::Share { token: acquire.token, reply }));
+            }
+            return;
+        };
         self.stop_waiting(number);
         let Some(member) = self.members.get_mut(&number) else { return };
         let turn = member.turn;

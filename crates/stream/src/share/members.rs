@@ -183,8 +183,8 @@ impl Shares {
         acknowledge: Acknowledge,
         out: &mut Out,
     ) {
-        let Acknowledge { token, consumer, partitions } = acknowledge;
-        let number = self.by_consumer.get(&(session, consumer)).copied();
+        let Acknowledge { token, session: of, consumer, partitions } = acknowledge;
+        let number = self.by_consumer.get(&(of, consumer)).copied();
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         let mut results = Vec::with_capacity(partitions.len());
@@ -261,6 +261,17 @@ impl Shares {
         if member.held == 0 {
             self.forget(number);
         }
+    }
+
+    pub(super) fn end(&mut self, now: Millis, session: SessionId, consumer: ConsumerId, out: &mut Out) {
+        let Some(&number) = self.by_consumer.get(&(session, consumer)) else { return };
+        self.give_back(now, number);
+        // Its own session may not know yet.
+        if let Some(wait) = self.members.get(&number).and_then(|member| member.wait) {
+            let reply = Reply::Acquired(Vec::new());
+            out.replies.push((session, Event::Share { token: wait.token, reply }));
+        }
+        self.forget(number);
     }
 
     /// A channel, or the whole session, is gone: what its members hold comes back.

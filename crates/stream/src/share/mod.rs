@@ -175,6 +175,7 @@ impl Shares {
             Request::Settle(settles) => self.settle(now, session, &settles),
             Request::Acknowledge(acknowledge) => self.acknowledge(now, session, acknowledge, out),
             Request::Leave { consumer } => self.leave(session, consumer),
+            Request::End { session, consumer } => self.end(now, session, consumer, out),
             Request::List { token } => self.list(session, token, out),
             Request::Describe { token, group, partitions: wanted } => {
                 self.describe(session, token, &group, wanted, partitions, out);

@@ -7,8 +7,9 @@ use crate::{Out, Stream};
 use bowline_model::event::Event;
 use bowline_model::record::{self, Append, Kind, SettleReason};
 use bowline_model::share::{
-    Acknowledge, AcknowledgeError, Acquire, Acquired, Backoff, ChangeError, DeadLetterExchange, DeadLetters,
-    DeleteRecord, Described, Join, JoinError, Listed, Lock, Outcome, Policy, Reply, Request, Settle, Start,
+    Acknowledge, AcknowledgeError, AcknowledgedRuns, Acquire, Acquired, Backoff, ChangeError,
+    DeadLetterExchange, DeadLetters, DeleteRecord, Described, Join, JoinError, Listed, Lock, Outcome, Policy,
+    Reply, Request, Settle, Start,
 };
 use bowline_model::txn::{AdmitRecord, Producer, marker};
 use bowline_model::{ConsumerId, Millis, PartitionId, SessionId, Token};
@@ -322,8 +323,14 @@ impl Script {
 
     fn acknowledge(&mut self, session: u64, runs: &[(u64, u64, Outcome)]) {
         let partitions = vec![(PartitionId(1), runs.to_vec())];
-        let acknowledge = Acknowledge { token: Token(3), consumer: ConsumerId(7), partitions };
-        self.ask(session, Request::Acknowledge(acknowledge));
+        self.acknowledge_for(session, session, partitions);
+    }
+
+    /// What a consumer of the session `of` holds is settled by another.
+    fn acknowledge_for(&mut self, by: u64, of: u64, partitions: Vec<(PartitionId, AcknowledgedRuns)>) {
+        let (session, consumer) = (SessionId(of), ConsumerId(7));
+        let acknowledge = Acknowledge { token: Token(3), session, consumer, partitions };
+        self.ask(by, Request::Acknowledge(acknowledge));
     }
 
     fn asked(&mut self, request: Request) -> Reply {
@@ -354,6 +361,9 @@ fn acknowledgements_are_all_or_nothing_and_wait_for_the_log() {
     assert_eq!(s.heard(), [(1, Heard::Acknowledged(Ok(())))], "there is nothing to log");
     s.acknowledge(2, &[(3, 1, Outcome::Accepted)]);
     assert_eq!(s.heard(), [(2, Heard::Acknowledged(Err(AcknowledgeError::UnknownPartition)))]);
+    // Unless it speaks for who has it.
+    s.acknowledge_for(2, 1, vec![(PartitionId(1), vec![(3, 1, Outcome::Renewed)])]);
+    assert_eq!(s.heard(), [(2, Heard::Acknowledged(Ok(())))]);
     s.crash(false);
     s.join_kafka(1, &[1], None, Policy::default());
     s.acquire(1, 2, false);
@@ -1091,4 +1101,21 @@ fn a_checkpoint_is_read_back_or_refused() {
     let mut stream = Stream::new(crate::Options::default());
     stream.restore(&old, 2).unwrap();
     assert!(stream.shares.is_empty());
+}
+
+#[test]
+fn a_consumer_may_be_ended_by_another_session() {
+    let mut s = Script::new(1);
+    s.append(1, 2);
+    s.join_kafka(1, &[1], None, Policy::default());
+    s.acquire(1, 4, false);
+    s.heard();
+    s.acquire(1, 4, true);
+    s.ask(2, Request::End { session: SessionId(1), consumer: ConsumerId(7) });
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![]))], "it is not left waiting");
+    s.acquire(1, 4, false);
+    assert_eq!(s.heard(), [(1, Heard::Acquired(vec![]))], "nor if it has not heard of it yet");
+    s.join_kafka(2, &[1], None, Policy::default());
+    s.acquire(2, 4, false);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![run(1, 0, 2, true, 1)]))]);
 }

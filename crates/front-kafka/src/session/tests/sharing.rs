@@ -1,6 +1,7 @@
 //! Share sessions against shards that the test plays itself.
 
 use super::*;
+use bowline_model::ConsumerId;
 use bowline_model::share::{
     AcknowledgeError, Acquire, Acquired, Described, Join, Listed, Outcome as Became, Reply,
     Request as ShareRequest, Settle, Start,
@@ -72,7 +73,7 @@ pub fn is_answered(request: &Request) -> bool {
         request,
         Request::CloseChannel { .. }
             | Request::Unwatch { .. }
-            | Request::Share(ShareRequest::Settle(_) | ShareRequest::Leave { .. })
+            | Request::Share(ShareRequest::Settle(_) | ShareRequest::Leave { .. } | ShareRequest::End { .. })
     )
 }
 
@@ -290,9 +291,39 @@ fn sessions_open_go_on_and_close() {
     assert_eq!(code(&mut bench), 0);
     let closed = bench.sent();
     assert_eq!(closed.len(), usize::from(DATA_SHARDS));
-    assert!(closed.iter().all(|(_, request)| matches!(request, Request::CloseChannel { channel: 1 })));
+    let ends = |request: &Request| match request {
+        Request::Share(ShareRequest::End { session, consumer }) => (session.0, consumer.0) == (9, 1),
+        other => panic!("{other:?}"),
+    };
+    assert!(closed.iter().all(|(_, request)| ends(request)));
     bench.send(2, &share_fetch(3));
     assert_eq!(code(&mut bench), ErrorCode::ShareSessionNotFound.code());
+}
+
+/// As franz-go does it, which keeps a connection for fetches alone.
+#[test]
+fn acknowledgements_may_come_over_another_connection() {
+    let mut bench = Bench::new();
+    bench.send(2, &share_fetch(0));
+    bench.acquire([vec![run(4, 6, 3)], vec![]]);
+    let (_, fetch) = bench.sent().remove(0);
+    bench.event(fetched(&fetch, &[(6, three())]));
+    bench.shared_fetch().unwrap();
+    let (broker, peer) = (bench.session.broker.clone(), bench.session.peer.clone());
+    let other = Session::new(broker, peer, SessionId(10));
+    let fetching = std::mem::replace(&mut bench.session, other);
+    bench.send(2, &share_acknowledge(-1, 6, 8, &[1]));
+    let mut asked = bench.shared();
+    assert_eq!(asked.len(), 1 + usize::from(DATA_SHARDS), "the consumer ends behind it");
+    let ShareRequest::Acknowledge(acknowledge) = &asked[0] else { panic!("{asked:?}") };
+    assert_eq!((acknowledge.session, acknowledge.consumer), (SessionId(9), ConsumerId(1)));
+    bench.event(well_shared(&asked.remove(0)));
+    let (_, response) = bench.receive::<ShareAcknowledgeResponse>(2).unwrap();
+    assert_eq!((response.error_code, response.responses[0].partitions[0].error_code), (0, 0));
+    assert!(matches!(asked[0], ShareRequest::End { session: SessionId(9), consumer: ConsumerId(1) }));
+    bench.session = fetching;
+    bench.send(2, &share_fetch(1));
+    assert_eq!(bench.shared_fetch().unwrap().error_code, ErrorCode::ShareSessionNotFound.code());
 }
 
 #[test]
