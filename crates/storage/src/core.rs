@@ -28,6 +28,8 @@ use std::sync::Arc;
 const BLOCKS_PER_WRITE_MAX: usize = 256;
 /// The pool of prepared segments is filled when this part of the active one is in use.
 const IN_USE_DIVISOR: u32 = 16;
+/// Fewer zeros than this are not worth a write, bytes.
+pub const FILL_STEP_BYTES: u32 = 64 << 10;
 
 /// A block with its place in the log (or in a cold file).
 #[derive(Debug)]
@@ -81,14 +83,24 @@ pub enum Outcome {
     Failed(Vec<Placed>, Fatal),
 }
 
-/// A segment that should be prepared.
+/// A segment that should be prepared, or prepared further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
     pub number: u32,
     pub epoch: u64,
     pub capacity: u32,
+    /// It should be filled with zeros up to here by now, bytes.
+    pub filled_to: u32,
     /// Blocks are waiting for it: no time for zeroing.
     pub urgent: bool,
+}
+
+/// How far a new segment file is filled with zeros.
+#[derive(Clone, Copy)]
+struct Filling {
+    /// [`LogCore::placed_bytes`] when it was begun.
+    since: u64,
+    filled: u32,
 }
 
 /// See the module's head.
@@ -112,6 +124,10 @@ pub struct LogCore {
     last_placed: Lsn,
     /// The last block placed is one of ours that records the durable position.
     sealed: bool,
+    /// Bytes of all blocks placed.
+    placed_bytes: u64,
+    /// The segment that is wanted is a new file, and has been begun.
+    filling: Option<Filling>,
     alarm: bool,
     /// Only the closing seal is still accepted.
     closing: bool,
@@ -139,6 +155,8 @@ impl LogCore {
             synced: None,
             last_placed: Lsn::default(),
             sealed: true,
+            placed_bytes: 0,
+            filling: None,
             alarm: false,
             closing: false,
             poisoned: None,
@@ -296,27 +314,54 @@ impl LogCore {
         self.outcomes.pop_front()
     }
 
-    /// The segment that should be prepared next, if any.
+    /// The segment on which there is something to do now, if any.
+    ///
+    /// Zeros are written in step with what is appended, half as fast again, and not as fast as the disk can: each of
+    /// them is in some commit's way. Only a log that has no other segment left to go on to is in a hurry.
     pub fn wants_segment(&self) -> Option<Wanted> {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none())?;
         let urgent = active.number > self.prepared_upto;
         // A young log prepares one segment only, so that a small broker stays small.
         let target = if active.capacity < self.segment_bytes { 1 } else { self.ready_segments };
         let in_use = active.position > active.capacity / IN_USE_DIVISOR;
-        let short = in_use && self.prepared_upto.saturating_sub(active.number) < target;
+        let ready = self.prepared_upto.saturating_sub(active.number);
+        if !urgent && !(in_use && ready < target) {
+            return None;
+        }
+        let capacity = self.segment_bytes;
+        let filled_to = match self.filling {
+            Some(filling) if ready > 0 => {
+                let placed = self.placed_bytes - filling.since;
+                (placed + placed / 2).min(u64::from(capacity)) as u32
+            }
+            _ => capacity,
+        };
+        let due = match self.filling {
+            Some(filling) => {
+                filled_to == capacity || filled_to >= filling.filled.saturating_add(FILL_STEP_BYTES)
+            }
+            None => true,
+        };
         let number = self.prepared_upto + 1;
-        (urgent || short).then(|| Wanted {
-            number,
-            epoch: self.epoch_for(number),
-            capacity: self.segment_bytes,
-            urgent,
-        })
+        (urgent || due).then(|| Wanted { number, epoch: self.epoch_for(number), capacity, filled_to, urgent })
+    }
+
+    /// The segment that is wanted is a file that holds zeros up to `filled`. Not called for one that is used again.
+    pub fn filled(&mut self, filled: u32) {
+        let since = self.filling.map_or(self.placed_bytes, |filling| filling.since);
+        self.filling = Some(Filling { since, filled });
     }
 
     /// Segment `number`, the one that was wanted, is prepared.
     pub fn prepared(&mut self, number: u32) {
         debug_assert_eq!(number, self.prepared_upto + 1);
         self.prepared_upto = number;
+        self.filling = None;
+    }
+
+    /// What was begun of the segment that is wanted is given up.
+    pub fn not_prepared(&mut self) {
+        self.filling = None;
     }
 
     /// Accepts no appends from now on; what was accepted is still written.
@@ -407,6 +452,7 @@ impl LogCore {
         let lsn = Lsn::new(active.number, active.position);
         active.position += bytes as u32;
         self.queued_bytes += bytes as usize;
+        self.placed_bytes += bytes;
         self.last_placed = lsn;
         self.queue.push_back(Placed::new(lsn, active.epoch, flags, append, payload_len as u32));
         Ok(lsn)
@@ -506,4 +552,68 @@ fn own_block(shard: ShardId, kind: Kind, body: &[u8]) -> Append {
     let mut buf = AlignedBuf::with_payload_capacity(record.len());
     buf.extend_from_slice(&record);
     Append { shard, term: 0, index: 0, stamp: 0, n_records: 1, buf, essential: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u32 = 1 << 20;
+
+    fn started(prepared_upto: u32) -> LogCore {
+        let options = crate::Options { segment_bytes: SEGMENT, ready_segments: 3, ..Default::default() };
+        let mut core = LogCore::new(512, &options);
+        core.start(1, SEGMENT, prepared_upto, Lsn::default(), true);
+        core
+    }
+
+    fn place(core: &mut LogCore, bytes: usize) {
+        let mut buf = AlignedBuf::with_payload_capacity(bytes);
+        buf.extend_from_slice(&vec![1; bytes]);
+        let index = core.placed_bytes + 1;
+        let shard = ShardId((core.placed_bytes / 512) as u16 + 1);
+        core.place(Append { shard, term: 1, index, stamp: 0, n_records: 1, buf, essential: false }).unwrap();
+    }
+
+    /// Commits go before zeros as long as there is another segment to go on to.
+    #[test]
+    fn zeros_are_written_in_step_with_what_is_appended() {
+        let mut core = started(2);
+        place(&mut core, 100 << 10);
+        assert_eq!(core.wants_segment().map(|w| w.number), Some(3), "to be begun");
+        core.filled(SEGMENT_HEADER_BYTES);
+        assert_eq!(core.wants_segment(), None, "nothing was appended since");
+        place(&mut core, 40 << 10);
+        assert_eq!(core.wants_segment(), None, "too little for a write");
+        place(&mut core, 40 << 10);
+        let wanted = core.wants_segment().unwrap();
+        let room = |kib: u32| (kib << 10)..((kib + 4) << 10);
+        assert!(
+            room(120).contains(&wanted.filled_to),
+            "half as much again as the 80 KiB: {}",
+            wanted.filled_to
+        );
+        core.filled(wanted.filled_to);
+        assert_eq!(core.wants_segment(), None);
+        core.filled(SEGMENT - 512);
+        place(&mut core, 700 << 10);
+        assert_eq!(
+            core.wants_segment().map(|w| w.filled_to),
+            Some(SEGMENT),
+            "the rest, if it is less than a step"
+        );
+        core.prepared(3);
+        assert_eq!(core.wants_segment().map(|w| w.number), Some(4));
+    }
+
+    #[test]
+    fn a_log_with_no_other_segment_is_in_a_hurry() {
+        let mut core = started(1);
+        place(&mut core, 100 << 10);
+        core.filled(SEGMENT_HEADER_BYTES);
+        let wanted = core.wants_segment().unwrap();
+        assert_eq!((wanted.number, wanted.filled_to, wanted.urgent), (2, SEGMENT, false));
+        place(&mut core, 950 << 10);
+        assert!(core.wants_segment().is_some_and(|w| w.urgent), "blocks wait for it");
+    }
 }

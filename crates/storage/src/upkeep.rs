@@ -5,6 +5,7 @@
 //! ready → active → sealed → let go by a checkpoint → spare (`.free`) → ready under a new number and epoch.
 //! Files are renamed, not unlinked; what is too much is shrunk in steps and then removed.
 
+use crate::core::Wanted;
 use crate::disk::{DiskFile, DiskResult};
 use crate::error::{CheckpointError, DiskError, Fatal};
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
@@ -19,8 +20,8 @@ use bowline_model::Lsn;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Bytes zeroed between looks at whether somebody waits for the segment.
-const ZERO_STEP_BYTES: u64 = 256 << 10;
+/// Bytes zeroed at once at most: somebody may have come to wait for the segment, and commits wait behind it.
+const FILL_STEP_BYTES_MAX: u32 = 256 << 10;
 
 /// What upkeep has to do, and the spare segments. Locked briefly; the work itself is done by one thread.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Upkeep {
     /// Recycled segments of full length: numbers of `.free` files, which are counted by themselves.
     pub spares: Vec<u32>,
     next_spare: u32,
+    /// The segment that is wanted next, if it has to be a new file.
+    making: Option<Making>,
     /// Log segments that are no longer part of the log.
     pub retired: Vec<u32>,
     pub shrinks: Vec<Shrink>,
@@ -70,13 +73,13 @@ pub(crate) fn step(shared: &Shared) -> Result<Step, Fatal> {
     })
 }
 
-/// Prepares the segment that the core wants next, if it wants one.
+/// Prepares the segment that the core wants next, or a piece of it. Returns whether there was something to do.
 fn next_segment(shared: &Shared) -> DiskResult<bool> {
     let Some(wanted) = shared.core.lock().wants_segment() else {
         shared.upkeep.lock().full = false;
         return Ok(false);
     };
-    let segment = prepare(shared, wanted.number, wanted.epoch, wanted.capacity)?;
+    let Some(segment) = prepare(shared, &wanted)? else { return Ok(true) };
     shared.upkeep.lock().full = false;
     shared.table.insert(Arc::new(segment));
     let mut core = shared.core.lock();
@@ -87,31 +90,75 @@ fn next_segment(shared: &Shared) -> DiskResult<bool> {
     Ok(true)
 }
 
-/// Makes a segment file ready for use: header written, name durable.
-fn prepare(shared: &Shared, number: u32, epoch: u64, capacity: u32) -> DiskResult<Segment> {
+/// One step towards a segment file that is ready for use: header written, name durable. `None`: more is to come.
+fn prepare(shared: &Shared, wanted: &Wanted) -> DiskResult<Option<Segment>> {
     let disk = &*shared.disk;
-    let header = header(shared, number, epoch, capacity);
-    let path = segment_path(number);
-    let full_length = capacity == shared.options.segment_bytes;
-    let spare = if full_length { shared.upkeep.lock().spares.pop() } else { None };
-    match spare {
-        Some(spare) => {
-            write_header(&*disk.open(&spare_path(spare))?, &header)?;
-            disk.rename(&spare_path(spare), &path)?;
+    let header = header(shared, wanted.number, wanted.epoch, wanted.capacity);
+    let path = segment_path(wanted.number);
+    let (making, spare) = {
+        let mut upkeep = shared.upkeep.lock();
+        let full_length = wanted.capacity == shared.options.segment_bytes;
+        match upkeep.making.take() {
+            None if full_length => (None, upkeep.spares.pop()),
+            making => (making, None),
         }
-        None => {
-            let unfinished = format!("{path}{UNFINISHED}");
-            let file = disk.create(&unfinished)?;
-            if let Err(e) = make(shared, &*file, &header) {
-                drop(file);
-                let _ = disk.remove(&unfinished);
-                return Err(e);
-            }
-            disk.rename(&unfinished, &path)?;
+    };
+    if let Some(spare) = spare {
+        write_header(&*disk.open(&spare_path(spare))?, &header)?;
+        disk.rename(&spare_path(spare), &path)?;
+    } else {
+        let mut making = match making {
+            Some(making) => making,
+            None => Making::begin(shared, &header)?,
+        };
+        let done = making.step(wanted).inspect_err(|_| {
+            let _ = disk.remove(&making.path);
+            shared.core.lock().not_prepared();
+        })?;
+        if !done {
+            shared.core.lock().filled(making.filled);
+            shared.upkeep.lock().making = Some(making);
+            return Ok(None);
         }
+        disk.rename(&making.path, &path)?;
     }
     disk.sync_dir(LOG_DIR)?;
-    Segment::open(disk, SegmentKind::Log, number)
+    Segment::open(disk, SegmentKind::Log, wanted.number).map(Some)
+}
+
+/// A new segment file, which is filled with zeros unless blocks come to wait for it meanwhile: then the rest stays
+/// merely allocated, which costs each first write there a little more.
+struct Making {
+    path: String,
+    file: Arc<dyn DiskFile>,
+    filled: u32,
+}
+
+impl Making {
+    fn begin(shared: &Shared, header: &SegmentHeader) -> DiskResult<Making> {
+        let path = format!("{}{UNFINISHED}", segment_path(header.number));
+        let file = shared.disk.create(&path)?;
+        if let Err(e) = file.allocate(header.capacity).and_then(|()| write_header(&*file, header)) {
+            drop(file);
+            let _ = shared.disk.remove(&path);
+            return Err(e);
+        }
+        Ok(Making { path, file, filled: SEGMENT_HEADER_BYTES })
+    }
+
+    /// Goes on for a while. True: the file is complete, and durable but for its name.
+    fn step(&mut self, wanted: &Wanted) -> DiskResult<bool> {
+        if !wanted.urgent {
+            let n = wanted.filled_to.saturating_sub(self.filled).min(FILL_STEP_BYTES_MAX);
+            self.file.write_zeros(u64::from(self.filled), u64::from(n))?;
+            self.filled += n;
+            if self.filled < wanted.capacity {
+                return Ok(false);
+            }
+        }
+        self.file.sync()?;
+        Ok(true)
+    }
 }
 
 fn header(shared: &Shared, number: u32, epoch: u64, capacity: u32) -> SegmentHeader {
@@ -124,20 +171,6 @@ fn header(shared: &Shared, number: u32, epoch: u64, capacity: u32) -> SegmentHea
         sector_bytes: shared.sector_bytes,
         capacity: u64::from(capacity),
     }
-}
-
-/// Fills a new segment file with zeros, unless blocks come to wait for it meanwhile: then the rest stays
-/// merely allocated, which costs each first write there a little more.
-fn make(shared: &Shared, file: &dyn DiskFile, header: &SegmentHeader) -> DiskResult<()> {
-    file.allocate(header.capacity)?;
-    write_header(file, header)?;
-    let mut at = u64::from(SEGMENT_HEADER_BYTES);
-    while at < header.capacity && !shared.core.lock().wants_segment().is_some_and(|w| w.urgent) {
-        let n = (header.capacity - at).min(ZERO_STEP_BYTES);
-        file.write_zeros(at, n)?;
-        at += n;
-    }
-    file.sync()
 }
 
 /// Recycling and giving back. Returns whether it did something.
@@ -314,14 +347,23 @@ pub(crate) fn begin(shared: &Shared, tail: Lsn, first: u32) -> DiskResult<(u32, 
     let spare = !shared.upkeep.lock().spares.is_empty();
     let capacity = if spare { segment_bytes } else { segment_bytes.min(shared.options.first_segment_bytes) };
     let epoch = shared.core.lock().epoch_for(first);
-    let segment = match prepare(shared, first, epoch, capacity) {
+    let wanted = Wanted { number: first, epoch, capacity, filled_to: capacity, urgent: false };
+    let prepared = || -> DiskResult<Segment> {
+        loop {
+            if let Some(segment) = prepare(shared, &wanted)? {
+                return Ok(segment);
+            }
+        }
+    };
+    let segment = match prepared() {
         Err(e) if e.is_full() => {
             // What the last process was about to give back may be enough.
             while tidy(shared)? {}
-            prepare(shared, first, epoch, capacity)?
+            prepared()?
         }
         result => result?,
     };
+    shared.core.lock().not_prepared();
     shared.table.insert(Arc::new(segment));
     Ok((capacity, first))
 }
