@@ -325,7 +325,8 @@ impl LogCore {
         let target = if active.capacity < self.segment_bytes { 1 } else { self.ready_segments };
         let in_use = active.position > active.capacity / IN_USE_DIVISOR;
         let ready = self.prepared_upto.saturating_sub(active.number);
-        if !urgent && !(in_use && ready < target) {
+        let short = in_use && ready < target;
+        if !urgent && !short {
             return None;
         }
         let capacity = self.segment_bytes;
