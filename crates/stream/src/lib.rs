@@ -40,6 +40,7 @@ pub use topics::Topics;
 pub use txn::Txns;
 
 use bowline_model::event::{AppendResult, Event, FetchError};
+use bowline_model::group::OffsetCommitRecord;
 use bowline_model::record::{Kind, Record};
 use bowline_model::request::TopicMeta;
 use bowline_model::txn::{AdmitRecord, GroupsRecord, OffsetsCommit, OffsetsRecord};
@@ -208,7 +209,15 @@ impl Stream {
             | Kind::ShareSettle
             | Kind::ShareHorizon
             | Kind::ShareCounts => self.shares.apply(record, &self.partitions),
-            Kind::OffsetCommit | Kind::OffsetDelete | Kind::ConsumerGroup => self.groups.apply(block, record),
+            Kind::OffsetCommit => {
+                if !self.pending.is_empty()
+                    && let Ok(commit) = postcard::from_bytes::<OffsetCommitRecord>(record.body)
+                {
+                    self.pending.overtaken(&commit.group, &commit.topics);
+                }
+                self.groups.apply(block, record);
+            }
+            Kind::OffsetDelete | Kind::ConsumerGroup => self.groups.apply(block, record),
             Kind::Txn => self.txns.apply(block.stamp, record),
             Kind::TxnAdmit => {
                 if let Ok(admit) = postcard::from_bytes::<AdmitRecord>(record.body) {

@@ -84,6 +84,11 @@ impl Pending {
         open.values().any(|open| open.offsets.contains_key(&key))
     }
 
+    /// No transaction is open in any group.
+    pub fn is_empty(&self) -> bool {
+        self.by_group.is_empty()
+    }
+
     pub fn is_open(&self, group: &str) -> bool {
         self.by_group.contains_key(group)
     }
@@ -107,6 +112,18 @@ impl Pending {
         for (topic, partitions) in record.topics {
             for commit in partitions {
                 open.offsets.insert((topic.clone(), commit.partition), commit);
+            }
+        }
+    }
+
+    /// The group has committed these offsets itself, after what waits for them, which counts no more: the last word
+    /// holds, whenever the transaction ends.
+    pub fn overtaken(&mut self, group: &str, topics: &Topics) {
+        let Some(open) = self.by_group.get_mut(group) else { return };
+        for (topic, partitions) in topics {
+            for commit in partitions {
+                let key = (topic.clone(), commit.partition);
+                open.values_mut().for_each(|open| drop(open.offsets.remove(&key)));
             }
         }
     }

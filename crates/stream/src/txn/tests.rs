@@ -82,6 +82,21 @@ impl Bench {
         self.world.replies().pop().expect("an answer").1
     }
 
+    /// Outside of any transaction.
+    fn commit_by_itself(&mut self, offset: i64) {
+        let one = PartitionCommit { partition: 0, offset, leader_epoch: -1, metadata: None };
+        let member =
+            GroupMember { group: "g".into(), member_id: String::new(), generation: -1, instance_id: None };
+        let topics = vec![("t".into(), vec![one])];
+        let commit = group::Commit { member, topics, knows_epochs: true };
+        self.world.stream.group(self.now, A, Token(4), group::Request::Commit(commit), &mut self.world.out);
+        self.world.settle(self.now);
+        match self.world.replies().pop() {
+            Some((_, Event::Group { reply: group::Reply::Commit(Ok(_)), .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn offset(&mut self, require_stable: bool) -> (i64, bool) {
         let topics = Some(vec![("t".into(), vec![0])]);
         let request =
@@ -141,6 +156,27 @@ fn a_transaction_counts_when_it_is_committed() {
     bench.world.assert_replays(None, 0);
     let checkpoint = bench.world.checkpoint();
     bench.world.assert_replays(Some(&checkpoint), bench.world.blocks.all.len());
+}
+
+/// As when an administrator moves a group while a transaction has offsets for it.
+#[test]
+fn the_last_word_about_an_offset_holds() {
+    let mut bench = Bench::new();
+    let producer = bench.producer();
+    bench.add(A, producer, false);
+    bench.commit_offset(A, producer, 5);
+    bench.commit_by_itself(77);
+    assert_eq!(bench.offset(true), (77, false), "whatever becomes of the transaction");
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (77, false));
+    // The other way round.
+    bench.add(A, producer, false);
+    bench.commit_by_itself(78);
+    bench.commit_offset(A, producer, 6);
+    assert_eq!(bench.offset(true), (-1, true));
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (6, false));
+    bench.world.assert_replays(None, 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What tools ask of such a group.
 
-use super::Consumer;
+use super::{Consumer, collect, pairs};
 use crate::topics::Topics;
 use bowline_model::consumer_group::{DescribedMember, DescribedTopic, Description, Partitions};
 
@@ -24,7 +24,8 @@ impl Consumer {
             client_host: member.at.client_host.clone(),
             topics: member.at.topics.clone(),
             regex: member.at.regex.clone(),
-            assigned: named(&member.at.assigned),
+            // What it has still to give back it has, too.
+            assigned: named(&collect(pairs(&member.at.assigned).chain(pairs(&member.at.revoking)))),
             target: named(&member.at.target),
             classic: member.at.classic.is_some(),
         });

@@ -42,8 +42,9 @@ impl Subscribed {
         self.hash
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.topics.keys().map(|name| &**name)
+    /// The topics that the pattern matched when it was last looked at.
+    fn matches(&self, pattern: &str) -> impl Iterator<Item = &str> {
+        self.patterns.get(pattern).into_iter().flat_map(|pattern| pattern.matches.iter().map(|name| &**name))
     }
 
     /// Knows the pattern from now on. It is matched by an automaton in time linear in the name, and bounded in size.
@@ -68,8 +69,7 @@ impl Subscribed {
 
     /// With their numbers of partitions.
     pub fn topics_of(&self, member: &Member) -> BTreeMap<TopicId, u32> {
-        let matches = member.regex.as_ref().and_then(|regex| self.patterns.get(regex));
-        let matches = matches.into_iter().flat_map(|pattern| pattern.matches.iter().map(|name| &**name));
+        let matches = member.regex.iter().flat_map(|regex| self.matches(regex));
         let names = member.topics.iter().map(String::as_str).chain(matches);
         names.filter_map(|name| self.topics.get(name)).map(|known| (known.id, known.partitions)).collect()
     }
@@ -120,10 +120,15 @@ impl Consumer {
         std::mem::replace(&mut subscribed.hash, hash) != hash
     }
 
-    /// Names of all topics that somebody reads.
+    /// Names of all topics that a member reads: of those who are there now, whoever was when topics were last looked at.
     pub fn subscribed_names(&self) -> BTreeSet<String> {
-        let named = self.members.values().flat_map(|member| member.at.topics.iter().cloned());
-        named.chain(self.subscribed.names().map(str::to_owned)).collect()
+        let mut names = BTreeSet::new();
+        for member in self.members.values() {
+            names.extend(member.at.topics.iter().cloned());
+            let matches = member.at.regex.iter().flat_map(|regex| self.subscribed.matches(regex));
+            names.extend(matches.map(str::to_owned));
+        }
+        names
     }
 }
 

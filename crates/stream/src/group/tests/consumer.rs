@@ -184,6 +184,7 @@ fn a_partition_moves_when_its_owner_has_let_go() {
     assert_eq!((told.epoch, told.assignment.as_ref().unwrap()[&topic(1)].len()), (1, 2));
     assert_eq!(s.live(&mut b).unwrap().assignment, None);
     assert_eq!(s.send(a.heartbeat()).unwrap().assignment, None, "it still lists them");
+    assert_eq!(s.group().members[0].assigned[0].partitions, [0, 1, 2, 3], "and is told to have them");
     assert_eq!((s.live(&mut b).unwrap().epoch, b.count()), (2, 0));
     a.obey(&Ok(told));
     assert_eq!((s.live(&mut a).unwrap().epoch, a.count()), (2, 2));
@@ -429,6 +430,9 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     s.send(Heartbeat { epoch: -1, ..b.heartbeat() }).unwrap();
     s.send(Heartbeat { epoch: -1, ..a.heartbeat() }).unwrap();
     assert_eq!(commit(&mut s, "", -1), 0);
+    let forget = Request::OffsetDelete { group: "g".into(), topics: vec![("t".into(), vec![0])] };
+    assert_eq!(s.reply_code(forget), 0, "nobody reads it any more");
+    assert_eq!(commit(&mut s, "", -1), 0);
     let Reply::List(listed) = s.reply(Request::List) else { panic!() };
     assert_eq!(
         (listed[0].kind.name(), listed[0].state.name(), &*listed[0].protocol_type),
@@ -438,6 +442,19 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     assert_eq!(described.state, State::Dead, "no classic group");
     assert_eq!(s.reply_code(Request::Delete { group: "g".into() }), 0);
     s.world.assert_replays(None, 0);
+}
+
+#[test]
+fn offsets_are_kept_for_those_who_are_there() {
+    let mut s = Script::with_topics(&[("t", 1, 1), ("other", 2, 1)]);
+    let (mut a, mut b) = (reader("a"), reader("b").matching("o.*"));
+    s.calm(&mut [&mut a, &mut b]);
+    let forget = |s: &mut Script, topic: &str| {
+        s.reply_code(Request::OffsetDelete { group: "g".into(), topics: vec![(topic.into(), vec![0])] })
+    };
+    assert_eq!((forget(&mut s, "t"), forget(&mut s, "other")), (86, 86));
+    s.send(Heartbeat { epoch: -1, ..b.heartbeat() }).unwrap();
+    assert_eq!((forget(&mut s, "t"), forget(&mut s, "other")), (86, 0));
 }
 
 #[test]
