@@ -1,15 +1,15 @@
 //! The rules that a produced batch must keep (Kafka's `LogValidator`), and the broker's stamp on it.
 //!
 //! Everything is looked at before anything is stored, records of compressed batches too: a batch that consumers cannot
-//! read would stop them for good. The bytes are kept as they came, unless the broker has to stamp its own time, or the
-//! topic wants another compression.
+//! read would stop them for good. The bytes are kept as they came, unless the broker has to stamp its own time, the
+//! topic wants another compression, or the batch is wrong about its youngest record.
 
 use crate::catalog::AppendRules;
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use bowline_codec_kafka::records::{
     Batch, BatchError, BatchHeader, Compression, RecordIter, TimestampType, recompress, set_log_append_time,
-    validate_records, verify_batch,
+    set_max_timestamp, validate_records, verify_batch,
 };
 use bowline_topology::config::Recompression;
 use bytes::Bytes;
@@ -86,6 +86,12 @@ pub fn check(batch: Bytes, rules: &AppendRules, version: i16, now: i64) -> Resul
         let mut stamped = batch.to_vec();
         set_log_append_time(&mut stamped, now)?;
         return Ok(stamped.into());
+    }
+    // Retention and searches by time go by it.
+    if header.max_timestamp != summary.max_timestamp {
+        let mut corrected = batch.to_vec();
+        set_max_timestamp(&mut corrected, summary.max_timestamp)?;
+        return Ok(corrected.into());
     }
     Ok(batch)
 }

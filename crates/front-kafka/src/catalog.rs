@@ -29,6 +29,8 @@ pub struct Topic {
     /// By partition index.
     pub partitions: Arc<[PartitionId]>,
     pub rules: AppendRules,
+    /// `cleanup.policy` is compact alone: DeleteRecords is refused.
+    pub compacts_only: bool,
     /// The configuration set explicitly, by Kafka's names.
     pub explicit: Vec<(String, String)>,
 }
@@ -82,6 +84,7 @@ impl Topic {
                 compression: parsed.compression,
                 in_sync_min: parsed.in_sync_min,
             },
+            compacts_only: parsed.compacts_only,
             explicit: topic.configs.clone(),
         }
     }

@@ -308,19 +308,36 @@ pub fn validate_together(configs: &[(String, String)]) -> Result<(), Rejection> 
     Ok(())
 }
 
-/// Sorted by name; of a name given twice the last value counts.
+/// Sorted by name; of a name given twice the last value counts, of an element twice in a list the first.
 pub(crate) fn normalised(configs: &[(String, String)]) -> Vec<(String, String)> {
+    let value = |name: &str, value: &str| match entry(name) {
+        Some(entry) if entry.kind == Type::List => without_repetitions(value.trim()),
+        _ => value.trim().to_owned(),
+    };
     let mut sorted: Vec<(String, String)> =
-        configs.iter().rev().map(|(name, value)| (name.clone(), value.trim().to_owned())).collect();
+        configs.iter().rev().map(|(name, given)| (name.clone(), value(name, given))).collect();
     sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
     sorted.dedup_by(|(later, _), (kept, _)| later == kept);
     sorted
+}
+
+fn without_repetitions(list: &str) -> String {
+    let mut elements: Vec<&str> = Vec::new();
+    for element in list.split(',').map(str::trim) {
+        if elements.contains(&element) {
+            continue;
+        }
+        elements.push(element);
+    }
+    elements.join(",")
 }
 
 /// The settings the broker acts on, parsed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TopicConfig {
     pub partition: PartitionConfig,
+    /// `cleanup.policy` has compact and not delete: who keeps the latest of each key does not lose it by its place.
+    pub compacts_only: bool,
     pub max_message_bytes: u32,
     /// `message.timestamp.type=LogAppendTime`.
     pub log_append_time: bool,
@@ -384,6 +401,7 @@ pub fn parsed(configs: &[(String, String)], defaults: &Defaults) -> TopicConfig 
     partition.compaction = has("compact").then(|| Box::new(compaction()));
     TopicConfig {
         partition,
+        compacts_only: has("compact") && !has("delete"),
         compression: match get(configs, "compression.type") {
             Some("uncompressed") => Recompression::Uncompressed,
             Some("gzip") => Recompression::Gzip(level("compression.gzip.level")),

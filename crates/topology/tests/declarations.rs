@@ -494,6 +494,13 @@ fn topics_follow_kafkas_rules() {
     assert_eq!(policy(&mut t, "compact,delete"), (true, true));
     assert_eq!(policy(&mut t, ""), (false, false), "everything is kept");
     assert_eq!(policy(&mut t, "delete"), (false, true));
+    let again = done(&mut t, configure("cleanup.policy", "delete, delete"));
+    assert_eq!(again, Applied::Unchanged, "no element comes twice");
+    let compacts_only = |policy: &str| {
+        let configs = [("cleanup.policy".to_owned(), policy.to_owned())];
+        config::parsed(&configs, &Defaults::default()).compacts_only
+    };
+    assert_eq!(["compact", "compact,delete", "delete", ""].map(compacts_only), [true, false, false, false]);
     for (name, value, expected) in [
         ("retention.ms", "-2", "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
         ("retention.ms", "x", "Invalid value x for configuration retention.ms: Not a number of type LONG"),

@@ -220,6 +220,15 @@ pub fn set_log_append_time(batch: &mut [u8], timestamp: i64) -> Result<(), Batch
     Ok(())
 }
 
+/// Says of which time the youngest record is, in milliseconds since the epoch. Takes the whole batch, since the CRC
+/// changes.
+pub fn set_max_timestamp(batch: &mut [u8], timestamp: i64) -> Result<(), BatchError> {
+    parse_whole(batch)?;
+    put(batch, MAX_TIMESTAMP_AT, timestamp.to_be_bytes());
+    stamp_crc(batch);
+    Ok(())
+}
+
 /// Gives the batch a producer and its sequence, which a producer knows only when it sends. Takes the
 /// whole batch, since the CRC changes.
 pub fn set_producer(batch: &mut [u8], id: i64, epoch: i16, base_sequence: i32) -> Result<(), BatchError> {

@@ -17,7 +17,7 @@ mod varint;
 
 pub use batch::{
     Batch, BatchHeader, Batches, HEADER_BYTES, NO_PRODUCER_ID, NO_SEQUENCE, TimestampType, set_base_offset,
-    set_log_append_time, set_partition_leader_epoch, set_producer,
+    set_log_append_time, set_max_timestamp, set_partition_leader_epoch, set_producer,
 };
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{Compression, CompressionError};

@@ -83,6 +83,10 @@ fn stamping_keeps_the_batch_valid() {
     assert_eq!((header.timestamp_type(), header.max_timestamp), (TimestampType::LogAppendTime, 777));
     assert_eq!(header.record_timestamp(-3), 777);
 
+    set_max_timestamp(&mut bytes, 778).unwrap();
+    assert_eq!(verify_batch(&bytes).unwrap().max_timestamp, 778);
+    assert!(set_max_timestamp(&mut bytes[..70], 1).is_err());
+
     set_producer(&mut bytes, 5, 1, i32::MAX - 1).unwrap();
     let header = validate_batch(&bytes).unwrap();
     assert_eq!((header.producer_id, header.producer_epoch), (5, 1));

@@ -157,10 +157,11 @@ fn entity(named: &[EntityData]) -> Result<QuotaEntity, Refusal> {
 fn changes(ops: Vec<OpData>) -> Result<QuotaChanges, Refusal> {
     let mut changes = QuotaChanges::new();
     for op in ops {
+        // To remove what there is not is done.
+        if op.remove && QuotaKey::from_name(&op.key).is_none() {
+            continue;
+        }
         if op.key == REQUEST_PERCENTAGE {
-            if op.remove {
-                continue;
-            }
             return Err(invalid("request_percentage is not enforced by this broker, and so not accepted"));
         }
         let Some(key) = QuotaKey::from_name(&op.key) else {

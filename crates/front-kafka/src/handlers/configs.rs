@@ -302,7 +302,8 @@ fn operated(
     Ok(settings)
 }
 
-/// The list setting `name`, which is `now`, with the elements of `value` added or removed.
+/// The list setting `name`, which is `now`, with the elements of `value` added or removed. What is in it already stays in
+/// its place.
 fn edited_list(
     name: &str,
     operation: Operation,
@@ -316,9 +317,15 @@ fn edited_list(
         text.split(',').map(|element| element.trim().to_owned()).filter(|e| !e.is_empty()).collect()
     };
     let (mut list, named) = (elements(&now), elements(value));
-    list.retain(|element| !named.contains(element));
-    if let Operation::Append = operation {
-        list.extend(named);
+    match operation {
+        Operation::Append => {
+            for element in named {
+                if !list.contains(&element) {
+                    list.push(element);
+                }
+            }
+        }
+        _ => list.retain(|element| !named.contains(element)),
     }
     Ok(list.join(","))
 }
@@ -390,4 +397,24 @@ fn describe_topic(topic: &Topic, cx: &Context<'_>) -> Vec<DescribeConfigsResourc
         }
     };
     settings.into_iter().map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_lists_come_and_go() {
+        let edited = |operation, value| {
+            let now = Some("delete,compact".to_owned());
+            edited_list("cleanup.policy", operation, value, now).unwrap()
+        };
+        assert_eq!(edited(Operation::Append, "delete"), "delete,compact", "it is there, where it was");
+        assert_eq!(edited(Operation::Append, "new,compact,new"), "delete,compact,new");
+        assert_eq!(edited(Operation::Append, ""), "delete,compact");
+        assert_eq!(edited(Operation::Subtract, " delete ,absent"), "compact");
+        assert_eq!(edited(Operation::Subtract, "compact,delete"), "");
+        let refused = edited_list("retention.ms", Operation::Append, "1", None).unwrap_err();
+        assert_eq!(refused.0, ErrorCode::InvalidConfig);
+    }
 }

@@ -1,4 +1,5 @@
-//! DeleteRecords (21): moves the start of a partition's log. Offset −1 means up to the high watermark.
+//! DeleteRecords (21): moves the start of a partition's log. Offset −1 means up to the high watermark. A
+//! topic that is compacted and nothing else keeps the latest of each key, and loses nothing this way.
 
 use crate::access::Named;
 use crate::errors;
@@ -19,6 +20,7 @@ pub fn start(request: DeleteRecordsRequest, cx: &mut Context<'_>) -> Step {
     let mut asked: Vec<(usize, usize)> = Vec::new();
     for asked_topic in request.topics {
         let topic = cx.permitted(Operation::Delete, Named::Name(&asked_topic.name));
+        let compacts_only = topic.as_ref().is_ok_and(|topic| topic.compacts_only);
         let mut partitions = Vec::with_capacity(asked_topic.partitions.len());
         for partition in asked_topic.partitions {
             let mut result = DeleteRecordsPartitionResult {
@@ -34,6 +36,7 @@ pub fn start(request: DeleteRecordsRequest, cx: &mut Context<'_>) -> Step {
             match (id, offset) {
                 (Err(error), _) => result.error_code = error.code(),
                 (Ok(None), _) => result.error_code = ErrorCode::UnknownTopicOrPartition.code(),
+                (Ok(Some(_)), _) if compacts_only => result.error_code = ErrorCode::PolicyViolation.code(),
                 (_, Err(error)) => result.error_code = error.code(),
                 (Ok(Some(id)), Ok(offset)) => {
                     let token = cx.token(asked.len() as u32);

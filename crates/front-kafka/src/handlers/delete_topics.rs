@@ -10,7 +10,7 @@ use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::acl::Operation;
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// First version in which topics may be named by id.
 const TOPIC_IDS_FROM: i16 = 6;
@@ -26,7 +26,11 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
     let mut asked = Vec::new();
     let mut times: HashMap<(Option<String>, Uuid), u32, foldhash::fast::RandomState> = HashMap::default();
     named.iter().for_each(|named| *times.entry(named.clone()).or_default() += 1);
+    let twice = twice(&named, cx);
     for (name, topic_id) in named {
+        if name.is_none() && twice.contains(&topic_id) {
+            continue;
+        }
         let mut result = DeletableTopicResult { name: name.clone(), topic_id, ..Default::default() };
         // Refused once.
         match times.get_mut(&(name.clone(), topic_id)) {
@@ -40,12 +44,17 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
             _ => {}
         }
         let found = match &name {
-            // Both: nobody could say which is meant.
+            // Both: nobody could say which is meant. Neither: nothing is.
             Some(_) if !topic_id.is_zero() => Err(ErrorCode::InvalidRequest),
+            None if topic_id.is_zero() => Err(ErrorCode::InvalidRequest),
             Some(name) => cx.permitted(Operation::Delete, Named::Name(name)),
             None => cx.permitted(Operation::Delete, Named::Id(topic_id)),
         };
         let charged = found.and_then(|topic| {
+            if twice.contains(&topic.wire_id()) {
+                result.topic_id = topic.wire_id();
+                return Err(ErrorCode::InvalidRequest);
+            }
             cx.charge_mutations(topic.partitions.len(), cx.head.version >= STRICT_QUOTA_FROM)?;
             Ok(topic)
         });
@@ -76,4 +85,20 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
         }
         cx.reply(&DeleteTopicsResponse { responses: results, ..Default::default() })
     })
+}
+
+/// Ids of topics that are named by name and by id as well. They are refused, once.
+fn twice(
+    named: &[(Option<String>, Uuid)],
+    cx: &mut Context<'_>,
+) -> HashSet<Uuid, foldhash::fast::RandomState> {
+    let ids = named.iter().filter(|(name, _)| name.is_none()).map(|(_, id)| *id);
+    let mut ids: HashSet<Uuid, foldhash::fast::RandomState> = ids.collect();
+    if !ids.is_empty() {
+        let names = named.iter().filter_map(|(name, id)| name.as_ref().filter(|_| id.is_zero()));
+        let by_name: Vec<Uuid> =
+            names.filter_map(|name| cx.topic(name).map(|topic| topic.wire_id())).collect();
+        ids.retain(|id| by_name.contains(id));
+    }
+    ids
 }

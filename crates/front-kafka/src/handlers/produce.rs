@@ -19,7 +19,7 @@ use bowline_codec_kafka::messages::produce_response::{
 };
 use bowline_codec_kafka::records::BatchHeader;
 use bowline_model::acl::{Operation, Resource};
-use bowline_model::event::{AppendResult, Event};
+use bowline_model::event::{AppendError, AppendResult, Event};
 use bowline_model::record::Append;
 use bowline_model::request::{Propose, Request, Want};
 use bowline_model::txn::{self, Member, Producer};
@@ -35,6 +35,8 @@ const TOPIC_IDS_FROM: i16 = 13;
 const ACKS_ALL: i16 = -1;
 /// First version whose producers join partitions by producing to them.
 const JOINS_FROM: i16 = 12;
+/// First version that knows that a transaction cannot be committed any more, only aborted (KIP-1050).
+const ABORTABLE_FROM: i16 = 11;
 /// The question to the coordinator; those to shards count from 0.
 const JOIN: u32 = (1 << SUB_BITS) - 1;
 
@@ -42,6 +44,8 @@ const JOIN: u32 = (1 << SUB_BITS) - 1;
 #[derive(Default)]
 struct Producing {
     acks: i16,
+    /// What a partition says that is not in the transaction.
+    outside: ErrorCode,
     response: ProduceResponse,
     /// By question: topic and partition position in the response of each record of the run.
     runs: Vec<Vec<(u32, u32)>>,
@@ -56,10 +60,11 @@ struct Run {
 }
 
 pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
-    let denied = request
-        .transactional_id
-        .as_ref()
-        .is_some_and(|id| !cx.allows(Operation::Write, Resource::TransactionalId(id)));
+    let denied = match &request.transactional_id {
+        Some(id) => !cx.allows(Operation::Write, Resource::TransactionalId(id)),
+        // Whose transaction it is was not said, and so not whether the client may write in it.
+        None => has_transactional(&request),
+    };
     let whole = match denied {
         true => Some((ErrorCode::TransactionalIdAuthorizationFailed, None)),
         false => refuse_whole(&request),
@@ -103,7 +108,11 @@ pub fn start(request: ProduceRequest, cx: &mut Context<'_>) -> Step {
         });
     }
     runs.append(&mut open);
-    let producing = Producing { acks, response, runs: Vec::new(), missing: 0 };
+    let outside = match cx.head.version {
+        ABORTABLE_FROM..JOINS_FROM => ErrorCode::TransactionAbortable,
+        _ => ErrorCode::InvalidTxnState,
+    };
+    let producing = Producing { acks, outside, response, runs: Vec::new(), missing: 0 };
     match joining.ask(cx) {
         None => producing.go_on(runs, cx),
         Some((producer, members)) => Step::Wait(Box::new(Waiting { producing, runs, producer, members })),
@@ -133,10 +142,6 @@ impl Joining {
         index: i32,
         partition: PartitionId,
     ) -> Result<(), Refusal> {
-        if self.id.is_none() {
-            let text = "a batch of a transaction in a request that names none";
-            return Err(Refusal::new(ErrorCode::InvalidTxnState, Some(text)));
-        }
         if !self.by_producing {
             return Ok(());
         }
@@ -231,6 +236,7 @@ impl Producing {
     }
 
     fn fill(&mut self, (t, p): (u32, u32), result: AppendResult) {
+        let outside = self.outside;
         let answer = self.answer(t, p);
         match result.result {
             Ok(appended) => {
@@ -238,7 +244,11 @@ impl Producing {
                 answer.log_start_offset = appended.log_start as i64;
             }
             Err(error) => {
-                answer.error_code = errors::append(error).code();
+                let error = match error {
+                    AppendError::InvalidTxnState => outside,
+                    error => errors::append(error),
+                };
+                answer.error_code = error.code();
                 answer.log_append_time_ms = -1;
             }
         }
@@ -266,6 +276,16 @@ fn refuse_whole(request: &ProduceRequest) -> Option<(ErrorCode, Option<&'static 
         return Some((ErrorCode::InvalidRequiredAcks, None));
     }
     None
+}
+
+/// Whether a batch of a transaction is in it, by the look of them: nothing has been checked yet.
+fn has_transactional(request: &ProduceRequest) -> bool {
+    const MAGIC_AT: usize = 16;
+    let mut partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.any(|data| {
+        let batch = data.records.as_ref().and_then(|records| records.segments.first());
+        batch.is_some_and(|batch| batch.get(MAGIC_AT) == Some(&2) && is_transactional(batch))
+    })
 }
 
 /// A batch that may be appended.
@@ -296,7 +316,7 @@ fn accept(
     Ok(Accepted { partition, batch })
 }
 
-/// Of a batch that has been checked: one octet is looked at.
+/// One octet of a batch is looked at.
 fn is_transactional(batch: &[u8]) -> bool {
     const TRANSACTIONAL: u8 = 0x10;
     batch.get(22).is_some_and(|attributes| attributes & TRANSACTIONAL != 0)

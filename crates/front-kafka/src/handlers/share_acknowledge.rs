@@ -1,7 +1,7 @@
 //! ShareAcknowledge (79): what became of acquired records.
 
 use super::share_acks::{Acks, Batch};
-use super::share_fetch::end_session;
+use super::share_fetch::{end_session, is_name};
 use crate::pending::{Context, Pending, Step};
 use crate::share;
 use crate::share::session::{Phase, Place};
@@ -25,6 +25,9 @@ pub fn start(request: ShareAcknowledgeRequest, cx: &mut Context<'_>) -> Step {
     let (Some(group), Some(member)) = (request.group_id, request.member_id) else {
         return refuse(ErrorCode::InvalidRequest, cx);
     };
+    if !is_name(&group) || !is_name(&member) {
+        return refuse(ErrorCode::InvalidRequest, cx);
+    }
     let denied = ErrorCode::GroupAuthorizationFailed;
     if let Err(error) = cx.check(Operation::Read, Resource::Group(&group), denied) {
         return refuse(error, cx);

@@ -103,8 +103,7 @@ pub fn start(request: ShareFetchRequest, cx: &mut Context<'_>) -> Step {
     let (Some(group), Some(member)) = (request.group_id, request.member_id) else {
         return refuse(ErrorCode::InvalidRequest, cx);
     };
-    let name_bytes = 1..=bowline_model::share::NAME_BYTES_MAX;
-    if !name_bytes.contains(&group.len()) || !name_bytes.contains(&member.len()) {
+    if !is_name(&group) || !is_name(&member) {
         return refuse(ErrorCode::InvalidRequest, cx);
     }
     let denied = ErrorCode::GroupAuthorizationFailed;
@@ -213,6 +212,11 @@ fn keep(
     let turn = session.turn;
     session.turn = turn.wrapping_add(1);
     Some((session.places.iter().copied().collect(), turn))
+}
+
+/// Whether it may name a group or a member.
+pub fn is_name(name: &str) -> bool {
+    (1..=bowline_model::share::NAME_BYTES_MAX).contains(&name.len())
 }
 
 /// The session is over: what its consumer holds comes back.

@@ -61,6 +61,7 @@ impl FakeCatalog {
             name: name.into(),
             id: TopicId([first as u8; 16]),
             partitions: (first..first + partitions).map(PartitionId).collect(),
+            compacts_only: rules.keyed,
             rules,
             explicit: Vec::new(),
         }));
@@ -451,6 +452,23 @@ fn log_append_time_is_stamped_and_told() {
     assert_eq!(header.timestamp_type(), bowline_codec_kafka::records::TimestampType::LogAppendTime);
     bench.event(appended(&sent[0].1, 0));
     assert_eq!(bench.produced(9).unwrap().1.log_append_time_ms, bench.now.millis);
+}
+
+#[test]
+fn what_a_batch_says_of_its_youngest_record_is_true_in_the_log() {
+    use bowline_codec_kafka::records::{set_max_timestamp, verify_batch};
+    let mut bench = Bench::new();
+    let time = bench.now.millis - 1_000;
+    for told in [5, i64::MAX, time] {
+        let mut batch = batch(b"x", time).to_vec();
+        set_max_timestamp(&mut batch, told).unwrap();
+        bench.send(9, &produce(0, -1, batch.into()));
+        let sent = bench.sent();
+        let Request::Propose(propose) = &sent[0].1 else { panic!() };
+        let record = bowline_model::record::iter(&propose.records).next().unwrap().unwrap();
+        let append = bowline_model::record::Append::decode(record.body).unwrap();
+        assert_eq!(verify_batch(append.batch).unwrap().max_timestamp, time, "{told}");
+    }
 }
 
 /// A batch of three records, the second without a key, to the topic that follows these rules.

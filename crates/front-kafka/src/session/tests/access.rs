@@ -562,11 +562,22 @@ fn quotas_are_set_and_described() {
         entry(&[("tenant", Some("u"))], "producer_byte_rate", 5.0),
         entry(&[], "producer_byte_rate", 5.0),
     ];
-    let request = AlterClientQuotasRequest { entries, validate_only: true };
+    let mut request = AlterClientQuotasRequest { entries, validate_only: true };
     let codes = |response: &AlterClientQuotasResponse| -> Vec<i16> {
         response.entries.iter().map(|entry| entry.error_code).collect()
     };
     assert_eq!(codes(&bench.ask(1, &request)), [0, 0, 42, 42, 42, 42, 42]);
+    for key in [2, 3] {
+        request.entries[key].ops[0].remove = true;
+    }
+    assert_eq!(
+        codes(&bench.ask(1, &request)),
+        [0, 0, 0, 0, 42, 42, 42],
+        "what is not there is easily removed"
+    );
+    for key in [2, 3] {
+        request.entries[key].ops[0].remove = false;
+    }
     bench.send(1, &AlterClientQuotasRequest { validate_only: false, ..request });
     for (token, request) in bench.asked_meta() {
         let MetaRequest::Propose(command) = request else { panic!() };

@@ -132,3 +132,59 @@ fn tokens_are_disabled() {
     assert_eq!(answer(3, &CreateDelegationTokenRequest::default()).error_code, disabled);
     assert_eq!(answer(3, &DescribeDelegationTokenRequest::default()).error_code, disabled);
 }
+
+#[test]
+fn a_topic_that_is_to_go_is_named_in_one_way() {
+    let code = |name: Option<&str>, topic_id| {
+        let topics = vec![delete_topics_request::DeleteTopicState { name: name.map(Into::into), topic_id }];
+        let mut bench = Bench::new();
+        bench.send(6, &DeleteTopicsRequest { topics, ..Default::default() });
+        assert!(bench.asked_meta().is_empty());
+        bench.receive::<DeleteTopicsResponse>(6).unwrap().1.responses[0].error_code
+    };
+    let invalid = ErrorCode::InvalidRequest.code();
+    assert_eq!(code(None, Uuid::ZERO), invalid);
+    assert_eq!(code(Some("t"), Uuid([4; 16])), invalid);
+    assert_eq!(code(None, Uuid([77; 16])), ErrorCode::UnknownTopicId.code());
+    // By both at once, in whichever order.
+    let state = |name: Option<&str>, topic_id| delete_topics_request::DeleteTopicState {
+        name: name.map(Into::into),
+        topic_id,
+    };
+    let mut topics = vec![state(Some("t"), Uuid::ZERO), state(None, Uuid([4; 16]))];
+    for _ in 0..2 {
+        topics.reverse();
+        let mut bench = Bench::new();
+        bench.send(6, &DeleteTopicsRequest { topics: topics.clone(), ..Default::default() });
+        assert!(bench.asked_meta().is_empty());
+        let (_, response) = bench.receive::<DeleteTopicsResponse>(6).unwrap();
+        let told = response.responses.iter().map(|topic| (topic.error_code, topic.topic_id));
+        assert_eq!(told.collect::<Vec<_>>(), [(invalid, Uuid([4; 16]))]);
+    }
+}
+
+#[test]
+fn compaction_alone_decides_what_a_compacted_topic_loses() {
+    let mut bench = Bench::new();
+    bench.catalog.add("compacted", 1, 6, AppendRules { keyed: true, ..AppendRules::default() });
+    let topics = ["t", "compacted"].map(|name| delete_records_request::DeleteRecordsTopic {
+        name: name.into(),
+        partitions: vec![
+            delete_records_request::DeleteRecordsPartition { partition_index: 0, offset: 3 },
+            delete_records_request::DeleteRecordsPartition { partition_index: 9, offset: -7 },
+        ],
+    });
+    bench.send(2, &DeleteRecordsRequest { topics: topics.to_vec(), ..Default::default() });
+    let asked = bench.sent();
+    let [(_, Request::Trim { token, partition: PartitionId(4), offset: Some(3) })] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    bench.event(Event::Trimmed { token, result: Ok(3) });
+    let (_, response) = bench.receive::<DeleteRecordsResponse>(2).unwrap();
+    let told = |topic: &delete_records_response::DeleteRecordsTopicResult| {
+        topic.partitions.iter().map(|p| (p.error_code, p.low_watermark)).collect::<Vec<_>>()
+    };
+    let unknown = (ErrorCode::UnknownTopicOrPartition.code(), -1);
+    assert_eq!(told(&response.topics[0]), [(0, 3), unknown]);
+    assert_eq!(told(&response.topics[1]), [(ErrorCode::PolicyViolation.code(), -1), unknown]);
+}

@@ -268,6 +268,14 @@ fn sessions_open_go_on_and_close() {
     bench.send(2, &share_acknowledge(0, 1, 1, &[1]));
     let (_, response) = bench.receive::<ShareAcknowledgeResponse>(2).unwrap();
     assert_eq!(response.error_code, ErrorCode::InvalidShareSessionEpoch.code());
+    for nameless in [
+        ShareAcknowledgeRequest { member_id: Some(String::new()), ..share_acknowledge(1, 1, 1, &[1]) },
+        ShareAcknowledgeRequest { group_id: Some(String::new()), ..share_acknowledge(1, 1, 1, &[1]) },
+    ] {
+        bench.send(2, &nameless);
+        let (_, response) = bench.receive::<ShareAcknowledgeResponse>(2).unwrap();
+        assert_eq!(response.error_code, ErrorCode::InvalidRequest.code());
+    }
     // What is unknown is told, and forgotten when the client says so.
     let mut request = ShareFetchRequest { max_records: 0, ..share_fetch(1) };
     request.topics[0].topic_id = Uuid([99; 16]);

@@ -122,6 +122,49 @@ fn producers_that_no_marker_has_met_have_no_coordinator() {
 }
 
 #[test]
+fn a_batch_of_a_transaction_comes_with_the_transactions_id() {
+    let batch = |transactional: bool| {
+        let batch = BatchBuilder::new(1_700_000_000_000);
+        let batch = batch.producer(5, 0, 0);
+        let mut batch = if transactional { batch.transactional() } else { batch };
+        batch.append(None, Some(b"x"), &[], 1_700_000_000_000).unwrap();
+        batch.build().unwrap()
+    };
+    let mut bench = Bench::new();
+    let mut request = produce(0, -1, batch(false));
+    let other = produce(1, -1, batch(true)).topic_data.remove(0).partition_data.remove(0);
+    request.topic_data[0].partition_data.push(other);
+    for version in [9, 12] {
+        let response = bench.at_once(version, &request);
+        let partitions = response.responses[0].partition_responses.iter();
+        let codes: Vec<i16> = partitions.map(|partition| partition.error_code).collect();
+        assert_eq!(codes, [ErrorCode::TransactionalIdAuthorizationFailed.code(); 2]);
+    }
+    request.topic_data[0].partition_data.pop();
+    bench.send(9, &request);
+    assert_eq!(bench.sent().len(), 1, "without it the others are stored");
+}
+
+#[test]
+fn outside_a_transaction_clients_that_know_how_are_told_to_abort() {
+    use bowline_model::event::{AppendError, AppendResult};
+    let code = |version| {
+        let mut batch = BatchBuilder::new(1_700_000_000_000).producer(5, 0, 0).transactional();
+        batch.append(None, Some(b"x"), &[], 1_700_000_000_000).unwrap();
+        let mut bench = Bench::new();
+        let request =
+            ProduceRequest { transactional_id: Some("x".into()), ..produce(0, -1, batch.build().unwrap()) };
+        bench.send(version, &request);
+        let sent = bench.sent();
+        let result = AppendResult { partition: PartitionId(4), result: Err(AppendError::InvalidTxnState) };
+        bench.event(Event::Appended { token: token(&sent[0].1), results: vec![result] });
+        bench.produced(version).unwrap().1.error_code
+    };
+    assert_eq!(code(10), ErrorCode::InvalidTxnState.code());
+    assert_eq!(code(11), ErrorCode::TransactionAbortable.code());
+}
+
+#[test]
 fn committed_readers_are_told_no_offset_that_may_not_count() {
     let ask = |isolation_level, timestamp, last_stable| {
         let mut bench = Bench::new();
