@@ -67,6 +67,39 @@ def alterations(talk):
             "IncludeSynonyms": talk.chance(0.3)})
 
 
+def lists(talk):
+    """APPEND and SUBTRACT on lists, what is left of them; settings that cannot be changed; brokers' settings and loggers, only tried."""
+    topic = talk.name("lists")
+    talk.create(topic, 2, talk.some({}, {"cleanup.policy": "compact"}, {"cleanup.policy": "compact,delete"}))
+    throttled = "leader.replication.throttled.replicas"
+    keys = ["cleanup.policy", "retention.ms"]
+
+    def ask(kind, name, *changes, **more):
+        talk.ask("IncrementalAlterConfigs", {"Resources": [{"ResourceType": kind, "ResourceName": name, "Configs": [
+            {"Name": key, "ConfigOperation": operation, "Value": value} for key, operation, value in changes]}], **more})
+
+    for _ in range(8):
+        match talk.random.randrange(6):
+            case 0 | 1:
+                ask(2, topic, ("cleanup.policy", talk.some(2, 3), talk.some("compact", "delete", "compact,delete", "delete,delete", "", " compact", "compact,", "shred", "compact,shred")),
+                    ValidateOnly=talk.chance(0.2))
+            case 2:
+                ask(2, topic, (throttled, talk.some(0, 2, 3), talk.some("0:1", "1:1", "*", "0:1,1:1", "0", "x:1", "", "none")), ValidateOnly=talk.chance(0.2))
+            case 3:
+                ask(2, topic, ("cleanup.policy", 2, "compact"), ("cleanup.policy", 3, "delete"))
+                ask(2, topic, ("cleanup.policy", talk.some(0, 1), talk.some("delete", None, "")), (talk.some("retention.ms", throttled), talk.some(2, 3, 0), talk.some("1000", "0:1")))
+            case 4:
+                ask(4, talk.some("1", "1", "", "77", "x"), (talk.some("log.dirs", "broker.id", "node.id", "process.roles", "listeners", "no.such", "log.retention.ms", "zookeeper.connect", "message.max.bytes",
+                                                                      "num.io.threads", "log.cleanup.policy"),
+                                                       talk.some(0, 0, 1, 2), talk.some("1", "x", "compact", "", None)), ValidateOnly=True)
+            case 5:
+                ask(8, talk.some("1", "1", "77", "x", ""), (talk.some("root", "ROOT", "no.such.logger", ""), talk.some(0, 0, 1, 2), talk.some("INFO", "info", "LOUD", "", None)), ValidateOnly=True)
+        talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": keys}], "IncludeSynonyms": talk.chance(0.3)})
+    talk.ask("AlterConfigs", {"Resources": [{"ResourceType": 2, "ResourceName": topic, "Configs": [{"Name": key, "Value": value} for key, value in talk.some(
+        [("cleanup.policy", "delete,compact")], [(throttled, "0:1"), ("cleanup.policy", "")], [("cleanup.policy", "delete,delete")], [], [("retention.ms", "5"), ("retention.ms", "6")])]}]})
+    talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": 2, "ResourceName": topic, "ConfigurationKeys": keys}]})
+
+
 def metadata(talk):
     """Metadata by names and ids, several and twice, with what one may do."""
     one, two = talk.name("one"), talk.name("two")
@@ -166,5 +199,5 @@ def credentials(talk):
 
 
 TOKENS = ("CreateDelegationToken", "DescribeDelegationToken", "RenewDelegationToken", "ExpireDelegationToken", "UpdateFeatures", "DescribeQuorum", "AlterReplicaLogDirs", "DescribeProducers")
-THEMES = {creations: (), alterations: (), metadata: (), strangers: TOKENS, rules: ("CreateAcls", "DescribeAcls", "DeleteAcls"), limits: ("AlterClientQuotas", "DescribeClientQuotas"),
+THEMES = {creations: (), alterations: (), lists: (), metadata: (), strangers: TOKENS, rules: ("CreateAcls", "DescribeAcls", "DeleteAcls"), limits: ("AlterClientQuotas", "DescribeClientQuotas"),
           credentials: ("AlterUserScramCredentials", "DescribeUserScramCredentials")}

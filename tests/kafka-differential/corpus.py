@@ -5,6 +5,7 @@ prefix, so that many can be played at once. A request's version is any that both
 import admin_themes
 import group_themes
 import log_themes
+import txn_themes
 from peer import At, Ref, Step, TopicId
 from records import CODECS, CONTROL, TRANSACTIONAL, Batch, snappy
 from talk import Talk, commit, fetch_offsets, join, look_at_group
@@ -660,7 +661,7 @@ THEMES = {
     acls: ("CreateAcls", "DescribeAcls", "DeleteAcls"), quotas: ("AlterClientQuotas", "DescribeClientQuotas"),
     scram: ("AlterUserScramCredentials", "DescribeUserScramCredentials"), consumer_groups: ("ConsumerGroupHeartbeat", "ConsumerGroupDescribe"),
     share_groups: ("ShareGroupHeartbeat", "ShareFetch", "ShareAcknowledge", "ShareGroupDescribe"),
-    **log_themes.THEMES, **group_themes.THEMES, **admin_themes.THEMES,
+    **log_themes.THEMES, **group_themes.THEMES, **admin_themes.THEMES, **txn_themes.THEMES,
 }
 
 

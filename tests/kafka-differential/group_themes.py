@@ -116,6 +116,45 @@ def readers(talk):
     talk.ask("ConsumerGroupDescribe", {"GroupIds": [group]})
 
 
+def instances(talk):
+    """Members of a KIP-848 group with one instance id: who comes while the other is there, after it left for a while or for good;
+    wrong epochs and partitions that are not one's own."""
+    topic, group = talk.name("t"), talk.name("c")
+    talk.create(topic, talk.some(1, 2, 3))
+    a, b, c = (f"made-up-{short}{talk.prefix}" for short in "abc")
+    joining = {"RebalanceTimeoutMs": 10_000, "TopicPartitions": [], "SubscribedTopicNames": [topic]}
+    heartbeat(talk, group, a, 0, **joining, InstanceId="i", keep={"a": ("MemberEpoch",)})
+    owned = [{"TopicId": TopicId(topic), "Partitions": [0]}]
+    for _ in range(9):
+        who, name = talk.some((a, "a"), (a, "a"), (b, "b"))
+        own = {"keep": {name: ("MemberEpoch",)}}
+        match talk.random.randrange(10):
+            case 0:
+                heartbeat(talk, group, who, Ref(name, 1), InstanceId=talk.some("i", "i", "j", None), **own)
+            case 1:
+                heartbeat(talk, group, b, 0, **joining, InstanceId=talk.some("i", "i", "j"), keep={"b": ("MemberEpoch",)})
+            case 2:
+                heartbeat(talk, group, who, talk.some(-2, -1), InstanceId=talk.some("i", "i", "j", None))
+            case 3:
+                heartbeat(talk, group, who, talk.some(Ref(name, 1, 5), -3, -100, 2**31 - 1, 0), InstanceId="i")
+            case 4:
+                heartbeat(talk, group, who, Ref(name, 1, talk.some(0, 0, 5)), InstanceId="i", TopicPartitions=talk.some(
+                    owned, [], [{"TopicId": TopicId(topic), "Partitions": [0, 7]}], [{"TopicId": TopicId(talk.name("nowhere")), "Partitions": [0]}], owned + owned), **own)
+            case 5:
+                heartbeat(talk, group, talk.some(a, b), 0, **joining, InstanceId="i", **own)
+            case 6:
+                talk.ask("OffsetCommit", {"GroupId": group, "GenerationIdOrMemberEpoch": talk.some(Ref(name, 1), Ref(name, 1, -1), -1), "MemberId": talk.some(who, ""), "GroupInstanceId": talk.some("i", "j", None),
+                                          "Topics": [{"Name": topic, "TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": 0, "CommittedOffset": 3, "CommittedMetadata": ""}]}]}, versions=(9, 99))
+            case 7:
+                talk.ask("ConsumerGroupDescribe", {"GroupIds": [group, *talk.some([], [group])]})
+            case 8:
+                talk.ask("LeaveGroup", {"GroupId": group, "MemberId": who, "Members": [{"MemberId": talk.some("", who), "GroupInstanceId": talk.some("i", "j", None)}]}, versions=(3, 99))
+            case 9:
+                heartbeat(talk, group, c, 0, **{**joining, **talk.some({}, {"TopicPartitions": owned}, {"RebalanceTimeoutMs": 0}, {"SubscribedTopicNames": [topic, topic]}, {"SubscribedTopicNames": [""]},
+                                                                     {"RackId": ""}, {"MemberId": ""})})
+    talk.ask("ConsumerGroupDescribe", {"GroupIds": [group]})
+
+
 def wrong_kinds(talk):
     """A classic group, one of KIP-848, a share group and one that only has offsets, each asked as if it were another."""
     topic = talk.name("t")
@@ -235,6 +274,65 @@ def sharing(talk):
     talk.ask("DeleteGroups", {"GroupsNames": [group]})
 
 
+def share_sessions(talk):
+    """A share session's epochs, partitions and acknowledgements: out of turn, overlapping, beyond what was taken, of the wrong number."""
+    topic, other, group = talk.name("t"), talk.name("other"), talk.name("s")
+    talk.create(topic, 2)
+    talk.create(other, 1)
+    talk.ask("IncrementalAlterConfigs", {"Resources": [{"ResourceType": 32, "ResourceName": group, "Configs": [
+        {"Name": "share.auto.offset.reset", "ConfigOperation": 0, "Value": "earliest"}]}]})
+    talk.produce(topic, Batch(*talk.values(6)))
+    member, stranger = "AAAAAAAAQACAAAAAAAAA" + "AA", "AAAAAAAAQACAAAAAAAAAAQ"
+    own = {"GroupId": group, "MemberId": member}
+    talk.ask("ShareGroupHeartbeat", {**own, "MemberEpoch": 0, "SubscribedTopicNames": [topic]}, keep={"e": ("MemberEpoch",)}, unseen=True)
+    # Until Kafka has made the group's state, there is nothing to read.
+    for _ in range(3):
+        talk.steps.append(Step("sleep", milliseconds=700))
+        talk.steps.append(Step("ShareGroupHeartbeat", 1, {**own, "MemberEpoch": Ref("e", 1)}, keep={"e": ("MemberEpoch",)}, unseen=True))
+    sizes = {"MaxWaitMs": 100, "MinBytes": 1, "MaxBytes": 1 << 20, "MaxRecords": 100, "BatchSize": 100}
+
+    def place(*batches, topic=topic, partition=0):
+        return {"TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": partition, "AcknowledgementBatches": [
+            {"FirstOffset": first, "LastOffset": last, "AcknowledgeTypes": types} for first, last, types in batches]}]}
+
+    def fetch(epoch, *topics, who=member, **more):
+        talk.ask("ShareFetch", {**sizes, "GroupId": group, "MemberId": who, "ShareSessionEpoch": epoch, "Topics": list(topics), **more})
+
+    def settle(epoch, *topics, who=member):
+        talk.ask("ShareAcknowledge", {"GroupId": group, "MemberId": who, "ShareSessionEpoch": epoch, "Topics": list(topics)})
+
+    if talk.chance(0.3):
+        settle(talk.some(0, 1, -1), place((0, 0, [1])))
+        fetch(talk.some(1, -1, 0), place((0, 0, [1])))
+    talk.ask("ShareFetch", {**sizes, **own, "ShareSessionEpoch": 0, "Topics": [place()], "MaxWaitMs": 1500}, unseen=True)
+    batches = lambda: talk.some([(0, 2, [1]), (2, 3, [1])], [(0, 1, [1]), (0, 1, [2])], [(3, 3, [1]), (0, 0, [1])], [(2, 1, [1])], [(0, 2, [1, 2])], [(0, 2, [1, 2, 3])],  # noqa: E731
+                                [(0, 1, [])], [(4, 9, [1])], [(0, 0, [0])], [(1, 1, [2])], [(5, 5, [3])], [(-1, 0, [1])], [(0, 0, [7])], [(0, 0, [-1])], [], [(0, 0, [4])])
+    epoch = 1
+    for _ in range(7):
+        match talk.random.randrange(8):
+            case 0 | 1:
+                settle(epoch, place(*batches()))
+                epoch += 1
+            case 2:
+                fetch(epoch, place(*batches()))
+                epoch += 1
+            case 3:
+                settle(talk.some(epoch + 1, epoch + 5, 0), place((0, 0, [1])))
+            case 4:
+                fetch(talk.some(epoch + 1, epoch + 5, epoch + 9))
+            case 5:
+                settle(epoch, place((0, 0, [1]), topic=talk.some(other, talk.name("nowhere"))), place((0, 0, [1]), partition=talk.some(1, 9)))
+                epoch += 1
+            case 6:
+                fetch(epoch, place(topic=topic, partition=talk.some(1, 9)), ForgottenTopicsData=talk.some([], [{"TopicId": TopicId(topic), "Partitions": [0]}], [{"TopicId": TopicId(other), "Partitions": [0]}]))
+                epoch += 1
+            case 7:
+                settle(talk.some(1, -1), place((0, 0, [1])), who=talk.some(stranger, "nonsense", ""))
+    talk.some(settle, fetch)(-1, *talk.some([], [place((0, 0, [1]))]))
+    settle(epoch)
+    fetch(epoch)
+
+
 NEWER = ("ConsumerGroupHeartbeat", "ConsumerGroupDescribe")
 SHARE = ("ShareGroupHeartbeat", "ShareFetch", "ShareAcknowledge", "ShareGroupDescribe", "DescribeShareGroupOffsets", "AlterShareGroupOffsets", "DeleteShareGroupOffsets")
-THEMES = {subscribers: ("AddOffsetsToTxn",), readers: NEWER, wrong_kinds: NEWER + SHARE, conversion: NEWER, sharing: SHARE}
+THEMES = {subscribers: ("AddOffsetsToTxn",), readers: NEWER, instances: NEWER, wrong_kinds: NEWER + SHARE, conversion: NEWER, sharing: SHARE, share_sessions: SHARE}

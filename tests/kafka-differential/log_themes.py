@@ -99,6 +99,103 @@ def trimmed(talk):
     talk.ask("DescribeProducers", {"Topics": [{"Name": topic, "PartitionIndexes": [0]}]})
 
 
+def leftovers(talk):
+    """What is told of a log after DeleteRecords, by every way of asking, on topics of several kinds and while a transaction is open."""
+    topic = talk.name("left")
+    talk.create(topic, 2, talk.some({}, {}, {"cleanup.policy": "compact"}, {"cleanup.policy": "compact,delete"}, {"cleanup.policy": ""}, {"message.timestamp.type": "LogAppendTime"}))
+    for _ in range(3):
+        talk.produce(topic, Batch(*talk.values(3), keys=[b"a", b"b", b"c"], codec=talk.some("none", *CODECS), time=talk.some(0, -60_000, 60_000)))
+    if talk.chance(0.4) and "EndTxn" in talk.offered:
+        name = talk.name("xid")
+        talk.init("p", transactional_id=name, versions=(3, 5))
+        talk.ask("AddPartitionsToTxn", {"V3AndBelowTransactionalId": name, "V3AndBelowProducerId": Ref("p", 4321), "V3AndBelowProducerEpoch": Ref("p-epoch", 0),
+                                        "V3AndBelowTopics": [{"Name": topic, "Partitions": [0]}]}, versions=(0, 3))
+        talk.produce_in(topic, name, Batch(*talk.values(2), keys=[b"a", b"b"], producer=talk.producer("p", 0), attributes=TRANSACTIONAL), 0, (3, 11))
+        talk.produce(topic, Batch(*talk.values(1), keys=[b"d"]))
+    for _ in range(4):
+        cuts = talk.some([(0, talk.some(1, 3, 4, 9, 10, -1))], [(0, 2), (1, 0)], [(0, -1), (1, -1)], [(0, 100)], [(0, -2), (1, 1)], [(7, 0), (0, 5)], [(0, 3), (1, 100)])
+        talk.ask("DeleteRecords", {"Topics": [{"Name": topic, "Partitions": [{"PartitionIndex": part, "Offset": offset} for part, offset in cuts]}], "TimeoutMs": talk.some(5000, 5000, 0)})
+        talk.list_offsets(topic, -1, -2, -3, -4, At(-60_000), At(0), At(60_000), isolation=talk.some(0, 1))
+        for epoch in talk.random.sample([-1, 0, 1, 2**31 - 1], 2):
+            talk.ask("OffsetForLeaderEpoch", {"ReplicaId": talk.some(-1, -1, -2), "Topics": [{"Topic": topic, "Partitions": [
+                {"Partition": part, "CurrentLeaderEpoch": talk.some(-1, 0), "LeaderEpoch": epoch} for part in (0, 1)]}]})
+        for _ in range(2):
+            talk.fetch(topic, talk.some(0, 1, 2, 4, 5, 8, 9, 10, 12, 13), isolation=talk.some(0, 1), epoch=talk.some(-1, 0, 1), max_bytes=talk.some(1 << 20, 1))
+        if talk.chance(0.4):
+            talk.produce(topic, Batch(*talk.values(1), keys=[b"e"], time=30_000))
+    talk.state(topic)
+    talk.state(topic, 1)
+
+
+def long_sessions(talk):
+    """A fetch session while its topics grow, go and come back; partitions named and forgotten in one request, or twice; sessions
+    taken over by another connection, opened anew in place of the old, and closed."""
+    one, two = talk.name("s1"), talk.name("s2")
+    talk.create(one, 2)
+    talk.create(two, 1)
+    talk.produce(one, Batch(*talk.values(2)))
+    versions = talk.some((7, 12), (13, 99), (13, 99))
+
+    def ask(epoch, parts=(), forgotten=(), session=Ref("s", 0), connection="a", keep=None, max_bytes=1 << 20, isolation=0):
+        topics, gone = {}, {}
+        for topic, partition, offset in parts:
+            topics.setdefault(topic, []).append({"Partition": partition, "FetchOffset": offset, "PartitionMaxBytes": 1 << 20})
+        for topic, partition in forgotten:
+            gone.setdefault(topic, []).append(partition)
+        talk.ask("Fetch", {"ReplicaId": -1, "MaxWaitMs": 0, "MinBytes": 0, "MaxBytes": max_bytes, "SessionId": session, "SessionEpoch": epoch, "IsolationLevel": isolation,
+                           "Topics": [{"Topic": topic, "TopicId": TopicId(topic), "Partitions": found} for topic, found in topics.items()],
+                           "ForgottenTopicsData": [{"Topic": topic, "TopicId": TopicId(topic), "Partitions": found} for topic, found in gone.items()]},
+                 versions=versions, keep=keep, connection=connection)
+
+    ask(0, talk.some([(one, 0, 0), (one, 1, 0), (two, 0, 0)], [(one, 0, 0)], [(one, 0, 2), (one, 7, 0)]), session=0, keep={"s": ("SessionId",)})
+    epoch = 1
+    for _ in range(9):
+        match talk.random.randrange(10):
+            case 0 | 1:
+                talk.produce(talk.some(one, two), Batch(*talk.values(1)), talk.some(0, 0, 1))
+                ask(epoch, talk.some([], [], [(one, 0, 2)]), max_bytes=talk.some(1 << 20, 1 << 20, 1), connection=talk.some("a", "a", "b"))
+                epoch += 1
+            case 2:
+                # Named twice, forgotten twice, and what is not in it; the last of it forgotten, which ends it.
+                ask(epoch, *talk.some(([(one, 0, 0)], [(two, 0), (two, 0)]), ([(two, 0, 0), (two, 0, 0)], [(two, 9), (one, 0)]), ([], [(one, 0), (one, 0)]), ([(one, 1, 0)], [(talk.name("nowhere"), 0)]),
+                                      ([], [(one, 0), (one, 1), (two, 0)])))
+                epoch += 1
+            case 3:
+                ask(epoch, [], [(one, 1), (two, 0)])
+                ask(epoch + 1, [(two, 0, talk.some(0, 1, 50))])
+                epoch += 2
+            case 4:
+                talk.ask("DeleteTopics", {"TopicNames": [two], "Topics": [{"Name": two}], "TimeoutMs": 10_000}, versions=(1, 6))
+                ask(epoch, talk.some([], [(two, 0, 0)]))
+                epoch += 1
+                if talk.chance(0.6):
+                    talk.create(two, talk.some(1, 2))
+                    ask(epoch, talk.some([], [(two, 0, 0)]))
+                    epoch += 1
+            case 5:
+                talk.ask("CreatePartitions", {"Topics": [{"Name": one, "Count": 3, "Assignments": None}], "TimeoutMs": 10_000})
+                ask(epoch, [(one, 2, 0)])
+                epoch += 1
+            case 6:
+                talk.ask("DeleteRecords", {"Topics": [{"Name": one, "Partitions": [{"PartitionIndex": 0, "Offset": talk.some(1, -1)}]}], "TimeoutMs": 5000})
+                ask(epoch)
+                epoch += 1
+            case 7:
+                # A new one in place of the old; the old is no more.
+                ask(0, [(one, 0, 0)], keep={"s2": ("SessionId",)})
+                ask(epoch)
+                ask(1, session=Ref("s2", 0))
+                break
+            case 8:
+                ask(talk.some(0, epoch, epoch + 1, 2**31 - 1), talk.some([], [(one, 0, 0)]), session=talk.some(0, 77, Ref("s", 0)), connection="c")
+                break
+            case 9:
+                ask(epoch, [(one, 0, 0)], isolation=1)
+                epoch += 1
+    ask(-1, talk.some([], [(one, 0, 0)], [(one, 0, 0), (two, 0, 0)]), session=talk.some(Ref("s", 0), 0, 77))
+    ask(epoch)
+
+
 def every_version(talk):
     """The same request in each version that there is."""
     topic, group = talk.name("v"), talk.name("g")
@@ -188,4 +285,4 @@ def unfinished(talk):
         talk.steps.append(Step(api, talk.random.randint(low, high), bodies[api], cut=talk.some(1, 2, 5, 9, -1, -7)))
 
 
-THEMES = {old_formats: (), broken_records: (), sizes: (), several: (), trimmed: (), every_version: (), unfinished: ()}
+THEMES = {old_formats: (), broken_records: (), sizes: (), several: (), trimmed: (), leftovers: (), long_sessions: (), every_version: (), unfinished: ()}

@@ -128,7 +128,9 @@ class Peer:
         if answer is None:
             self.connections = {name: it for name, it in self.connections.items() if it is not connection}
             return ["closed"]
-        for name, path in step.keep.items():
+        # A producer that was refused has no id and no epoch.
+        keep = {} if answer.get("ProducerId") == -1 else step.keep
+        for name, path in keep.items():
             value = answer
             try:
                 for part in path:
@@ -189,6 +191,9 @@ class Peer:
 
     def _alike(self, step, name, value):
         if isinstance(value, dict):
+            if value.get("AbortedTransactions"):
+                # Those that begin behind what may be read make no difference; Kafka tells some of them.
+                value = value | {"AbortedTransactions": [one for one in value["AbortedTransactions"] if one["FirstOffset"] < value["LastStableOffset"]]}
             return {key: self._alike(step, key, field) for key, field in value.items() if key not in IGNORED}
         if name == "Records":
             # A batch that is cut off at the end is as good as none: clients are used to both.
@@ -202,6 +207,9 @@ class Peer:
             return self._number(step, name, value)
         if name in NODES and value == self.node:
             return "the node"
+        if name == "SubscribedTopicRegex":
+            # Kafka keeps none as an empty one.
+            return value or None
         if name in PLACES:
             return "*" if value not in (None, "", -1) else value
         if isinstance(value, int) and value > 10 ** 12 and ("Time" in name):

@@ -168,10 +168,21 @@ def split(raw):
         if end > len(raw):
             batches.append({"cut": True, "BaseOffset": base})
             break
+        body = told(attributes, raw[at + 61:end])
         batches.append({"BaseOffset": base, "Magic": magic, "PartitionLeaderEpoch": epoch,
                         "CrcRight": crc == crc32c(raw[at + 21:end]), "Attributes": attributes, "LastOffsetDelta": last,
                         "BaseTimestamp": first_time, "MaxTimestamp": max_time, "ProducerId": producer,
                         "ProducerEpoch": producer_epoch, "BaseSequence": sequence, "Count": count,
-                        "Body": raw[at + 61:end].hex() if length < 250 else f"{length - 49} octets"})
+                        "Body": body.hex() if len(body) < 200 else f"{len(body)} octets"})
         at = end
     return batches
+
+
+def told(attributes, body):
+    """The records of a batch, without what differs from one gzip to another."""
+    if attributes & 7 != CODECS["gzip"]:
+        return body
+    try:
+        return b"gzip" + gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        return body
