@@ -29,10 +29,11 @@ impl Shares {
         };
         self.stop_waiting(number);
         let Some(member) = self.members.get_mut(&number) else { return };
-        let turn = member.turn;
         let mut shares = member.wanted.clone();
         if !shares.is_empty() {
-            member.turn = (turn + 1) % shares.len();
+            // There may be fewer of them than the last time.
+            let turn = member.turn % shares.len();
+            member.turn = turn + 1;
             shares.rotate_left(turn);
         }
         let mut acquired = Vec::new();

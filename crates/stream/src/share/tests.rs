@@ -396,6 +396,32 @@ fn a_member_may_join_again_with_other_partitions() {
 }
 
 #[test]
+fn a_member_whose_turn_it_was_elsewhere_goes_on_with_fewer_partitions() {
+    let mut s = Script::new(4);
+    for gone in [false, true] {
+        s.join_kafka(1, &[1, 2, 3, 4], None, Policy::default());
+        for _ in 0..3 {
+            s.acquire(1, 1, false);
+        }
+        s.heard();
+        if gone {
+            for id in [2, 3, 4] {
+                let mut records = Vec::new();
+                record::put_value(&mut records, Kind::PartitionDelete, &PartitionId(id));
+                s.world.write(s.now, records);
+            }
+            s.heard();
+        } else {
+            s.join_kafka(1, &[1], None, Policy::default());
+        }
+        s.append(1, 1);
+        s.acquire(1, 1, false);
+        let offset = u64::from(gone);
+        assert_eq!(s.heard(), [(1, Heard::Acquired(vec![run(1, offset, 1, false, 0)]))]);
+    }
+}
+
+#[test]
 fn what_comes_back_waits_longer_each_time() {
     let mut s = Script::new(1);
     s.append(1, 1);
