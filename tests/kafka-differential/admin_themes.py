@@ -191,7 +191,7 @@ def credentials(talk):
         mechanism = wrong.get("Mechanism", talk.some(1, 2))
         return {"Name": talk.some(*users), "Mechanism": mechanism, "Iterations": 4096, "Salt": b"salt", "SaltedPassword": b"p" * (64 if mechanism == 2 else 32), **wrong}
     for _ in range(6):
-        upsertions = [upsertion(**talk.some({}, {}, {}, {"Name": ""}, {"Mechanism": 9}, {"Iterations": 4095}, {"Iterations": 16385}, {"Salt": b""}, {"SaltedPassword": b""})) for _ in range(talk.some(0, 1, 2))]
+        upsertions = [upsertion(**talk.some({}, {}, {}, {"Name": ""}, {"Mechanism": 9}, {"Iterations": 4095}, {"Iterations": 16385}, {"Salt": b""}, {"SaltedPassword": b""}, {"SaltedPassword": b"short"})) for _ in range(talk.some(0, 1, 2))]
         deletions = [{"Name": talk.some(*users, talk.name("nobody")), "Mechanism": talk.some(1, 2)} for _ in range(talk.some(0, 0, 1, 2))]
         talk.ask("AlterUserScramCredentials", {"Upsertions": upsertions, "Deletions": deletions})
         talk.ask("DescribeUserScramCredentials", {"Users": [{"Name": name} for name in talk.some(users, users[:1], [*users, talk.name("nobody")])]})

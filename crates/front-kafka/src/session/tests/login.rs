@@ -401,7 +401,8 @@ fn scram_credentials_are_altered_user_by_user() {
                 upsertion("few", 1, 4095, 32),
                 upsertion("many", 1, 16_385, 32),
                 upsertion("new", 1, 16_384, 32),
-                upsertion("short", 2, 4096, 32),
+                upsertion("none", 2, 4096, 0),
+                upsertion("short", 2, 4096, 18),
                 upsertion("twice", 1, 4096, 32),
                 upsertion("what", 3, 4096, 32),
                 upsertion("", 1, 4096, 32),
@@ -415,7 +416,7 @@ fn scram_credentials_are_altered_user_by_user() {
         }
         other => panic!("{other:?}"),
     });
-    assert_eq!(altered.collect::<Vec<_>>(), [("ann", 1, 1), ("gone", 0, 1), ("new", 1, 0)]);
+    assert_eq!(altered.collect::<Vec<_>>(), [("ann", 1, 1), ("gone", 0, 1), ("new", 1, 0), ("short", 1, 0)]);
     for (token, request) in asked {
         let gone = format!("{request:?}").contains("gone");
         let rejection = Rejection { reason: Reason::NotFound, text: "no".into() };
@@ -431,7 +432,8 @@ fn scram_credentials_are_altered_user_by_user() {
         ("gone", 91),
         ("many", 93),
         ("new", 0),
-        ("short", 93),
+        ("none", 93),
+        ("short", 0),
         ("twice", 92),
         ("what", 33),
     ];
