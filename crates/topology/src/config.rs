@@ -5,6 +5,7 @@
 //! nobody counts on what does not happen.
 
 pub mod broker;
+pub mod client_metrics;
 pub mod group;
 
 use crate::Topic;

@@ -13,6 +13,8 @@ pub(crate) type Named = BTreeMap<(ConfigKind, String), Vec<(String, String)>>;
 
 /// Things with settings of their own; each takes some hundred bytes.
 pub const CONFIGURED_MAX: usize = 100_000;
+/// Subscriptions to clients' metrics: each client is compared with all of them.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000;
 /// Longest name of such a thing, bytes.
 pub const CONFIGURED_NAME_BYTES_MAX: usize = 4096;
 
@@ -44,7 +46,12 @@ impl Topology {
             }
             ConfigKind::Broker => config::broker::validate(configs)?,
             ConfigKind::ClientMetrics => {
-                return Err(refuse(Reason::NotImplemented, "resources of this type have no settings"));
+                config::client_metrics::validate(name, configs)?;
+                let is_new = !configs.is_empty() && self.configs(kind, name).is_empty();
+                if is_new && self.configured(kind).count() >= SUBSCRIPTIONS_MAX {
+                    let text = format!("the limit of {SUBSCRIPTIONS_MAX} subscriptions is reached");
+                    return Err(refuse(Reason::Limit, text));
+                }
             }
         }
         if name.len() > CONFIGURED_NAME_BYTES_MAX {
@@ -139,5 +146,29 @@ mod tests {
         topology.apply(0, &put(None)).unwrap();
         assert_eq!(topology.configs(ConfigKind::Group, "g"), []);
         assert_eq!(topology.checkpoint(), Topology::new(1, Defaults::default()).checkpoint());
+    }
+
+    #[test]
+    fn subscriptions_to_metrics_are_kept_bounded_and_forgotten() {
+        let put = |name: &str, interval: &[&str]| Command::ConfigPut {
+            kind: ConfigKind::ClientMetrics,
+            name: name.into(),
+            configs: interval.iter().map(|ms| ("interval.ms".to_owned(), (*ms).to_owned())).collect(),
+        };
+        let mut topology = Topology::new(1, Defaults::default());
+        assert!(matches!(topology.check(&put("m", &["1"]), SessionId(1)), Check::Refuse(_)));
+        assert!(matches!(topology.check(&put("", &["1000"]), SessionId(1)), Check::Refuse(_)));
+        for n in 0..SUBSCRIPTIONS_MAX {
+            topology.apply(0, &put(&n.to_string(), &["1000"])).unwrap();
+        }
+        let refused = topology.check(&put("one too many", &["1000"]), SessionId(1));
+        assert!(matches!(refused, Check::Refuse(rejection) if rejection.reason == Reason::Limit));
+        let restored = Topology::restore(&topology.checkpoint(), Defaults::default()).unwrap();
+        assert_eq!(restored.configured(ConfigKind::ClientMetrics).count(), SUBSCRIPTIONS_MAX);
+        assert_eq!(restored.configs(ConfigKind::ClientMetrics, "7"), [("interval.ms".into(), "1000".into())]);
+        // Who is there already may change, and what is gone makes room.
+        topology.apply(0, &put("7", &["2000"])).unwrap();
+        topology.apply(0, &put("8", &[])).unwrap();
+        topology.apply(0, &put("one too many", &["1000"])).unwrap();
     }
 }
