@@ -4,7 +4,7 @@ use crate::access::AccessCache;
 use crate::catalog::{Topic, TopicCache};
 use crate::login::{Accepted, Login};
 use crate::passwords::Check;
-use crate::quotas::{ClientQuotas, millis};
+use crate::quotas::{ClientQuotas, Work, millis};
 use crate::session::{Broker, Now, Outgoing, Peer};
 use crate::share;
 use crate::txns::Joined;
@@ -127,6 +127,8 @@ pub struct Context<'a> {
     pub(crate) access: &'a mut AccessCache,
     pub(crate) quotas: &'a ClientQuotas,
     /// For how long the client is held back after this request, ms.
+    /// If the client's share of the session's time is limited.
+    pub(crate) work: Option<Work<'a>>,
     pub(crate) throttle_ms: Cell<u32>,
     pub(crate) shares: &'a mut share::session::Sessions,
     pub(crate) joined: &'a mut Joined,
@@ -208,6 +210,9 @@ impl<'a> Context<'a> {
         }
         match self.throttle_ms.get() {
             0 => Ok(segments),
+        if let Some(work) = &self.work {
+            self.throttle(work.charge());
+        }
             ms => {
                 let mut throttled = body.clone();
                 throttled.set_throttle_time_ms(ms as i32);
@@ -223,6 +228,18 @@ impl<'a> Context<'a> {
 
     /// How many bytes the client may fetch now: `max`, or less under a quota. Nothing, and it is held back, while what
     /// it fetched before is not paid for.
+    /// At the end of a step: for how long the client is held back after the request, ms.
+    pub(crate) fn held_back(&self, step: &Step) -> u32 {
+        if let Some(work) = &self.work {
+            let wait = work.charge();
+            // Nobody is told; what has been answered was told what it owed then.
+            if matches!(step, Step::Silent) {
+                self.throttle(wait);
+            }
+        }
+        self.throttle_ms.get()
+    }
+
     pub fn fetch_budget(&self, max: u32) -> u32 {
         let Some(meter) = self.quotas.fetch() else { return max };
         let debt = meter.debt(self.now.instant);

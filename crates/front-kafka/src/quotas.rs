@@ -5,6 +5,8 @@
 //! is read from the connection (KIP-219). Over any longer time a client gets its rate, and bursts of what a window
 //! holds: the same bound as Kafka's eleven samples of a second.
 //!
+//! Of time that is worked for a client ([`Work`]) less is owed at most, and a client is held back for less at a time.
+//!
 //! Buckets are shared by all connections of the node whose use is counted together. There are at most [`METERS_MAX`]:
 //! full ones that nobody uses are forgotten, which loses nothing; clients beyond that share one bucket among them.
 
@@ -12,6 +14,7 @@ use crate::catalog::Catalog;
 use bowline_model::Principal;
 use bowline_model::quota::QuotaKey;
 use hashbrown::HashMap;
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,10 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 pub const METERS_MAX: usize = 10_000;
 /// Throttling is told, and enforced, in at most this; what is owed beyond stays owed.
 const THROTTLE_MAX: Duration = Duration::from_secs(3600);
+
+/// Whoever has used more than its part of a thread's time is held back for this long at most after a request (as in
+/// Kafka, KIP-124): members of groups have to be heard of.
+const WORK_THROTTLE_MAX: Duration = Duration::from_secs(1);
 
 /// One bucket.
 #[derive(Debug)]
@@ -70,6 +77,15 @@ impl Meter {
         bucket.fill(now);
         bucket.level -= amount;
         bucket.debt()
+    }
+
+    /// Takes out time that was worked. No more is owed than a window's worth: as in Kafka, what lies longer back is
+    /// forgotten.
+    fn charge_work(&self, worked: Duration, now: Instant) -> Duration {
+        let mut bucket = lock(&self.0);
+        bucket.fill(now);
+        bucket.level = (bucket.level - worked.as_secs_f64()).max(-bucket.capacity());
+        bucket.debt().min(WORK_THROTTLE_MAX)
     }
 
     /// How long it takes until what was taken before is paid for.
@@ -176,6 +192,7 @@ pub struct ClientQuotas {
     produce: Option<Arc<Meter>>,
     fetch: Option<Arc<Meter>>,
     mutations: Option<Arc<Meter>>,
+    work: Option<Arc<Meter>>,
 }
 
 /// What they were looked for by.
@@ -205,9 +222,13 @@ impl ClientQuotas {
             return;
         }
         self.found = Some(Found { version, principal: principal.clone(), client_id: client_id.to_owned() });
-        let mut limits = [None; 3];
-        const KEYS: [QuotaKey; 3] =
-            [QuotaKey::ProducerByteRate, QuotaKey::ConsumerByteRate, QuotaKey::ControllerMutationRate];
+        let mut limits = [None; 4];
+        const KEYS: [QuotaKey; 4] = [
+            QuotaKey::ProducerByteRate,
+            QuotaKey::ConsumerByteRate,
+            QuotaKey::ControllerMutationRate,
+            QuotaKey::RequestPercentage,
+        ];
         catalog.look(&mut |topology| {
             limits = KEYS.map(|key| topology.quotas().of_client(key, &principal.name, client_id));
         });
@@ -219,10 +240,15 @@ impl ClientQuotas {
                 client_id: shared.client_id.then(|| client_id.to_owned()),
                 ip: None,
             };
+            let rate = match key {
+                // Seconds a second.
+                QuotaKey::RequestPercentage => rate / 100.0,
+                _ => rate,
+            };
             Some(meters.of(owner, rate, now))
         });
         let mut next = || meters.next().flatten();
-        (self.produce, self.fetch, self.mutations) = (next(), next(), next());
+        (self.produce, self.fetch, self.mutations, self.work) = (next(), next(), next(), next());
     }
 
     /// For bytes produced.
@@ -238,6 +264,32 @@ impl ClientQuotas {
     /// For partitions made and deleted.
     pub fn mutations(&self) -> Option<&Meter> {
         self.mutations.as_deref()
+    }
+}
+
+/// Tells the time while a request is worked for, if that is limited.
+pub type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
+
+/// The time that a session works for one step of one request.
+pub struct Work<'a> {
+    meter: &'a Meter,
+    clock: &'a Clock,
+    /// What was worked before is charged.
+    since: Cell<Instant>,
+}
+
+impl<'a> Work<'a> {
+    /// Begins now. `None`, and no look at the clock, for clients whose time is not limited.
+    pub fn begin(quotas: &'a ClientQuotas, clock: &'a Clock) -> Option<Work<'a>> {
+        let meter = quotas.work.as_deref()?;
+        Some(Work { meter, clock, since: Cell::new(clock()) })
+    }
+
+    /// Charges what was worked since the last time; how long the client is to be held back.
+    pub fn charge(&self) -> Duration {
+        let now = (self.clock)();
+        let worked = now.saturating_duration_since(self.since.replace(now));
+        self.meter.charge_work(worked, now)
     }
 }
 
@@ -300,6 +352,19 @@ mod tests {
         let meter = Meter::new(100.0, now);
         meter.set_rate(10.0, now);
         assert_eq!(meter.charge(110.0, now), Duration::from_secs(1), "nor is more saved up than it holds");
+    }
+
+    #[test]
+    fn work_is_paid_for_a_second_at_a_time_and_forgotten() {
+        let start = Instant::now();
+        // Ten percent.
+        let meter = Meter::new(0.1, start);
+        assert_eq!(meter.charge_work(Duration::from_secs(1), start), Duration::ZERO, "a window's worth");
+        assert_eq!(meter.charge_work(Duration::from_millis(20), start), Duration::from_millis(200));
+        assert_eq!(meter.charge_work(Duration::from_secs(100), start), WORK_THROTTLE_MAX);
+        let later = start + WINDOW - Duration::from_millis(500);
+        assert_eq!(meter.charge_work(Duration::ZERO, later), Duration::from_millis(500));
+        assert_eq!(meter.charge_work(Duration::ZERO, start + WINDOW), Duration::ZERO);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bowline_net::{Limit, Listener, Shutdown, Stream};
 use bowline_replica::Node;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A connection that is turned away is kept for this long at most.
@@ -26,6 +26,7 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
         accounts: Box::new(node.clone()),
         options,
         fetch_sessions: FetchSessions::default(),
+        clock: Box::new(Instant::now),
     });
     let stop = shutdown.clone();
     let handler = move |stream: Stream, address: SocketAddr| {
@@ -36,8 +37,7 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
                 Ok(peer) => peer,
                 Err(error) => return tracing::debug!(%address, %error, "the connection was gone at once"),
             };
-            let too_early =
-                broker.options.meters.connection(&*broker.catalog, peer.ip(), std::time::Instant::now());
+            let too_early = broker.options.meters.connection(&*broker.catalog, peer.ip(), Instant::now());
             if !too_early.is_zero() {
                 return turn_away(too_early, address, stop).await;
             }

@@ -7,7 +7,8 @@
 //! * Anything else runs alone, after everything before it, as in Kafka: what an earlier request on the connection
 //!   changed is visible to the next.
 //!
-//! The session does no I/O and reads no clock. It may draw random ids (members, topics) in handlers.
+//! The session does no I/O, and reads no clock but [`Broker::clock`], to see how long it works for a client whose share of
+//! time is limited. It may draw random ids (members, topics) in handlers.
 
 use crate::access::AccessCache;
 use crate::accounts::Accounts;
@@ -18,7 +19,7 @@ use crate::login::{Accepted, Login};
 use crate::options::Options;
 use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
-use crate::quotas::{ClientQuotas, millis};
+use crate::quotas::{ClientQuotas, Clock, Work, millis};
 use crate::share::session::Sessions;
 use crate::txns::Joined;
 use crate::versions;
@@ -44,6 +45,8 @@ pub struct Broker {
     pub fetch_sessions: FetchSessions,
     pub accounts: Box<dyn Accounts>,
 }
+    /// For quotas of time alone.
+    pub clock: Clock,
 
 /// The other end of the connection.
 #[derive(Clone, Debug)]
@@ -351,6 +354,7 @@ impl Session {
             principal: &self.principal,
             login: &mut self.login,
             head: self.slots[index].head,
+        let work = Work::begin(&self.quotas, &self.broker.clock);
             now,
             topics: &mut self.topics,
             access: &mut self.access,
@@ -361,8 +365,9 @@ impl Session {
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
+            work,
         let step = act(&mut cx);
-        let throttle_ms = cx.throttle_ms.get();
+        let throttle_ms = cx.held_back(&step);
         self.hold_back(index, throttle_ms, now);
         self.apply(index, step);
     }
@@ -378,6 +383,7 @@ impl Session {
             login: &mut self.login,
             head: slot.head,
             now,
+        let work = Work::begin(&self.quotas, &self.broker.clock);
             topics: &mut self.topics,
             access: &mut self.access,
             quotas: &self.quotas,
@@ -388,7 +394,8 @@ impl Session {
             seq: self.first_seq + index as u64,
         };
         let step = act(&mut **pending, &mut cx);
-        let throttle_ms = cx.throttle_ms.get();
+            work,
+        let throttle_ms = cx.held_back(&step);
         self.hold_back(index, throttle_ms, now);
         self.apply(index, step);
     }

@@ -24,14 +24,17 @@ pub enum QuotaKey {
     ControllerMutationRate,
     /// Connections accepted a second, of an address.
     ConnectionCreationRate,
+    /// Time that a session works for requests, as percent of one thread's.
+    RequestPercentage,
 }
 
 impl QuotaKey {
-    pub const ALL: [QuotaKey; 4] = [
+    pub const ALL: [QuotaKey; 5] = [
         QuotaKey::ProducerByteRate,
         QuotaKey::ConsumerByteRate,
         QuotaKey::ControllerMutationRate,
         QuotaKey::ConnectionCreationRate,
+        QuotaKey::RequestPercentage,
     ];
 
     /// Kafka's name of it.
@@ -41,6 +44,7 @@ impl QuotaKey {
             QuotaKey::ConsumerByteRate => "consumer_byte_rate",
             QuotaKey::ControllerMutationRate => "controller_mutation_rate",
             QuotaKey::ConnectionCreationRate => "connection_creation_rate",
+            QuotaKey::RequestPercentage => "request_percentage",
         }
     }
 

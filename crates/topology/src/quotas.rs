@@ -156,7 +156,7 @@ pub fn check(entity: &QuotaEntity, changes: &[(QuotaKey, Option<f64>)]) -> Resul
         if !value.is_finite() || *value <= 0.0 {
             return invalid(format!("Quota {name} must be greater than 0"));
         }
-        let whole = *key != QuotaKey::ControllerMutationRate;
+        let whole = !matches!(key, QuotaKey::ControllerMutationRate | QuotaKey::RequestPercentage);
         if whole && (value - value.round()).abs() > 1e-6 {
             return invalid(format!("{name} cannot be a fractional value"));
         }
@@ -227,6 +227,8 @@ mod tests {
         let empty = entity(Some(Some("")), None);
         let connections = QuotaKey::ConnectionCreationRate;
         assert!(check(&user, &[(RATE, Some(1.0)), (QuotaKey::ControllerMutationRate, Some(0.5))]).is_ok());
+        assert!(check(&user, &[(QuotaKey::RequestPercentage, Some(12.5))]).is_ok());
+        assert!(check(&ip, &[(QuotaKey::RequestPercentage, Some(12.5))]).is_err());
         assert!(check(&ip, &[(connections, Some(1.0))]).is_ok());
         for (entity, change) in [
             (QuotaEntity::default(), (RATE, Some(1.0))),

@@ -1,6 +1,4 @@
-//! DescribeClientQuotas (48) and AlterClientQuotas (49). A quota holds from the moment that it is answered. Quotas that
-//! are not enforced are refused: `request_percentage`, because what a request costs is spread over threads that serve
-//! many clients at once, and nothing honest could be measured.
+//! DescribeClientQuotas (48) and AlterClientQuotas (49). A quota holds from the moment that it is answered.
 
 use super::create_topics::Refusal;
 use super::denied;
@@ -24,9 +22,6 @@ use bowline_topology::quotas;
 const USER: &str = "user";
 const CLIENT_ID: &str = "client-id";
 const IP: &str = "ip";
-
-/// A quota of Kafka's that is not enforced here.
-const REQUEST_PERCENTAGE: &str = "request_percentage";
 
 pub fn describe(request: DescribeClientQuotasRequest, cx: &mut Context<'_>) -> Step {
     let filter = may(Operation::DescribeConfigs, cx).and_then(|()| filter(request.components));
@@ -161,9 +156,6 @@ fn changes(ops: Vec<OpData>) -> Result<QuotaChanges, Refusal> {
         if op.remove && QuotaKey::from_name(&op.key).is_none() {
             continue;
         }
-        if op.key == REQUEST_PERCENTAGE {
-            return Err(invalid("request_percentage is not enforced by this broker, and so not accepted"));
-        }
         let Some(key) = QuotaKey::from_name(&op.key) else {
             return Err(invalid(format!("Invalid configuration key {}", op.key)));
         };
@@ -178,10 +170,10 @@ fn changes(ops: Vec<OpData>) -> Result<QuotaChanges, Refusal> {
     Ok(changes)
 }
 
-/// All but the rate of mutations are whole numbers, of connections 32 bits wide, of bytes 64.
+/// Rates of bytes and connections are whole numbers, of connections 32 bits wide, of bytes 64.
 fn whole(key: QuotaKey, value: f64) -> Result<(), Refusal> {
     let max = match key {
-        QuotaKey::ControllerMutationRate => return Ok(()),
+        QuotaKey::ControllerMutationRate | QuotaKey::RequestPercentage => return Ok(()),
         QuotaKey::ConnectionCreationRate => f64::from(i32::MAX),
         QuotaKey::ProducerByteRate | QuotaKey::ConsumerByteRate => i64::MAX as f64,
     };

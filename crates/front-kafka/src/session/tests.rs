@@ -117,8 +117,31 @@ struct Bench {
     catalog: FakeCatalog,
     now: Now,
     correlation_id: i32,
+/// A clock that goes on by as much as each look at it takes.
+#[derive(Clone)]
+struct Ticking(Arc<Mutex<(Instant, Duration, u32)>>);
+
+impl Ticking {
+    fn look(&self) -> Instant {
+        let mut inner = self.0.lock().unwrap();
+        let (at, each, looks) = *inner;
+        *inner = (at + each, each, looks + 1);
+        at
+    }
+
+    fn looks(&self) -> u32 {
+        self.0.lock().unwrap().2
+    }
+
+    fn set(&self, at: Instant, each: Duration) {
+        let mut inner = self.0.lock().unwrap();
+        (inner.0, inner.1) = (at, each);
+    }
+}
+
     output: Vec<u8>,
 }
+    clock: Ticking,
 
 impl Bench {
     /// With topic `t` of two partitions, ids 4 (shard 1) and 5 (shard 2).
@@ -134,13 +157,16 @@ impl Bench {
             cluster_id: "cluster".into(),
             data_shards: DATA_SHARDS,
             catalog: Box::new(catalog.clone()),
+        let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
+        let clock = Ticking(Arc::new(Mutex::new((now.instant, Duration::ZERO, 0))));
+        let looked_at = clock.clone();
             fetch_sessions: FetchSessions::default(),
             accounts: Box::new(login::Ann),
         };
-        let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
         let session = Session::new(Arc::new(broker), peer, SessionId(9));
-        Bench { session, catalog, now, correlation_id: 0, output: Vec::new() }
+        Bench { session, clock, catalog, now, correlation_id: 0, output: Vec::new() }
     }
+            clock: Box::new(move || looked_at.look()),
 
     fn send<R: WireRequest>(&mut self, version: i16, request: &R) -> i32 {
         self.correlation_id += 1;

@@ -40,13 +40,13 @@ impl Bench {
     }
 
     /// For everybody by default.
-    fn quota(&self, key: QuotaKey, rate: f64) {
+    pub fn quota(&self, key: QuotaKey, rate: f64) {
         let entity = QuotaEntity { user: Some(None), ..QuotaEntity::default() };
         self.catalog.apply(&Command::QuotasSet { entity, changes: vec![(key, Some(rate))] });
     }
 
     /// A request that is answered at once, without a question to a shard.
-    fn ask<R: WireRequest>(&mut self, version: i16, request: &R) -> R::Response {
+    pub fn ask<R: WireRequest>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request);
         let (sent, asked) = (self.sent(), self.asked_meta());
         assert!(sent.is_empty() && asked.is_empty(), "{} asks {sent:?} {asked:?}", R::NAME);
@@ -505,6 +505,58 @@ fn a_reader_beyond_its_quota_comes_again_later() {
     assert_eq!(filled(&mut bench).responses.len(), 1);
 }
 
+/// Each look at the clock takes 10 ms here, and there are two steps of that between the looks at each request: until it is
+/// answered, and until it is out of hand.
+#[test]
+fn who_takes_too_much_of_the_sessions_time_is_held_back_and_told() {
+    const LOOK: Duration = Duration::from_millis(10);
+    let options = Options::default();
+    let (mut flooding, mut modest) = (Bench::with(near(), options.clone()), Bench::with(near(), options));
+    modest.session.principal = Arc::new(Principal::user("modest"));
+    for bench in [&flooding, &modest] {
+        bench.clock.set(bench.now.instant, LOOK);
+    }
+    let ask = |bench: &mut Bench| {
+        let told = bench.ask(2, &DescribeClusterRequest::default()).throttle_time_ms;
+        (told, bench.session.muted_until())
+    };
+    assert_eq!((ask(&mut flooding), flooding.clock.looks()), ((0, None), 0), "nobody looks without need");
+    for bench in [&flooding, &modest] {
+        bench.quota(QuotaKey::RequestPercentage, 10.0);
+    }
+    // A window's worth is a second, of which each request takes 20 ms, while 2 to 3 ms come back.
+    let mut served = 0;
+    let told = loop {
+        let (told, muted) = ask(&mut flooding);
+        let until = flooding.now.instant + Duration::from_millis(told as u64);
+        assert_eq!(muted, (told > 0).then_some(until));
+        if told > 0 {
+            break told;
+        }
+        served += 1;
+    };
+    assert!((50..=60).contains(&served), "{served}");
+    assert!((1..=200).contains(&told), "what one request takes, ten times: {told}");
+    assert_eq!(ask(&mut modest), (0, None), "the one next to it");
+    // It goes on all the same, is answered, and held back for a second at most.
+    for _ in 0..100 {
+        ask(&mut flooding);
+    }
+    assert_eq!(ask(&mut flooding).0, 1000);
+    // A producer that wants no answers is held back without being told.
+    flooding.session.muted_until = None;
+    flooding.send(9, &produce(0, 0, batch(b"x", 1_700_000_000_000)));
+    let sent = flooding.sent();
+    assert_eq!(flooding.session.muted_until(), None, "it is not done");
+    flooding.event(appended(&sent[0].1, 1));
+    assert!(flooding.frame().is_none() && flooding.session.muted_until().is_some());
+    // After a window of silence all is paid.
+    let later = flooding.now.instant + Duration::from_secs(30);
+    (flooding.now.instant, flooding.session.muted_until) = (later, None);
+    flooding.clock.set(later, LOOK);
+    assert_eq!(ask(&mut flooding), (0, None));
+}
+
 #[test]
 fn partitions_are_made_at_the_quotas_rate() {
     let mut bench = Bench::new();
@@ -556,7 +608,8 @@ fn quotas_are_set_and_described() {
     let entries = vec![
         entry(&[("user", Some("u")), ("client-id", None)], "consumer_byte_rate", 5.0),
         entry(&[("ip", Some("10.0.0.1"))], "connection_creation_rate", 5.0),
-        entry(&[("user", Some("u"))], "request_percentage", 5.0),
+        entry(&[("user", Some("v"))], "request_percentage", 12.5),
+        entry(&[("ip", Some("10.0.0.1"))], "request_percentage", 12.5),
         entry(&[("user", Some("u"))], "nonsense", 5.0),
         entry(&[("user", Some("u")), ("user", Some("v"))], "producer_byte_rate", 5.0),
         entry(&[("tenant", Some("u"))], "producer_byte_rate", 5.0),
@@ -566,18 +619,11 @@ fn quotas_are_set_and_described() {
     let codes = |response: &AlterClientQuotasResponse| -> Vec<i16> {
         response.entries.iter().map(|entry| entry.error_code).collect()
     };
-    assert_eq!(codes(&bench.ask(1, &request)), [0, 0, 42, 42, 42, 42, 42]);
-    for key in [2, 3] {
-        request.entries[key].ops[0].remove = true;
-    }
-    assert_eq!(
-        codes(&bench.ask(1, &request)),
-        [0, 0, 0, 0, 42, 42, 42],
-        "what is not there is easily removed"
-    );
-    for key in [2, 3] {
-        request.entries[key].ops[0].remove = false;
-    }
+    assert_eq!(codes(&bench.ask(1, &request)), [0, 0, 0, 42, 42, 42, 42, 42]);
+    request.entries[4].ops[0].remove = true;
+    let nothing = codes(&bench.ask(1, &request));
+    assert_eq!(nothing, [0, 0, 0, 42, 0, 42, 42, 42], "what is not there is easily removed");
+    request.entries[4].ops[0].remove = false;
     bench.send(1, &AlterClientQuotasRequest { validate_only: false, ..request });
     for (token, request) in bench.asked_meta() {
         let MetaRequest::Propose(command) = request else { panic!() };
@@ -585,7 +631,7 @@ fn quotas_are_set_and_described() {
         bench.event(Event::Meta { token, result: Ok(Outcome::Ok) });
     }
     let (_, altered) = bench.receive::<AlterClientQuotasResponse>(1).unwrap();
-    assert_eq!(codes(&altered), [0, 0, 42, 42, 42, 42, 42]);
+    assert_eq!(codes(&altered), [0, 0, 0, 42, 42, 42, 42, 42]);
 
     let mut found = |parts: &[(&str, i8, Option<&str>)], strict| {
         let component = |(entity_type, match_type, name): &(&str, i8, Option<&str>)| {
@@ -601,12 +647,12 @@ fn quotas_are_set_and_described() {
         response.entries.map(|entries| entries.len())
     };
     // There is one for all users by default, too.
-    assert_eq!(found(&[], false), Some(3));
+    assert_eq!(found(&[], false), Some(4));
     assert_eq!(found(&[("user", 0, Some("u"))], false), Some(1));
     assert_eq!(found(&[("user", 0, Some("u"))], true), Some(0));
     assert_eq!(found(&[("user", 0, Some("u")), ("client-id", 1, None)], true), Some(1));
-    assert_eq!(found(&[("user", 2, None)], false), Some(2));
-    assert_eq!(found(&[("user", 2, None)], true), Some(1));
+    assert_eq!(found(&[("user", 2, None)], false), Some(3));
+    assert_eq!(found(&[("user", 2, None)], true), Some(2));
     assert_eq!(found(&[("ip", 0, Some("10.0.0.1"))], true), Some(1));
     assert_eq!(found(&[("user", 0, None)], true), None);
     assert_eq!(found(&[("user", 2, None), ("ip", 2, None)], true), None);

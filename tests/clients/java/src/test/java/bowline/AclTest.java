@@ -158,10 +158,34 @@ class AclTest {
           admin.describeClientQuotas(alice).entities().get());
       set(admin, Map.of("user", "alice"), "consumer_byte_rate", null);
       assertEquals(2, admin.describeClientQuotas(ClientQuotaFilter.all()).entities().get().size());
-      // Not measured, so not accepted.
+      set(admin, Map.of("user", "alice"), "request_percentage", 12.5);
+      assertEquals(
+          Map.of(new ClientQuotaEntity(Map.of("user", "alice")), Map.of("request_percentage", 12.5)),
+          admin.describeClientQuotas(alice).entities().get());
       Throwable cause = assertThrows(
-          ExecutionException.class, () -> set(admin, Map.of("user", "alice"), "request_percentage", 50.0)).getCause();
+          ExecutionException.class, () -> set(admin, Map.of("ip", "10.0.0.1"), "request_percentage", 50.0)).getCause();
       assertInstanceOf(InvalidRequestException.class, cause);
+    }
+  }
+
+  @Test
+  void aFloodOfRequestsIsHeldBack() throws Exception {
+    try (Broker broker = Broker.own(); Admin admin = admin(broker)) {
+      admin.createTopics(List.of(new NewTopic("t", 1, (short) 1))).all().get();
+      // A tenth of a percent of a thread: ten milliseconds may be saved up.
+      set(admin, Map.of("client-id", "flood"), "request_percentage", 0.1);
+      set(admin, Map.of("client-id", "modest"), "request_percentage", 100.0);
+      try (var flood = producer(broker, "flood"); var modest = producer(broker, "modest")) {
+        long end = System.nanoTime() + 60_000_000_000L;
+        // Whether a request is held back is told in its own answer.
+        while (metric(flood, "produce-throttle-time-max") == 0.0) {
+          assertTrue(System.nanoTime() < end, "never held back");
+          flood.send(new ProducerRecord<>("t", new byte[100])).get();
+          modest.send(new ProducerRecord<>("t", new byte[100])).get();
+        }
+        assertTrue(metric(flood, "produce-throttle-time-max") <= 1_000);
+        assertEquals(0.0, metric(modest, "produce-throttle-time-max"));
+      }
     }
   }
 
