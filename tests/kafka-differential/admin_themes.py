@@ -199,5 +199,35 @@ def credentials(talk):
 
 
 TOKENS = ("CreateDelegationToken", "DescribeDelegationToken", "RenewDelegationToken", "ExpireDelegationToken", "UpdateFeatures", "DescribeQuorum", "AlterReplicaLogDirs", "DescribeProducers")
-THEMES = {creations: (), alterations: (), lists: (), metadata: (), strangers: TOKENS, rules: ("CreateAcls", "DescribeAcls", "DeleteAcls"), limits: ("AlterClientQuotas", "DescribeClientQuotas"),
+def subscriptions(talk):
+    """Subscriptions to clients' metrics: made, wrong, changed, described and deleted."""
+    names = [talk.name("m"), talk.name("n"), ""]
+    values = {
+        "metrics": ["*", "", "a.", "a., b.", "a.,a.", "a.,,b.", ",", " "],
+        "interval.ms": ["100", "99", "3600000", "3600001", " 500 ", "soon", "", "-1", "4294967296", "1.5"],
+        "match": ["", "client_id=a.*", "client_id", "client_id=", "=a", "client_id=a=b", "user=a", "client_id=[", "client_id=a,client_id=b",
+                  "client_id=a,client_id=a", " client_software_name = x , client_source_port = [0-9]+", "client_id=a)|(b"],
+        "no.such": ["1"],
+    }
+    for _ in range(8):
+        resources = []
+        for name in talk.random.sample(names, talk.some(1, 1, 2)):
+            configs = []
+            for key in talk.random.sample(list(values), talk.some(1, 1, 2, 3)) + talk.some([], [], [], ["metrics"]):
+                operation = talk.some(0, 0, 0, 0, 1, 2, 3)
+                configs.append({"Name": key, "ConfigOperation": operation, "Value": None if talk.chance(0.1) else talk.some(*values[key])})
+            resources.append({"ResourceType": 16, "ResourceName": name, "Configs": configs})
+        if talk.chance(0.7):
+            talk.ask("IncrementalAlterConfigs", {"Resources": resources, "ValidateOnly": talk.chance(0.2)})
+        else:
+            legacy = [{**it, "Configs": [{"Name": c["Name"], "Value": c["Value"]} for c in it["Configs"]]} for it in resources]
+            talk.ask("AlterConfigs", {"Resources": legacy, "ValidateOnly": talk.chance(0.2)})
+        talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": 16, "ResourceName": talk.some(*names), "ConfigurationKeys": talk.some(None, None, [], ["metrics"], ["no.such"])}],
+                                     "IncludeSynonyms": talk.chance(0.6)})
+    gone = [{"Name": key, "ConfigOperation": 1, "Value": None} for key in ("metrics", "interval.ms", "match")]
+    talk.ask("IncrementalAlterConfigs", {"Resources": [{"ResourceType": 16, "ResourceName": name, "Configs": gone} for name in names[:2]]})
+    talk.ask("DescribeConfigs", {"Resources": [{"ResourceType": 16, "ResourceName": names[0], "ConfigurationKeys": None}], "IncludeSynonyms": True})
+
+
+THEMES = {creations: (), alterations: (), lists: (), subscriptions: (), metadata: (), strangers: TOKENS, rules: ("CreateAcls", "DescribeAcls", "DeleteAcls"), limits: ("AlterClientQuotas", "DescribeClientQuotas"),
           credentials: ("AlterUserScramCredentials", "DescribeUserScramCredentials")}

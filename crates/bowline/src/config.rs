@@ -130,6 +130,10 @@ pub struct ServeArgs {
     /// the topic any more. [default: 10080, seven days]
     #[arg(long, env = "BOWLINE_KAFKA_OFFSETS_RETENTION", value_name = "MINUTES")]
     kafka_offsets_retention: Option<u32>,
+    /// The topic that metrics go to which Kafka clients push (KIP-714), made when the first come; an empty name: clients
+    /// are not asked for any. [default: otlp_metrics]
+    #[arg(long, env = "BOWLINE_CLIENT_METRICS_TOPIC", value_name = "NAME")]
+    client_metrics_topic: Option<String>,
     /// Create topics on first use. [default: true]
     #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     auto_create_topics: Option<bool>,
@@ -279,6 +283,8 @@ pub struct Config {
     pub num_partitions: u32,
     pub compaction_bytes: usize,
     pub groups: bowline_replica::GroupOptions,
+    /// `None`: clients are not asked for metrics.
+    pub client_metrics_topic: Option<String>,
     pub auto_create_topics: bool,
     pub kafka_acls: Option<bowline_front_kafka::AclOptions>,
     pub node_id: i32,
@@ -362,6 +368,9 @@ impl ServeArgs {
                 self.kafka_rebalance_delay.or(file.kafka_rebalance_delay),
                 self.kafka_offsets_retention.or(file.kafka_offsets_retention),
             )?,
+            client_metrics_topic: client_metrics_topic(
+                self.client_metrics_topic.or(file.client_metrics_topic),
+            )?,
             auto_create_topics: self.auto_create_topics.or(file.auto_create_topics).unwrap_or(true),
             kafka_acls: kafka_acls(
                 self.kafka_acls || file.kafka_acls,
@@ -427,6 +436,18 @@ fn groups(
         groups.offsets_retention_ms = u64::from(minutes) * 60_000;
     }
     Ok(groups)
+}
+
+fn client_metrics_topic(name: Option<String>) -> anyhow::Result<Option<String>> {
+    let name = name.unwrap_or_else(|| bowline_front_kafka::telemetry::TOPIC.to_owned());
+    if name.is_empty() {
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        bowline_front_kafka::catalog::is_valid_name(&name),
+        "client-metrics-topic: `{name}` cannot be a topic's name"
+    );
+    Ok(Some(name))
 }
 
 /// What belongs to access rules is an error without them: it would protect nothing.

@@ -6,6 +6,7 @@ use crate::issuer::Issuer;
 use crate::login;
 use anyhow::Context;
 use bowline_front_kafka::loggers::ROOT;
+use bowline_front_kafka::telemetry::Telemetry;
 use bowline_front_kafka::{Authentication, Loggers};
 use bowline_net::tls::CertificateUser;
 use bowline_net::{Limit, Listener, Shutdown, Threads, Tls};
@@ -231,6 +232,7 @@ fn kafka_servers(
         loggers: Some(loggers),
         certificate_user: certificate_user(config),
         acls: config.kafka_acls.clone(),
+        telemetry: config.client_metrics_topic.as_ref().map(|name| Arc::new(Telemetry::new(name))),
         ..Default::default()
     };
     let limit = Limit::new(connections_max(config)).on(threads.clone());

@@ -17,7 +17,7 @@
 //! * [`batch_rules`]: what a produced batch must keep. [`catalog`]: topics as Kafka sees them, out of the topology. [`errors`]: refusals to Kafka's codes.
 //!
 //! Invariants: responses leave in the order of the requests; what is advertised is served; everything a peer can
-//! make grow has a bound in [`options::Limits`]. Telemetry and streams groups are
+//! make grow has a bound in [`options::Limits`]. Streams groups are
 //! absent on purpose, and therefore not advertised.
 
 pub mod access;
@@ -39,6 +39,7 @@ pub mod quotas;
 pub mod server;
 pub mod session;
 pub mod share;
+pub mod telemetry;
 pub mod txns;
 pub mod versions;
 

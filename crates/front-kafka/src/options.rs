@@ -5,6 +5,9 @@ use crate::authentication::Authentication;
 use crate::loggers::Loggers;
 use crate::quotas::Meters;
 use crate::share::Shared;
+use crate::telemetry::{self, Telemetry};
+use crate::versions;
+use bowline_codec_kafka::ApiKey;
 pub use bowline_net::tls::CertificateUser;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +39,15 @@ pub struct Options {
     pub loggers: Option<Arc<Loggers>>,
     /// What the listeners of the node have in common.
     pub share: Shared,
+    /// Where clients' metrics go; `None`: nowhere, and clients are not told that they might push them.
+    pub telemetry: Option<Arc<Telemetry>>,
+}
+
+impl Options {
+    /// Whether an API of [`versions::SERVED`] is served by this broker.
+    pub fn serves(&self, api: ApiKey) -> bool {
+        self.telemetry.is_some() || !versions::is_telemetry(api)
+    }
 }
 
 impl Default for Options {
@@ -54,6 +66,7 @@ impl Default for Options {
             limits: Limits::default(),
             loggers: None,
             share: Shared::default(),
+            telemetry: Some(Arc::new(Telemetry::new(telemetry::TOPIC))),
         }
     }
 }

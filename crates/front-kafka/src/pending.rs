@@ -7,6 +7,7 @@ use crate::passwords::Check;
 use crate::quotas::{ClientQuotas, Work, millis};
 use crate::session::{Broker, Now, Outgoing, Peer};
 use crate::share;
+use crate::telemetry::Connected;
 use crate::txns::Joined;
 use bowline_codec_kafka::frame::encode_response;
 use bowline_codec_kafka::{ApiKey, DecodeError, EncodeError, ErrorCode, Response, Uuid};
@@ -126,12 +127,13 @@ pub struct Context<'a> {
     pub(crate) topics: &'a mut TopicCache,
     pub(crate) access: &'a mut AccessCache,
     pub(crate) quotas: &'a ClientQuotas,
-    /// For how long the client is held back after this request, ms.
     /// If the client's share of the session's time is limited.
     pub(crate) work: Option<Work<'a>>,
+    /// For how long the client is held back after this request, ms.
     pub(crate) throttle_ms: Cell<u32>,
     pub(crate) shares: &'a mut share::session::Sessions,
     pub(crate) joined: &'a mut Joined,
+    pub(crate) connected: &'a mut Connected,
     pub(crate) out: &'a mut Outgoing,
     /// Number of the request on this connection.
     pub(crate) seq: u64,
@@ -208,11 +210,11 @@ impl<'a> Context<'a> {
             let bytes: usize = segments.iter().map(Bytes::len).sum();
             self.throttle(meter.charge(bytes as f64, self.now.instant));
         }
-        match self.throttle_ms.get() {
-            0 => Ok(segments),
         if let Some(work) = &self.work {
             self.throttle(work.charge());
         }
+        match self.throttle_ms.get() {
+            0 => Ok(segments),
             ms => {
                 let mut throttled = body.clone();
                 throttled.set_throttle_time_ms(ms as i32);
@@ -226,8 +228,6 @@ impl<'a> Context<'a> {
         self.throttle_ms.set(self.throttle_ms.get().max(millis(wait)));
     }
 
-    /// How many bytes the client may fetch now: `max`, or less under a quota. Nothing, and it is held back, while what
-    /// it fetched before is not paid for.
     /// At the end of a step: for how long the client is held back after the request, ms.
     pub(crate) fn held_back(&self, step: &Step) -> u32 {
         if let Some(work) = &self.work {
@@ -240,6 +240,8 @@ impl<'a> Context<'a> {
         self.throttle_ms.get()
     }
 
+    /// How many bytes the client may fetch now: `max`, or less under a quota. Nothing, and it is held back, while what
+    /// it fetched before is not paid for.
     pub fn fetch_budget(&self, max: u32) -> u32 {
         let Some(meter) = self.quotas.fetch() else { return max };
         let debt = meter.debt(self.now.instant);

@@ -74,7 +74,13 @@ fn peer(stream: &Stream, address: SocketAddr, options: &Options) -> std::io::Res
     };
     let certified = stream.identity().and_then(|identity| identity.user(options.certificate_user));
     let ip = plain(address.ip());
-    Ok(Peer { client_host: format!("/{ip}"), is_loopback: ip.is_loopback(), advertised, certified })
+    Ok(Peer {
+        client_host: format!("/{ip}"),
+        port: address.port(),
+        is_loopback: ip.is_loopback(),
+        advertised,
+        certified,
+    })
 }
 
 /// An IPv4 address that came in over IPv6 is shown as what it is.

@@ -21,6 +21,7 @@ use crate::passwords::Check;
 use crate::pending::{Closed, Context, Head, Pending, SUB_BITS, Step};
 use crate::quotas::{ClientQuotas, Clock, Work, millis};
 use crate::share::session::Sessions;
+use crate::telemetry::Connected;
 use crate::txns::Joined;
 use crate::versions;
 use bowline_codec_kafka::frame::{HeadError, RequestHead};
@@ -44,15 +45,16 @@ pub struct Broker {
     pub catalog: Box<dyn Catalog>,
     pub fetch_sessions: FetchSessions,
     pub accounts: Box<dyn Accounts>,
-}
     /// For quotas of time alone.
     pub clock: Clock,
+}
 
 /// The other end of the connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// As group descriptions show it: `/` and the IP address.
     pub client_host: String,
+    pub port: u16,
     pub is_loopback: bool,
     /// Where clients are told to find this node.
     pub advertised: (String, u16),
@@ -96,6 +98,8 @@ pub struct Session {
     muted_until: Option<Instant>,
     shares: Sessions,
     joined: Joined,
+    /// What the client is, for its metrics.
+    connected: Connected,
     /// Unanswered requests, oldest first.
     slots: VecDeque<Slot>,
     /// Number of the oldest slot.
@@ -149,6 +153,7 @@ impl Session {
             shares,
             principal: Arc::new(principal),
             login: Login { is_demanded, ..Login::default() },
+            connected: Connected::new(broker.options.telemetry.clone()),
             broker,
             peer,
             topics: TopicCache::default(),
@@ -187,7 +192,8 @@ impl Session {
         };
         let short = Head { api: head.api, version: head.version, correlation_id: head.correlation_id };
         // ApiVersions answers for itself, whatever the version (KIP-511).
-        if head.api != ApiKey::ApiVersions && !versions::is_served(head.api, head.version) {
+        let is_served = self.broker.options.serves(head.api) && versions::is_served(head.api, head.version);
+        if head.api != ApiKey::ApiVersions && !is_served {
             return self.close(Closed::NotServed { key: head.api as i16, version: head.version });
         }
         if self.login.is_wanted(now.instant) && !is_for_login(head.api) {
@@ -348,24 +354,25 @@ impl Session {
 
     /// Does a step of the request at `index` that has no state yet.
     fn run(&mut self, index: usize, now: Now, act: impl FnOnce(&mut Context<'_>) -> Step) {
+        let work = Work::begin(&self.quotas, &self.broker.clock);
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
             principal: &self.principal,
             login: &mut self.login,
             head: self.slots[index].head,
-        let work = Work::begin(&self.quotas, &self.broker.clock);
             now,
             topics: &mut self.topics,
             access: &mut self.access,
             quotas: &self.quotas,
+            work,
             throttle_ms: Cell::new(self.slots[index].throttle_ms),
             shares: &mut self.shares,
             joined: &mut self.joined,
+            connected: &mut self.connected,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
-            work,
         let step = act(&mut cx);
         let throttle_ms = cx.held_back(&step);
         self.hold_back(index, throttle_ms, now);
@@ -376,6 +383,7 @@ impl Session {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let State::Running(pending) = &mut slot.state else { return };
         let throttle_ms = slot.throttle_ms;
+        let work = Work::begin(&self.quotas, &self.broker.clock);
         let mut cx = Context {
             broker: &self.broker,
             peer: &self.peer,
@@ -383,18 +391,18 @@ impl Session {
             login: &mut self.login,
             head: slot.head,
             now,
-        let work = Work::begin(&self.quotas, &self.broker.clock);
             topics: &mut self.topics,
             access: &mut self.access,
             quotas: &self.quotas,
+            work,
             throttle_ms: Cell::new(throttle_ms),
             shares: &mut self.shares,
             joined: &mut self.joined,
+            connected: &mut self.connected,
             out: &mut self.out,
             seq: self.first_seq + index as u64,
         };
         let step = act(&mut **pending, &mut cx);
-            work,
         let throttle_ms = cx.held_back(&step);
         self.hold_back(index, throttle_ms, now);
         self.apply(index, step);

@@ -224,8 +224,26 @@ def test_features_quorum_cluster_and_versions(tool, broker):
     assert "(id: 1 " in out and "Fetch(1): 4 to 18 [usable: 18]" in out
 
 
-def test_client_metrics_are_not_there(tool):
-    assert lines(tool("org.apache.kafka.tools.ClientMetricsCommand", "--list")) == []
+def test_client_metrics(tool, topic, name):
+    """The tool makes a subscription, a console producer that knows nothing of it pushes, a console consumer reads."""
+    command = "org.apache.kafka.tools.ClientMetricsCommand"
+    assert lines(tool(command, "--list")) == []
+    out = tool(command, "--alter", "--name", name, "--metrics", "org.apache.kafka.producer.", "--interval", 100,
+               "--match", f"client_id={name}")
+    assert "Altered client metrics config" in out
+    assert lines(tool(command, "--list")) == [name]
+    out = tool(command, "--describe", "--name", name)
+    assert "interval.ms=100" in out and "metrics=org.apache.kafka.producer." in out and f"match=client_id={name}" in out
+    refused = tool(command, "--alter", "--name", name, "--interval", 99, status=1)
+    assert "interval must be between 100 and 3600000" in refused
+    produce(tool, topic, "one\n", "--command-property", f"client.id={name}")
+    # What was measured is pushed when the producer is closed, at the latest.
+    [got] = consume(tool, "otlp_metrics", 1, "--formatter-property", "print.headers=true")
+    assert f"client_id:{name}," in got and "client_software_name:apache-kafka-java," in got
+    assert "org.apache.kafka.producer." in got
+    tool(command, "--delete", "--name", name)
+    assert lines(tool(command, "--list")) == []
+    tool(TOPICS, "--delete", "--topic", "otlp_metrics")
 
 
 def test_a_fetch_session_over_many_partitions(tool, name):

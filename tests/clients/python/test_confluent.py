@@ -9,6 +9,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 
+import raw_kafka as raw
 from conftest import RECENT, eventually
 
 
@@ -394,3 +395,38 @@ def test_group_settings_are_kept(own_broker, name):
     eventually(lambda: described()["consumer.session.timeout.ms"][0] == "50000")
     alter("consumer.session.timeout.ms", None, AlterConfigOpType.DELETE)
     assert described()["consumer.session.timeout.ms"][0] == "45000"
+
+
+def subscribe_to_metrics(broker, name, **settings):
+    """IncrementalAlterConfigs of a resource type that the library does not know."""
+    changes = [raw.string(key) + raw.int8(0) + raw.string(value) for key, value in settings.items()]
+    resource = raw.int8(16) + raw.string(name) + raw.array(changes)
+    with raw.Raw(broker) as connection:
+        connection.send(raw.framed(raw.header(44, 0, 1) + raw.array([resource]) + b"\0"))
+        size = int.from_bytes(connection.receive(4), "big")
+        answer = connection.receive(size)
+    # Correlation id, throttle time, one resource, no error.
+    assert answer[4:14] == b"\0\0\0\0" + b"\0\0\0\1" + b"\0\0", answer
+
+
+def test_metrics_that_the_client_pushes(own_broker, name):
+    subscribe_to_metrics(own_broker, "m", **{"metrics": "*", "interval.ms": "500", "match": "client_software_name=.*librdkafka.*"})
+    p = producer(own_broker, client_id="watched")
+    reader = Consumer({"bootstrap.servers": own_broker.kafka, "group.id": name, "auto.offset.reset": "earliest",
+                       "enable.metrics.push": False})
+    end = time.monotonic() + 60
+    # Until a push of a time in which something was produced.
+    while True:
+        assert time.monotonic() < end, "nothing was pushed"
+        produce(p, name, [b"v"])
+        if "otlp_metrics" not in p.list_topics(timeout=10).topics:
+            continue
+        if not reader.assignment():
+            reader.assign([TopicPartition("otlp_metrics", 0, OFFSET_BEGINNING)])
+        message = reader.poll(0.5)
+        if message and not message.error() and b"org.apache.kafka.producer." in message.value():
+            break
+    headers = dict(message.headers())
+    assert headers["client_id"] == b"watched" and b"librdkafka" in headers["client_software_name"]
+    assert len(message.key()) == 22
+    reader.close()

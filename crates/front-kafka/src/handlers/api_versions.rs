@@ -35,6 +35,7 @@ fn answer(request: ApiVersionsRequest, cx: &mut Context<'_>) -> Step {
         return cx.reply(&ApiVersionsResponse { error_code, ..Default::default() });
     }
     if cx.head.version >= NAMED_FROM {
+        cx.connected.is_software(&request.client_software_name, &request.client_software_version);
         tracing::debug!(
             peer = %cx.peer.client_host,
             software = %request.client_software_name,
@@ -42,8 +43,8 @@ fn answer(request: ApiVersionsRequest, cx: &mut Context<'_>) -> Step {
             "Kafka client"
         );
     }
-    let mut response =
-        ApiVersionsResponse { api_keys: SERVED.iter().map(row).collect(), ..Default::default() };
+    let offered = SERVED.iter().filter(|(api, _)| cx.broker.options.serves(*api));
+    let mut response = ApiVersionsResponse { api_keys: offered.map(row).collect(), ..Default::default() };
     if cx.head.version >= FEATURES_FROM {
         tell_features(&mut response, cx.head.version);
     }

@@ -1,7 +1,8 @@
-//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, groups and the broker. Only
-//! settings that are enforced exist.
+//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, groups, subscriptions to
+//! clients' metrics, and the broker. Only settings that are enforced exist.
 
 mod broker;
+mod client_metrics;
 mod group;
 mod loggers;
 
@@ -31,6 +32,7 @@ use std::sync::Arc;
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
 pub const BROKER_LOGGER: i8 = 8;
+pub const CLIENT_METRICS: i8 = 16;
 pub const GROUP: i8 = 32;
 
 // Where a value comes from.
@@ -51,9 +53,11 @@ pub fn describe(request: DescribeConfigsRequest, cx: &mut Context<'_>) -> Step {
                 .and_then(|()| broker::describe(&resource.resource_name, cx)),
             BROKER_LOGGER => may_use_broker(Permission::DescribeConfigs, cx)
                 .and_then(|()| loggers::describe(&resource.resource_name, cx)),
+            CLIENT_METRICS => may_use_broker(Permission::DescribeConfigs, cx)
+                .and_then(|()| client_metrics::describe(&resource.resource_name, cx)),
             GROUP => may_use_group(Permission::DescribeConfigs, &resource.resource_name, cx)
                 .and_then(|()| group::describe(&resource.resource_name, cx)),
-            _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
+            _ => Err(no_settings()),
         };
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
@@ -268,7 +272,11 @@ fn changed(change: &Change, cx: &mut Context<'_>) -> Result<Command, Refusal> {
             may_use_broker(Permission::AlterConfigs, cx)?;
             broker::changed(change, cx)
         }
-        _ => Err((ErrorCode::InvalidRequest, "only topics, groups and brokers have settings".into())),
+        CLIENT_METRICS => {
+            may_use_broker(Permission::AlterConfigs, cx)?;
+            client_metrics::changed(change, cx)
+        }
+        _ => Err(no_settings()),
     }
 }
 
@@ -340,6 +348,11 @@ fn set(settings: &mut Settings, name: String, value: String) {
 fn validate(settings: &[(String, String)]) -> Result<(), Refusal> {
     let valid = config::validate(settings).and_then(|()| config::validate_together(settings));
     valid.map_err(|rejection| (errors::rejection(&rejection), rejection.text))
+}
+
+fn no_settings() -> Refusal {
+    let text = "only topics, groups, clients' metrics and brokers have settings";
+    (ErrorCode::InvalidRequest, text.into())
 }
 
 fn existing(permission: Permission, name: &str, cx: &mut Context<'_>) -> Result<Arc<Topic>, Refusal> {

@@ -1,7 +1,7 @@
-//! ListConfigResources (74): what DescribeConfigs can be asked for. Version 0 asks for client metrics, of which there
-//! are none.
+//! ListConfigResources (74): what DescribeConfigs can be asked for. Version 0 asks for subscriptions to clients'
+//! metrics alone.
 
-use super::configs::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
+use super::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::list_config_resources_response::ConfigResource;
@@ -9,7 +9,6 @@ use bowline_codec_kafka::messages::{ListConfigResourcesRequest, ListConfigResour
 use bowline_model::acl::Operation;
 use bowline_model::meta::ConfigKind;
 
-const CLIENT_METRICS: i8 = 16;
 const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
 pub fn start(request: ListConfigResourcesRequest, cx: &mut Context<'_>) -> Step {
@@ -37,6 +36,9 @@ pub fn start(request: ListConfigResourcesRequest, cx: &mut Context<'_>) -> Step 
                 vec![cx.broker.options.node_id.to_string()]
             }
             GROUP => cx.broker.catalog.configured(ConfigKind::Group),
+            CLIENT_METRICS if cx.broker.options.telemetry.is_some() => {
+                cx.broker.catalog.configured(ConfigKind::ClientMetrics)
+            }
             _ => vec![],
         };
         let named = |resource_name| ConfigResource { resource_name, resource_type };

@@ -28,6 +28,7 @@ mod elect_leaders;
 mod end_txn;
 mod fetch;
 mod find_coordinator;
+mod get_telemetry_subscriptions;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
@@ -43,6 +44,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
+mod push_telemetry;
 pub(crate) mod sasl_authenticate;
 mod sasl_handshake;
 mod scram_credentials;
@@ -155,6 +157,12 @@ pub fn start(head: &RequestHead, body: &mut Reader, cx: &mut Context<'_>) -> Ste
         ApiKey::DescribeQuorum => run(body, cx, describe_quorum::start),
         ApiKey::UpdateFeatures => run(body, cx, update_features::start),
         ApiKey::DescribeCluster => run(body, cx, describe_cluster::start),
+        ApiKey::GetTelemetrySubscriptions => {
+            run(body, cx, |request, cx| get_telemetry_subscriptions::start(request, head.client_id(), cx))
+        }
+        ApiKey::PushTelemetry => {
+            run(body, cx, |request, cx| push_telemetry::start(request, head.client_id(), cx))
+        }
         ApiKey::ListConfigResources => run(body, cx, list_config_resources::start),
         ApiKey::DescribeTopicPartitions => run(body, cx, describe_topic_partitions::start),
         ApiKey::ShareGroupHeartbeat => {

@@ -24,6 +24,7 @@ mod every_version;
 mod login;
 mod permissions;
 mod sharing;
+mod telemetry;
 mod transactions;
 
 const DATA_SHARDS: u16 = 2;
@@ -84,11 +85,14 @@ impl Catalog for FakeCatalog {
     fn defaults(&self) -> Defaults {
         Defaults::default()
     }
-    fn configs(&self, _: ConfigKind, _: &str) -> Vec<(String, String)> {
-        Vec::new()
+    fn configs(&self, kind: ConfigKind, name: &str) -> Vec<(String, String)> {
+        self.0.lock().unwrap().topology().configs(kind, name).to_vec()
     }
     fn configured(&self, kind: ConfigKind) -> Vec<String> {
-        if kind == ConfigKind::Group { vec!["g".into()] } else { vec![] }
+        if kind == ConfigKind::Group {
+            return vec!["g".into()];
+        }
+        self.0.lock().unwrap().topology().configured(kind).map(|(name, _)| name.to_owned()).collect()
     }
     fn meta_index(&self) -> u64 {
         41
@@ -106,17 +110,13 @@ impl Catalog for FakeCatalog {
 fn near() -> Peer {
     Peer {
         client_host: "/127.0.0.1".into(),
+        port: 40_123,
         is_loopback: true,
         advertised: ("127.0.0.1".into(), 9092),
         certified: None,
     }
 }
 
-struct Bench {
-    session: Session,
-    catalog: FakeCatalog,
-    now: Now,
-    correlation_id: i32,
 /// A clock that goes on by as much as each look at it takes.
 #[derive(Clone)]
 struct Ticking(Arc<Mutex<(Instant, Duration, u32)>>);
@@ -139,9 +139,14 @@ impl Ticking {
     }
 }
 
+struct Bench {
+    session: Session,
+    clock: Ticking,
+    catalog: FakeCatalog,
+    now: Now,
+    correlation_id: i32,
     output: Vec<u8>,
 }
-    clock: Ticking,
 
 impl Bench {
     /// With topic `t` of two partitions, ids 4 (shard 1) and 5 (shard 2).
@@ -152,21 +157,21 @@ impl Bench {
     fn with(peer: Peer, options: Options) -> Bench {
         let catalog = FakeCatalog::default();
         catalog.add("t", 2, 4, AppendRules::default());
+        let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
+        let clock = Ticking(Arc::new(Mutex::new((now.instant, Duration::ZERO, 0))));
+        let looked_at = clock.clone();
         let broker = Broker {
             options,
             cluster_id: "cluster".into(),
             data_shards: DATA_SHARDS,
             catalog: Box::new(catalog.clone()),
-        let now = Now { instant: Instant::now(), millis: 1_700_000_000_000 };
-        let clock = Ticking(Arc::new(Mutex::new((now.instant, Duration::ZERO, 0))));
-        let looked_at = clock.clone();
             fetch_sessions: FetchSessions::default(),
             accounts: Box::new(login::Ann),
+            clock: Box::new(move || looked_at.look()),
         };
         let session = Session::new(Arc::new(broker), peer, SessionId(9));
         Bench { session, clock, catalog, now, correlation_id: 0, output: Vec::new() }
     }
-            clock: Box::new(move || looked_at.look()),
 
     fn send<R: WireRequest>(&mut self, version: i16, request: &R) -> i32 {
         self.correlation_id += 1;

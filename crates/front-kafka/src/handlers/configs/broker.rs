@@ -6,6 +6,7 @@ use crate::errors;
 use crate::handlers::create_topics::Refusal;
 use crate::options::Options;
 use crate::pending::Context;
+use crate::telemetry::PUSH_BYTES_MAX;
 use bowline_codec_kafka::ErrorCode;
 use bowline_codec_kafka::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsSynonym,
@@ -90,6 +91,7 @@ fn fixed(cx: &Context<'_>) -> Vec<(&'static str, Type, String)> {
         ("node.id", Type::Int, node_id.to_string()),
         ("num.partitions", Type::Int, num_partitions.to_string()),
         ("offsets.retention.minutes", Type::Int, offsets_retention_minutes.to_string()),
+        ("telemetry.max.bytes", Type::Int, PUSH_BYTES_MAX.to_string()),
         ("socket.request.max.bytes", Type::Int, limits.request_bytes_max.to_string()),
     ]
 }

@@ -291,6 +291,20 @@ pub fn send_full(bench: &mut Bench, api: ApiKey, version: i16) {
             let feature_updates = vec![update];
             bench.send(version, &UpdateFeaturesRequest { feature_updates, ..Default::default() })
         }
+        ApiKey::GetTelemetrySubscriptions => {
+            bench.send(version, &GetTelemetrySubscriptionsRequest::default())
+        }
+        ApiKey::PushTelemetry => {
+            bench.send(0, &GetTelemetrySubscriptionsRequest::default());
+            let (_, told) = bench.receive::<GetTelemetrySubscriptionsResponse>(0).unwrap();
+            let request = PushTelemetryRequest {
+                client_instance_id: told.client_instance_id,
+                subscription_id: told.subscription_id,
+                metrics: Bytes::from_static(b"metrics"),
+                ..Default::default()
+            };
+            bench.send(version, &request)
+        }
         ApiKey::ListConfigResources => bench.send(version, &ListConfigResourcesRequest::default()),
         ApiKey::CreateDelegationToken => bench.send(version, &CreateDelegationTokenRequest::default()),
         ApiKey::RenewDelegationToken => bench.send(version, &RenewDelegationTokenRequest::default()),

@@ -23,6 +23,8 @@ fn needs(api: ApiKey, version: i16) -> Needs {
     match api {
         ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => NOTHING,
         ApiKey::ListGroups | ApiKey::ListTransactions | ApiKey::DescribeCluster => NOTHING,
+        // Every client may be asked for its metrics, and what it pushes the broker publishes.
+        ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry => NOTHING,
         // Has no place for the error: it shows nothing.
         ApiKey::DescribeLogDirs if version < 3 => NOTHING,
         // Delegation tokens are not in use, whoever asks.
