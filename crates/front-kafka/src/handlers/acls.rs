@@ -93,7 +93,7 @@ pub fn create(request: CreateAclsRequest, cx: &mut Context<'_>) -> Step {
         results.push(match acl {
             Ok(acl) => {
                 good.push((results.len(), acl));
-                AclCreationResult { error_code: 0, error_message: None }
+                AclCreationResult::default()
             }
             Err((error, message)) => {
                 AclCreationResult { error_code: error.code(), error_message: Some(message) }

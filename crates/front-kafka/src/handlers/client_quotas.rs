@@ -54,11 +54,7 @@ pub fn describe(request: DescribeClientQuotasRequest, cx: &mut Context<'_>) -> S
             })
             .collect();
     });
-    cx.reply(&DescribeClientQuotasResponse {
-        error_message: None,
-        entries: Some(entries),
-        ..Default::default()
-    })
+    cx.reply(&DescribeClientQuotasResponse { entries: Some(entries), ..Default::default() })
 }
 
 pub fn alter(request: AlterClientQuotasRequest, cx: &mut Context<'_>) -> Step {

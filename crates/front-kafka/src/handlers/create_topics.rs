@@ -55,8 +55,14 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
                 Ok(creation)
             }),
         };
-        let result =
-            CreatableTopicResult { name, num_partitions: -1, replication_factor: -1, ..Default::default() };
+        // No error has no text: null, and not the empty text that the schema has by default.
+        let result = CreatableTopicResult {
+            name,
+            error_message: None,
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        };
         results.push(match checked {
             Err(refusal) => refused(result, refusal),
             Ok(creation) => {

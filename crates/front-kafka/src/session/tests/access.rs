@@ -393,6 +393,7 @@ fn rules_are_made_listed_and_removed() {
     }
     let (_, made) = bench.receive::<CreateAclsResponse>(3).unwrap();
     assert_eq!(made.results.iter().map(|r| r.error_code).collect::<Vec<_>>(), [0, 42, 42, 42, 0]);
+    assert_eq!(made.results[0].error_message.as_deref(), Some(""), "as Kafka says that nothing is wrong");
 
     let filter = |name: Option<&str>, pattern| DescribeAclsRequest {
         resource_type_filter: 2,
@@ -582,6 +583,7 @@ fn partitions_are_made_at_the_quotas_rate() {
     let (_, made) = bench.receive::<CreateTopicsResponse>(7).unwrap();
     let codes: Vec<_> = made.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!((codes, made.throttle_time_ms), (vec![0, ErrorCode::ThrottlingQuotaExceeded.code()], 5000));
+    assert_eq!(made.topics[0].error_message, None, "as Kafka says that nothing is wrong");
     // What is only validated costs nothing.
     let request = CreateTopicsRequest { validate_only: true, ..create(&["c"], 1) };
     assert_eq!(bench.ask(7, &request).topics[0].error_code, 0);
@@ -644,6 +646,8 @@ fn quotas_are_set_and_described() {
         let components = parts.iter().map(component).collect();
         let response = bench.ask(1, &DescribeClientQuotasRequest { components, strict });
         assert_eq!(response.error_code, if response.entries.is_some() { 0 } else { 42 });
+        let text = response.error_message.as_deref();
+        assert_eq!(text == Some(""), response.error_code == 0, "as Kafka says that nothing is wrong");
         response.entries.map(|entries| entries.len())
     };
     // There is one for all users by default, too.
