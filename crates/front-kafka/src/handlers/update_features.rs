@@ -1,5 +1,5 @@
 //! UpdateFeatures (57): levels are what is built ([`crate::features`]). Asking for the level that is in force is done;
-//! another one is refused.
+//! another one is refused, and with it the whole request.
 
 use super::create_topics::Refusal;
 use crate::features::feature;
@@ -9,31 +9,28 @@ use bowline_codec_kafka::messages::update_features_response::UpdatableFeatureRes
 use bowline_codec_kafka::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use bowline_model::acl::Operation;
 
-/// The last version that has a result for each feature; later ones fail as a whole.
+/// The last version that has a result for each feature of a request that is done.
 const RESULTS_UP_TO: i16 = 1;
 
 pub fn start(request: UpdateFeaturesRequest, cx: &mut Context<'_>) -> Step {
     if let Err(error) = super::may_rule(Operation::Alter, cx) {
         return cx.reply(&UpdateFeaturesResponse { error_code: error.code(), ..Default::default() });
     }
-    let mut response = UpdateFeaturesResponse::default();
+    let mut results = Vec::with_capacity(request.feature_updates.len());
     for update in request.feature_updates {
-        let (error, message) = match check(&update.feature, update.max_version_level) {
-            Ok(()) => (ErrorCode::None, None),
-            Err((error, message)) => (error, Some(message)),
-        };
-        if cx.head.version <= RESULTS_UP_TO {
-            response.results.push(UpdatableFeatureResult {
-                feature: update.feature,
+        if let Err((error, message)) = check(&update.feature, update.max_version_level) {
+            return cx.reply(&UpdateFeaturesResponse {
                 error_code: error.code(),
-                error_message: message,
+                error_message: Some(message),
+                ..Default::default()
             });
-        } else if error != ErrorCode::None && response.error_code == ErrorCode::None.code() {
-            response.error_code = error.code();
-            response.error_message = message;
         }
+        results.push(UpdatableFeatureResult { feature: update.feature, ..Default::default() });
     }
-    cx.reply(&response)
+    if cx.head.version > RESULTS_UP_TO {
+        results.clear();
+    }
+    cx.reply(&UpdateFeaturesResponse { results, ..Default::default() })
 }
 
 fn check(name: &str, level: i16) -> Result<(), Refusal> {

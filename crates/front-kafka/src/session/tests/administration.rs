@@ -103,9 +103,11 @@ fn levels_of_features_stay() {
         (response.error_code, response.results.iter().map(|result| result.error_code).collect::<Vec<_>>())
     };
     let refused = ErrorCode::InvalidUpdateVersion.code();
-    assert_eq!(codes(1, "none.version", 1), (0, vec![refused]));
-    assert_eq!(codes(2, "none.version", 1), (refused, vec![]));
+    for version in [1, 2] {
+        assert_eq!(codes(version, "none.version", 1), (refused, vec![]));
+    }
     for feature in crate::features::FEATURES {
+        assert_eq!(codes(1, feature.name, feature.level), (0, vec![0]));
         assert_eq!(codes(2, feature.name, feature.level), (0, vec![]));
         assert_eq!(codes(2, feature.name, feature.supported.1 + 1), (refused, vec![]));
     }
