@@ -401,7 +401,7 @@ fn bad_batches_get_their_codes_and_are_not_sent() {
         (Bytes::new(), ErrorCode::InvalidRecord),
         ([&whole[..], &whole[..]].concat().into(), ErrorCode::InvalidRecord),
         (whole.slice(..40), ErrorCode::InvalidRecord),
-        (transactional.build().unwrap(), ErrorCode::InvalidTxnState),
+        (transactional.build().unwrap(), ErrorCode::TransactionalIdAuthorizationFailed),
         (control.build().unwrap(), ErrorCode::InvalidRecord),
         (batch(&vec![0; 1_100_000], now), ErrorCode::MessageTooLarge),
         (batch(b"x", now + 3_700_000), ErrorCode::InvalidTimestamp),

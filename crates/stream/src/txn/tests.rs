@@ -173,7 +173,7 @@ fn the_last_word_about_an_offset_holds() {
     bench.add(A, producer, false);
     bench.commit_by_itself(78);
     bench.commit_offset(A, producer, 6);
-    assert_eq!(bench.offset(true), (-1, true));
+    assert_eq!(bench.offset(true), (78, true));
     bench.end(A, producer, true, false);
     assert_eq!(bench.offset(true), (6, false));
     bench.world.assert_replays(None, 0);
