@@ -40,7 +40,8 @@ class Shell:
             self.__init__()
             raise AssertionError(f"{tool} {' '.join(map(str, arguments))} did not end")
         status, out, err = answer.rstrip("\n").split(" ")
-        return int(status), base64.b64decode(out).decode(), base64.b64decode(err).decode()
+        # What tools print of records may be no text.
+        return int(status), *(base64.b64decode(printed).decode(errors="replace") for printed in (out, err))
 
     def alone(self, tool, *arguments, text=""):
         """In a JVM of its own: for tools that do their work at its end."""

@@ -224,8 +224,8 @@ def test_features_quorum_cluster_and_versions(tool, broker):
     assert "(id: 1 " in out and "Fetch(1): 4 to 18 [usable: 18]" in out
 
 
-def test_client_metrics(tool, topic, name):
-    """The tool makes a subscription, a console producer that knows nothing of it pushes, a console consumer reads."""
+def test_client_metrics(tool, broker, topic, name):
+    """The tool makes a subscription, a producer that knows nothing of it pushes, a console consumer reads."""
     command = "org.apache.kafka.tools.ClientMetricsCommand"
     assert lines(tool(command, "--list")) == []
     out = tool(command, "--alter", "--name", name, "--metrics", "org.apache.kafka.producer.", "--interval", 100,
@@ -236,9 +236,10 @@ def test_client_metrics(tool, topic, name):
     assert "interval.ms=100" in out and "metrics=org.apache.kafka.producer." in out and f"match=client_id={name}" in out
     refused = tool(command, "--alter", "--name", name, "--interval", 99, status=1)
     assert "interval must be between 100 and 3600000" in refused
-    produce(tool, topic, "one\n", "--command-property", f"client.id={name}")
-    # What was measured is pushed when the producer is closed, at the latest.
-    [got] = consume(tool, "otlp_metrics", 1, "--formatter-property", "print.headers=true")
+    # Three seconds, in which it is told what is wanted, and pushes.
+    tool("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", 300, "--throughput", 100, "--record-size", 10,
+         "--command-property", f"client.id={name}", "--bootstrap-server", broker.kafka, server=None)
+    got = "".join(consume(tool, "otlp_metrics", 1, "--formatter-property", "print.headers=true"))
     assert f"client_id:{name}," in got and "client_software_name:apache-kafka-java," in got
     assert "org.apache.kafka.producer." in got
     tool(command, "--delete", "--name", name)
