@@ -8,15 +8,17 @@ use bowline_codec_kafka::messages::create_topics_request::{CreatableReplicaAssig
 use bowline_codec_kafka::messages::create_topics_response::CreatableTopicResult;
 use bowline_codec_kafka::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
-use bowline_model::TopicId;
 use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest, Outcome, TopicSpec};
+use bowline_model::{SessionId, TopicId};
+use bowline_topology::Check;
 
 /// Why a topic is not created: the code and words for people.
 pub type Refusal = (ErrorCode, String);
 
 /// A topic to be created, checked.
+#[derive(Clone)]
 pub struct Creation {
     pub name: String,
     /// ≥ 1.
@@ -46,7 +48,9 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
                 Err((ErrorCode::PolicyViolation, "too many partitions in a request".to_owned()))
             }
             None => check(topic.topic, cx).and_then(|creation| {
-                if !validate_only {
+                if validate_only {
+                    validate(&creation, cx)?;
+                } else {
                     charge(creation.partitions as usize, STRICT_QUOTA_FROM, cx)?;
                 }
                 let left = partitions_left.checked_sub(creation.partitions);
@@ -102,17 +106,32 @@ pub fn start(request: CreateTopicsRequest, cx: &mut Context<'_>) -> Step {
     })
 }
 
+/// What the meta shard would say of [`propose`].
+fn validate(creation: &Creation, cx: &Context<'_>) -> Result<(), Refusal> {
+    let command = command(creation.clone());
+    let mut check = Check::Log;
+    // Nobody's session: that matters for queues only.
+    cx.broker.catalog.look(&mut |topology| check = topology.check(&command, SessionId(0)));
+    match check {
+        Check::Refuse(rejection) => Err((errors::rejection(&rejection), rejection.text)),
+        Check::Done(_) | Check::Log => Ok(()),
+    }
+}
+
 /// Asks the meta shard to create a topic.
 pub fn propose(sub: u32, creation: Creation, cx: &mut Context<'_>) {
-    let spec = TopicSpec {
+    cx.ask_meta(sub, MetaRequest::Propose(command(creation)));
+}
+
+fn command(creation: Creation) -> Command {
+    Command::TopicCreate(TopicSpec {
         vhost: VHOST.into(),
         name: creation.name,
         id: TopicId(*uuid::Uuid::new_v4().as_bytes()),
         partitions: creation.partitions,
         configs: creation.configs,
         arguments: Vec::new(),
-    };
-    cx.ask_meta(sub, MetaRequest::Propose(Command::TopicCreate(spec)));
+    })
 }
 
 /// What the meta shard made of [`propose`].

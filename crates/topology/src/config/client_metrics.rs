@@ -193,22 +193,23 @@ fn matcher(element: &str) -> Option<(Attribute, Pattern)> {
 
 fn list<'a>(name: &str, value: Option<&'a String>) -> Result<Vec<&'a str>, Rejection> {
     let elements = value.map(|value| elements(value)).unwrap_or_default();
-    let mut sorted = elements.clone();
-    sorted.sort_unstable();
-    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(invalid(format!("Configuration '{name}' values must not be duplicated.")));
-    }
     if elements.contains(&"") {
         return Err(invalid(format!("Configuration '{name}' values must not be empty.")));
     }
     Ok(elements)
 }
 
+/// Each once, where it stands first.
 fn elements(value: &str) -> Vec<&str> {
-    match value.trim() {
-        "" => Vec::new(),
-        value => value.split(',').map(str::trim).collect(),
+    let mut elements = Vec::new();
+    if !value.trim().is_empty() {
+        for element in value.split(',').map(str::trim) {
+            if !elements.contains(&element) {
+                elements.push(element);
+            }
+        }
     }
+    elements
 }
 
 fn invalid(text: String) -> Rejection {
@@ -286,11 +287,8 @@ mod tests {
             ("metrics", "", None),
             ("metrics", "*", None),
             ("metrics", "org.apache.kafka.producer., org.apache.kafka.consumer.", None),
-            (
-                "metrics",
-                "a,b,a",
-                Some((InvalidConfig, "Configuration 'metrics' values must not be duplicated.")),
-            ),
+            ("metrics", "a,b,a", None),
+            ("match", "client_id=a,client_id=a", None),
             ("metrics", "a,,b", Some((InvalidConfig, "Configuration 'metrics' values must not be empty."))),
             ("match", "client_id=.*,client_software_name=apache-kafka-java", None),
             ("match", "client_id", Some((InvalidConfig, "Illegal client matching pattern: client_id"))),
@@ -345,6 +343,7 @@ mod tests {
     fn values_are_shown_without_spaces() {
         let show = |name: &str, value: &str| shown(setting(name).unwrap(), value);
         assert_eq!(show("metrics", " a. , b. "), "a.,b.");
+        assert_eq!(show("metrics", "b.,a.,b."), "b.,a.", "each once");
         assert_eq!((show("metrics", ""), show("interval.ms", "+500 ")), (String::new(), "500".into()));
     }
 }

@@ -587,6 +587,12 @@ fn partitions_are_made_at_the_quotas_rate() {
     // What is only validated costs nothing.
     let request = CreateTopicsRequest { validate_only: true, ..create(&["c"], 1) };
     assert_eq!(bench.ask(7, &request).topics[0].error_code, 0);
+    // It is told of all that would be refused.
+    bench
+        .catalog
+        .apply(&Command::TopicCreate(bowline_model::meta::TopicSpec { name: "v.x".into(), ..spec.clone() }));
+    let request = CreateTopicsRequest { validate_only: true, ..create(&["v_x"], 1) };
+    assert_eq!(bench.ask(7, &request).topics[0].error_code, ErrorCode::InvalidTopicException.code());
     // Older clients do not know the error: they are served, and wait.
     bench.send(4, &create(&["d"], 1));
     let asked = bench.asked_meta();
