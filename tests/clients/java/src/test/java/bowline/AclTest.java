@@ -177,8 +177,8 @@ class AclTest {
       set(admin, Map.of("client-id", "modest"), "request_percentage", 100.0);
       try (var flood = producer(broker, "flood"); var modest = producer(broker, "modest")) {
         long end = System.nanoTime() + 60_000_000_000L;
-        // Whether a request is held back is told in its own answer.
-        while (metric(flood, "produce-throttle-time-max") == 0.0) {
+        // Whether a request is held back is told in its own answer. Before the first answer it is not a number.
+        while (!(metric(flood, "produce-throttle-time-max") > 0.0)) {
           assertTrue(System.nanoTime() < end, "never held back");
           flood.send(new ProducerRecord<>("t", new byte[100])).get();
           modest.send(new ProducerRecord<>("t", new byte[100])).get();
