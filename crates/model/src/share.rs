@@ -20,6 +20,7 @@ pub enum Request {
     /// member: from now on it acquires from these partitions on these terms; what it holds of others stays with it.
     Join(Join),
     Acquire(Acquire),
+    AcquireRest(AcquireRest),
     /// What is not held by the consumer is passed over. Not answered.
     Settle(Vec<Settle>),
     /// As `Settle`, for each partition either all or nothing. Answered by [`Reply::Acknowledged`] when the log has it.
@@ -163,6 +164,15 @@ pub struct Acquire {
     pub max: u32,
     /// Answer when there are some. Else at once, or as soon as the log lets them be handed out.
     pub wait: bool,
+}
+
+/// Wants the records that can be had of these runs (first offset and count), be there more in hand than the group's
+/// policy allows: what is left of batches of which the consumer has a part. Answered at once, by [`Reply::Acquired`].
+#[derive(Clone, Debug)]
+pub struct AcquireRest {
+    pub token: Token,
+    pub consumer: ConsumerId,
+    pub runs: Vec<(PartitionId, u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -422,6 +422,25 @@ def test_a_large_fetch_is_as_large_as_it_was_asked_for(broker, name):
     c.close()
 
 
+def test_a_batch_is_handed_out_as_a_whole(broker, name):
+    """librdkafka asks for batches (batch_optimized): the last one exceeds what it asked for, and the next member goes on
+    behind it."""
+    make_topic(broker, name)
+    configure_group(broker, name, share_partition_max_record_locks="25")
+    for batch in range(2):
+        produce(broker, name, [f"{batch}-{i}" for i in range(20)], **{"linger.ms": 1000, "batch.num.messages": 50})
+    one, other = Sharing(broker, name, name, most=5), Sharing(broker, name, name, most=5)
+    got = []
+    eventually(lambda: got.extend(m.offset() for m in one.consumer.poll(0.2) if not m.error()) or got)
+    assert got == list(range(20))
+    # The second batch goes beyond the 25 records that may be in hand.
+    more = []
+    eventually(lambda: more.extend(m.offset() for m in other.consumer.poll(0.2) if not m.error()) or more)
+    assert more == list(range(20, 40))
+    one.close()
+    other.close()
+
+
 def test_a_name_is_of_one_kind_of_group(broker, name):
     make_topic(broker, name)
     configure_group(broker, name)

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! acknowledgements ─► shards ────────────────────────────────────────────────────────────┐
-//! (dead-letter topic? ─►) where the group begins? ─► Join ─► Acquire, shard after shard ─► Fetch ─► enough? ─ yes ─►│ answer
+//! (dead-letter topic? ─►) where the group begins? ─► Join ─► Acquire, shard after shard ─► Fetch (─► Rest) ─► enough? ─ yes ─►│ answer
 //!                                          ▲                                  │ no          (when all is in the log)
 //!                                          └────── some are there ◄── wait ◄──┘  (deadline: answer with what there is)
 //! ```
-//! Whole batches are answered, beside them which of their records the member now holds. Never more records than the
-//! client asked for are acquired, in either of its modes: an acquired record is bound to its holder, so a surplus would be
-//! kept from others. What was acquired and does not fit the answer goes back as if it had never been handed out.
+//! Whole batches are answered, beside them which of their records the member now holds. In the mode `record_limit` these
+//! are never more than the client asked for. In `batch_optimized` (KIP-1206) the last batch of each partition that it has
+//! got a part of becomes the client's as a whole, as far as nobody else has records of it: the shard knows no batches,
+//! so the rest is asked for when they have been read. What was acquired and does not fit the answer goes back as if it
+//! had never been handed out.
 
 use super::create_topics::{self, Creation};
 use super::fetch::{Budget, records};
@@ -29,7 +31,7 @@ use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::{BatchSlice, Event, FetchError, FetchedPartition, OffsetFound, SLICE_ABORTED};
 use bowline_model::request::{Fetch, FetchPartition, OffsetQuery, Request};
 use bowline_model::share::{
-    Acquire, Acquired, Join, JoinError, Outcome, Reply, Request as ShareRequest, Settle, Start,
+    Acquire, AcquireRest, Acquired, Join, JoinError, Outcome, Reply, Request as ShareRequest, Settle, Start,
 };
 use bowline_model::share_config::{Reset, ShareConfig};
 use bowline_model::{ConsumerId, PartitionId, ShardId};
@@ -37,8 +39,10 @@ use bowline_topology::config::DEAD_LETTERS;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Most records of one request, whatever it asks for.
+/// Most records of one request, whatever it asks for, but for the rest of the last batches.
 const RECORDS_MAX: u32 = 10_000;
+/// `ShareAcquireMode`: no more records than were asked for. The other, 0, is that of version 1.
+const RECORD_LIMIT: i8 = 1;
 /// Runs that are so close are read in one go, offsets.
 const SPAN_BREAK: u64 = 64;
 /// Places of one partition that are read at a time.
@@ -53,6 +57,9 @@ struct Sharing {
     min_bytes: u64,
     max_bytes: u32,
     max_records: u32,
+    /// The last batch of a partition is acquired as a whole; and how many records the client wants told in one run.
+    whole_batches: bool,
+    batch_size: u64,
     /// What the session fetches from, or why it cannot.
     targets: Vec<(Place, Result<PartitionId, ErrorCode>)>,
     acks: Acks,
@@ -84,6 +91,8 @@ enum Stage {
     Join,
     Acquire,
     Fetch,
+    /// The rest of batches that were read is being acquired.
+    Rest,
     /// To be told that there is something.
     Notice,
     /// Only acknowledgements are still to be answered.
@@ -144,6 +153,7 @@ pub fn start(request: ShareFetchRequest, cx: &mut Context<'_>) -> Step {
     let acks = Acks::send(entered.holder, batches, renew, &mut next_sub, cx);
     let fetches = phase != Phase::Closes && !request.is_renew_ack;
     let max_records = if fetches { (request.max_records.max(0) as u32).min(RECORDS_MAX) } else { 0 };
+    let whole_batches = request.share_acquire_mode != RECORD_LIMIT;
     let max_bytes = (request.max_bytes.max(0) as u32).min(cx.broker.options.limits.fetch_bytes_max);
     let targets: Vec<_> = places.into_iter().map(|place| (place, partition_of(place, cx))).collect();
     let mut shards: Vec<ShardId> = Vec::new();
@@ -164,6 +174,9 @@ pub fn start(request: ShareFetchRequest, cx: &mut Context<'_>) -> Step {
         min_bytes: (request.min_bytes.max(0) as u64).min(max_bytes.into()),
         max_bytes,
         max_records,
+        whole_batches,
+        // Runs are not divided where records are counted one by one.
+        batch_size: if whole_batches { request.batch_size.max(1) as u64 } else { u64::MAX },
         targets,
         acks,
         stage: Stage::Done,
@@ -258,7 +271,9 @@ impl Pending for Sharing {
             (Stage::Join, Event::Share { reply: Reply::Joined(result), .. }) => {
                 self.joined(shard, result, cx)
             }
-            (Stage::Acquire, Event::Share { reply: Reply::Acquired(runs), .. }) => self.take(runs),
+            (Stage::Acquire | Stage::Rest, Event::Share { reply: Reply::Acquired(runs), .. }) => {
+                self.take(runs);
+            }
             (Stage::Notice, Event::Share { reply: Reply::Acquired(_), .. }) => {
                 self.asked.clear();
                 (self.stage, self.at) = (Stage::Acquire, 0);
@@ -418,6 +433,9 @@ impl Sharing {
             }
             return self.fetch(cx);
         }
+        if self.stage == Stage::Fetch && self.whole_batches && self.acquire_rests(cx) {
+            return Step::Stay;
+        }
         let bytes: u64 =
             self.fetched.values().flat_map(|found| found.batches.values()).map(|b| u64::from(b.len)).sum();
         let failed = self.fetched.values().any(|found| found.error.is_some());
@@ -444,6 +462,29 @@ impl Sharing {
     fn acquire(&mut self, shard: ShardId, max: u32, wait: bool, cx: &mut Context<'_>) {
         let acquire = Acquire { token: self.ask(shard, cx), consumer: self.consumer, max, wait };
         cx.send(shard, Request::Share(ShareRequest::Acquire(acquire)));
+    }
+
+    /// Asks for what is left of the last batch of each partition, if anything may be.
+    fn acquire_rests(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut rests: Vec<(ShardId, Vec<(PartitionId, u64, u64)>)> = Vec::new();
+        for (partition, runs) in &self.acquired {
+            let Some(found) = self.fetched.get(partition) else { continue };
+            let mut batches: Vec<BatchSlice> = found.batches.values().cloned().collect();
+            coverage::needed(runs, &mut batches);
+            let Some((first, count)) = coverage::rest(runs, &batches) else { continue };
+            let (shard, rest) = (cx.shard_of(*partition), (*partition, first, count));
+            match rests.iter_mut().find(|(known, _)| *known == shard) {
+                Some((_, known)) => known.push(rest),
+                None => rests.push((shard, vec![rest])),
+            }
+        }
+        self.stage = Stage::Rest;
+        let any = !rests.is_empty();
+        for (shard, runs) in rests {
+            let rest = AcquireRest { token: self.ask(shard, cx), consumer: self.consumer, runs };
+            cx.send(shard, Request::Share(ShareRequest::AcquireRest(rest)));
+        }
+        any
     }
 
     fn take(&mut self, runs: Vec<Acquired>) {
@@ -556,7 +597,8 @@ impl Sharing {
             }
             let ranges: Vec<(u64, u64)> = batches.iter().map(|b| (b.base_offset, batch_end(b))).collect();
             let spans = coverage::joined(std::mem::take(&mut found.spans));
-            let Coverage { found: held, gaps, left } = coverage::cover(&runs, &ranges, &spans);
+            let Coverage { found: held, gaps, left } =
+                coverage::cover(&runs, &ranges, &spans, self.batch_size);
             let shard = cx.shard_of(partition);
             let settled = gaps.into_iter().map(|run| (run, Outcome::Accepted));
             let settled = settled.chain(left.into_iter().map(|run| (run, Outcome::Untouched)));

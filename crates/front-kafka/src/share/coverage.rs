@@ -34,6 +34,15 @@ pub fn needed(acquired: &[Acquired], batches: &mut Vec<BatchSlice>) {
     });
 }
 
+/// Offsets of the last batch, if some of them were not acquired: first and count. Both ascend.
+pub fn rest(acquired: &[Acquired], batches: &[BatchSlice]) -> Option<(u64, u64)> {
+    let last = batches.last()?;
+    let (first, end) = (last.base_offset, batch_end(last));
+    let within = |run: &Acquired| (run.first + run.count).min(end).saturating_sub(run.first.max(first));
+    let known: u64 = acquired.iter().rev().take_while(|run| run.first + run.count > first).map(within).sum();
+    (known < end - first).then_some((first, end - first))
+}
+
 /// The same offsets in spans that ascend and do not touch.
 pub fn joined(mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     spans.retain(|(first, end)| first < end);
@@ -49,8 +58,14 @@ pub fn joined(mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// `ranges`: first offset and end of each batch, ascending. `spans`: first offset and end of what was read without a break;
-/// what lies in one and in no batch has no record.
-pub fn cover(acquired: &[Acquired], ranges: &[(u64, u64)], spans: &[(u64, u64)]) -> Coverage {
+/// what lies in one and in no batch has no record. What is found is told in runs that end with the batch with which they
+/// reach `batch_size` records.
+pub fn cover(
+    acquired: &[Acquired],
+    ranges: &[(u64, u64)],
+    spans: &[(u64, u64)],
+    batch_size: u64,
+) -> Coverage {
     let mut coverage = Coverage::default();
     for run in acquired {
         let (mut at, end) = (run.first, run.first + run.count);
@@ -62,7 +77,7 @@ pub fn cover(acquired: &[Acquired], ranges: &[(u64, u64)], spans: &[(u64, u64)])
                 None => (end, false),
             };
             if found {
-                push(&mut coverage.found, Acquired { first: at, count: upto - at, ..*run });
+                push(&mut coverage.found, Acquired { first: at, count: upto - at, ..*run }, batch_size);
                 at = upto;
                 continue;
             }
@@ -81,9 +96,13 @@ pub fn cover(acquired: &[Acquired], ranges: &[(u64, u64)], spans: &[(u64, u64)])
     coverage
 }
 
-fn push(found: &mut Vec<Acquired>, run: Acquired) {
+fn push(found: &mut Vec<Acquired>, run: Acquired, batch_size: u64) {
     match found.last_mut() {
-        Some(last) if last.first + last.count == run.first && last.returns == run.returns => {
+        Some(last)
+            if last.first + last.count == run.first
+                && last.returns == run.returns
+                && last.count < batch_size =>
+        {
             last.count += run.count;
         }
         _ => found.push(run),
@@ -102,7 +121,7 @@ mod tests {
     #[test]
     fn found_gaps_and_left() {
         let acquired = [run(2, 5), run(10, 10), run(30, 5)];
-        let coverage = cover(&acquired, &[(0, 4), (6, 12), (15, 18)], &[(2, 19)]);
+        let coverage = cover(&acquired, &[(0, 4), (6, 12), (15, 18)], &[(2, 19)], u64::MAX);
         assert_eq!(coverage.found, [run(2, 2), run(6, 1), run(10, 2), run(15, 3)]);
         assert_eq!(coverage.gaps, [(4, 2), (12, 3), (18, 1)]);
         assert_eq!(coverage.left, [(19, 1), (30, 5)]);
@@ -115,8 +134,10 @@ mod tests {
 
     #[test]
     fn runs_join_over_batches() {
-        let coverage = cover(&[run(0, 10)], &[(0, 5), (5, 10)], &[(0, 10)]);
-        assert_eq!(coverage, Coverage { found: vec![run(0, 10)], ..Default::default() });
-        assert_eq!(cover(&[run(0, 2)], &[], &[]).left, [(0, 2)]);
+        let found = |size| cover(&[run(0, 10)], &[(0, 3), (3, 5), (5, 10)], &[(0, 10)], size).found;
+        assert_eq!(found(u64::MAX), [run(0, 10)]);
+        assert_eq!(found(4), [run(0, 5), run(5, 5)], "a batch is not divided");
+        assert_eq!(found(1), [run(0, 3), run(3, 2), run(5, 5)]);
+        assert_eq!(cover(&[run(0, 2)], &[], &[], 1).left, [(0, 2)]);
     }
 }

@@ -1,13 +1,14 @@
 //! Handing records out: to who asks, or as they come to those who wait, each in turn and in equal parts.
 
-use super::flight::{Flight, MemberNumber};
+use super::flight::{Bounds, Flight, MemberNumber, Run};
 use super::members::Wait;
+use super::progress::Progress;
 use super::{HORIZON_RECORDS, KeysWanted, ShareNumber, ShareWaiter, Shares, propose};
 use crate::out::Out;
 use crate::partition::Partitions;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Kind};
-use bowline_model::share::{Acquire, Acquired, HorizonRecord, Reply, lock_ends};
+use bowline_model::share::{Acquire, AcquireRest, Acquired, HorizonRecord, Reply, lock_ends};
 use bowline_model::{Millis, SessionId};
 
 impl Shares {
@@ -62,6 +63,33 @@ impl Shares {
                 share.waiting.insert(ticket, number);
             }
         }
+    }
+
+    /// Gives a member the rest of what it has a part of.
+    pub(super) fn acquire_rest(
+        &mut self,
+        now: Millis,
+        session: SessionId,
+        rest: &AcquireRest,
+        partitions: &Partitions,
+        out: &mut Out,
+    ) {
+        let mut acquired = Vec::new();
+        if let Some(&number) = self.by_consumer.get(&(session, rest.consumer)) {
+            let wanted = self.members.get(&number).map(|member| member.wanted.clone()).unwrap_or_default();
+            for &(partition, first, count) in &rest.runs {
+                let is_it =
+                    |at: &&ShareNumber| self.shares.get(at).is_some_and(|share| share.partition == partition);
+                let Some(&at) = wanted.iter().find(is_it) else { continue };
+                let within = first..first.saturating_add(count);
+                self.hand_out(now, at, number, partitions, &mut acquired, |flight, until, on, runs| {
+                    flight.acquire_rest(within, number, until, on.0, on.1, runs)
+                });
+                self.reserve(at, false, partitions, out);
+            }
+        }
+        let reply = Reply::Acquired(acquired);
+        out.replies.push((session, Event::Share { token: rest.token, reply }));
     }
 
     /// Gives those who wait what has become available.
@@ -142,13 +170,28 @@ impl Shares {
         partitions: &Partitions,
         acquired: &mut Vec<Acquired>,
     ) -> u64 {
+        self.hand_out(now, at, number, partitions, acquired, |flight, until, on, runs| {
+            flight.acquire(max, number, until, on.0, on.1, runs)
+        })
+    }
+
+    /// Hands to a member what `acquire` takes for it, given when its lock ends and on what it may be done.
+    fn hand_out(
+        &mut self,
+        now: Millis,
+        at: ShareNumber,
+        number: MemberNumber,
+        partitions: &Partitions,
+        acquired: &mut Vec<Acquired>,
+        acquire: impl FnOnce(&mut Flight, Millis, (&Progress, Bounds), &mut Vec<Run>) -> u64,
+    ) -> u64 {
         let Some(member) = self.members.get_mut(&number) else { return 0 };
         let Some(share) = self.shares.get_mut(&at) else { return 0 };
         let bounds = share.bounds(partitions);
         let Some(flight) = &mut share.flight else { return 0 };
         let until = lock_ends(member.lock, now);
         let mut runs = Vec::new();
-        let taken = flight.acquire(max, number, until, &share.progress, bounds, &mut runs);
+        let taken = acquire(flight, until, (&share.progress, bounds), &mut runs);
         member.held += taken;
         if taken > 0 && until < Millis::MAX {
             self.next_expiry = Some(self.next_expiry.map_or(until, |next| next.min(until)));

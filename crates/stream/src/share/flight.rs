@@ -11,6 +11,7 @@ use bowline_model::Millis;
 use bowline_model::record::SettleReason;
 use bowline_model::share::{Backoff, Outcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// A member's number among the shard's members.
 pub type MemberNumber = u32;
@@ -158,19 +159,59 @@ impl Flight {
         if bounds.fresh_first {
             taken += self.take_fresh(max, slot, progress, bounds, runs);
         }
-        while taken < max
-            && let Some(offset) = self.available.first().copied().filter(|at| *at < bounds.high_watermark)
-        {
-            self.available.remove(&offset);
-            self.slots[(offset - self.base) as usize] = slot;
-            self.add(offset, progress, runs);
-            taken += 1;
-        }
+        taken += self.take_back(max - taken, 0..bounds.high_watermark, slot, progress, runs);
         if !bounds.fresh_first {
             taken += self.take_fresh(max - taken, slot, progress, bounds, runs);
         }
         if taken > 0 {
             self.earliest = self.earliest.min(until);
+        }
+        taken
+    }
+
+    /// Hands to `member` until `until` what can be handed out of `wanted`, without regard to the policy's window. How many.
+    pub fn acquire_rest(
+        &mut self,
+        wanted: Range<u64>,
+        member: MemberNumber,
+        until: Millis,
+        progress: &Progress,
+        bounds: Bounds,
+        runs: &mut Vec<Run>,
+    ) -> u64 {
+        let slot = Slot::Acquired { member, until };
+        let end = bounds.high_watermark.min(wanted.end);
+        let bounds = Bounds { high_watermark: end, window: WINDOW_RECORDS, ..bounds };
+        self.line_up(progress, bounds);
+        let mut taken = self.take_back(u64::MAX, wanted.start..end, slot, progress, runs);
+        // What lies before is somebody else's to begin with.
+        if self.next() >= wanted.start {
+            taken += self.take_fresh(u64::MAX, slot, progress, bounds, runs);
+        }
+        if taken > 0 {
+            self.earliest = self.earliest.min(until);
+        }
+        taken
+    }
+
+    /// Of those that are available.
+    fn take_back(
+        &mut self,
+        max: u64,
+        within: Range<u64>,
+        slot: Slot,
+        progress: &Progress,
+        runs: &mut Vec<Run>,
+    ) -> u64 {
+        let mut taken = 0;
+        while taken < max
+            && within.start < within.end
+            && let Some(offset) = self.available.range(within.clone()).next().copied()
+        {
+            self.available.remove(&offset);
+            self.slots[(offset - self.base) as usize] = slot;
+            self.add(offset, progress, runs);
+            taken += 1;
         }
         taken
     }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Invariants: a record is in at most one member's hands; at most [`WINDOW_RECORDS`] records from the first unsettled
-//! one on are in hand; a fresh record is handed out only below a durable horizon, so `redelivered` is honest after a
+//! one on are in hand, and as few as the group's policy says, but for the rest of a batch; a fresh record is handed out only below a durable horizon, so `redelivered` is honest after a
 //! crash; who waits for records waits because there are none to be had.
 //!
 //! Members live and die with their sessions. What a member is (an AMQP consumer, later a Kafka share session) is not
@@ -172,6 +172,7 @@ impl Shares {
         match request {
             Request::Join(join) => self.join(session, join, partitions, out),
             Request::Acquire(acquire) => self.acquire(now, session, acquire, partitions, out),
+            Request::AcquireRest(rest) => self.acquire_rest(now, session, &rest, partitions, out),
             Request::Settle(settles) => self.settle(now, session, &settles),
             Request::Acknowledge(acknowledge) => self.acknowledge(now, session, acknowledge, out),
             Request::Leave { consumer } => self.leave(session, consumer),

@@ -7,7 +7,7 @@ use crate::{Out, Stream};
 use bowline_model::event::Event;
 use bowline_model::record::{self, Append, Kind, SettleReason};
 use bowline_model::share::{
-    Acknowledge, AcknowledgeError, AcknowledgedRuns, Acquire, Acquired, Backoff, ChangeError,
+    Acknowledge, AcknowledgeError, AcknowledgedRuns, Acquire, AcquireRest, Acquired, Backoff, ChangeError,
     DeadLetterExchange, DeadLetters, DeleteRecord, Described, Join, JoinError, Listed, Lock, Outcome, Policy,
     Reply, Request, Settle, Start,
 };
@@ -66,6 +66,12 @@ impl Script {
     fn acquire(&mut self, session: u64, max: u32, wait: bool) {
         let acquire = Acquire { token: Token(2), consumer: ConsumerId(7), max, wait };
         self.ask(session, Request::Acquire(acquire));
+    }
+
+    fn acquire_rest(&mut self, session: u64, runs: &[(u32, u64, u64)]) {
+        let runs = runs.iter().map(|&(partition, first, count)| (PartitionId(partition), first, count));
+        let rest = AcquireRest { token: Token(2), consumer: ConsumerId(7), runs: runs.collect() };
+        self.ask(session, Request::AcquireRest(rest));
     }
 
     fn settle(&mut self, session: u64, partition: u32, first: u64, count: u64, outcome: Outcome) {
@@ -179,6 +185,36 @@ fn the_window_is_bounded_by_the_first_unsettled_record() {
     s.log();
     let answer = Heard::Acquired(vec![run(1, window, 20, true, 0)]);
     assert_eq!(s.heard(), [(1, Heard::Joined(Ok(()))), (1, answer)]);
+}
+
+#[test]
+fn the_rest_of_a_batch_is_to_be_had_beyond_the_window() {
+    let mut s = Script::new(2);
+    s.append(1, 30);
+    s.append(2, 10);
+    let policy = Policy { window: 4, ..Policy::default() };
+    s.join_kafka(1, &[1, 2], None, policy);
+    s.join_kafka(2, &[1], None, policy);
+    s.acquire(1, 3, false);
+    s.acquire(2, 3, false);
+    s.settle(2, 1, 3, 1, Outcome::Untouched);
+    s.acquire(2, 1, false);
+    s.heard();
+    // 3 is the other's.
+    s.acquire_rest(1, &[(1, 0, 10), (2, 0, 2), (3, 0, 1)]);
+    let answer = vec![run(1, 4, 6, false, 0), run(2, 0, 2, false, 0)];
+    assert_eq!(s.heard(), [(1, Heard::Acquired(answer))]);
+    s.acquire(2, 9, false);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![]))], "the window is more than full");
+    s.settle(1, 1, 5, 2, Outcome::Released);
+    s.acquire_rest(2, &[(1, 3, 3)]);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![run(1, 5, 1, true, 1)]))], "what came back, too");
+    s.acquire_rest(2, &[(1, 20, 5)]);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![]))], "nothing is passed over");
+    s.acquire_rest(3, &[(1, 10, 5)]);
+    assert_eq!(s.heard(), [(3, Heard::Acquired(vec![]))], "nobody knows it");
+    s.acquire_rest(2, &[(1, 6, u64::MAX)]);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![run(1, 6, 1, true, 1), run(1, 10, 20, false, 0)]))]);
 }
 
 #[test]
@@ -677,6 +713,8 @@ fn of_a_key_one_is_out_at_a_time_and_in_order() {
     // 0, 3 and 6 have no key.
     assert_eq!(s.take_all(1), [0, 1, 2, 3, 6, 9]);
     assert_eq!(s.take_all(2), Vec::<u64>::new(), "the rest stands behind");
+    s.acquire_rest(2, &[(1, 0, 12)]);
+    assert_eq!(s.heard(), [(2, Heard::Acquired(vec![]))], "and is no rest of a batch");
     s.settle(1, 1, 1, 1, Outcome::Accepted);
     assert_eq!(s.take_all(2), [4]);
     // What comes back stays the first of its key, until it has come back too often.
@@ -857,6 +895,11 @@ enum Step {
         max: u32,
         wait: bool,
     },
+    AcquireRest {
+        session: u64,
+        partition: u32,
+        first: u64,
+    },
     /// Of what the session holds: which, how many, and what becomes of it.
     Settle {
         session: u64,
@@ -894,6 +937,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => session.clone().prop_map(|session| Step::Leave { session }),
         8 => (session.clone(), 0..5u32, any::<bool>())
             .prop_map(|(session, max, wait)| Step::Acquire { session, max, wait }),
+        2 => (session.clone(), 1..=2u32, 0..40u64)
+            .prop_map(|(session, partition, first)| Step::AcquireRest { session, partition, first }),
         8 => (session, any::<prop::sample::Index>(), 1..4u64, outcome)
             .prop_map(|(session, at, count, outcome)| {
                 Step::Settle { session, at: at.index(1000), count, outcome }
@@ -1001,6 +1046,9 @@ fn history(steps: &[Step]) {
                 s.world.stream.close_session(s.now, SessionId(session), &mut s.world.out);
             }
             Step::Acquire { session, max, wait } => s.acquire(session, max, wait),
+            Step::AcquireRest { session, partition, first } => {
+                s.acquire_rest(session, &[(partition, first, 5)]);
+            }
             Step::Settle { session, at, count, outcome } => {
                 let held: Vec<Offset> =
                     m.held.iter().filter(|(_, by)| **by == session).map(|(at, _)| *at).collect();

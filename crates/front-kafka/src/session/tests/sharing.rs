@@ -3,7 +3,7 @@
 use super::*;
 use bowline_model::ConsumerId;
 use bowline_model::share::{
-    AcknowledgeError, Acquire, Acquired, Described, Join, Listed, Outcome as Became, Reply,
+    AcknowledgeError, Acquire, AcquireRest, Acquired, Described, Join, Listed, Outcome as Became, Reply,
     Request as ShareRequest, Settle, Start,
 };
 use messages::{ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareFetchRequest, ShareFetchResponse};
@@ -59,6 +59,7 @@ pub fn token(request: &ShareRequest) -> Token {
     match request {
         ShareRequest::Join(join) => join.token,
         ShareRequest::Acquire(acquire) => acquire.token,
+        ShareRequest::AcquireRest(rest) => rest.token,
         ShareRequest::Acknowledge(acknowledge) => acknowledge.token,
         ShareRequest::List { token }
         | ShareRequest::Describe { token, .. }
@@ -83,6 +84,7 @@ pub fn well_shared(request: &ShareRequest) -> Event {
         ShareRequest::Join(_) => Reply::Joined(Ok(())),
         ShareRequest::Acquire(Acquire { max: 0, .. }) => Reply::Acquired(vec![]),
         ShareRequest::Acquire(_) => Reply::Acquired(vec![run(4, 7, 1)]),
+        ShareRequest::AcquireRest(_) => Reply::Acquired(vec![]),
         ShareRequest::Acknowledge(acknowledge) => {
             Reply::Acknowledged(acknowledge.partitions.iter().map(|(id, _)| (*id, Ok(()))).collect())
         }
@@ -116,6 +118,11 @@ impl Bench {
 
     /// Joins, and has the two shards answer the acquires.
     fn acquire(&mut self, runs: [Vec<Acquired>; 2]) {
+        self.acquire_from(&runs);
+    }
+
+    /// As [`Bench::acquire`]; shards behind the last of `runs` are not asked any more.
+    fn acquire_from(&mut self, runs: &[Vec<Acquired>]) {
         let joins = self.shared();
         for join in &joins {
             let ShareRequest::Join(Join { partitions, returns_max, .. }) = join else { panic!("{join:?}") };
@@ -125,7 +132,7 @@ impl Bench {
         for runs in runs {
             let acquire = self.shared().remove(0);
             assert!(matches!(acquire, ShareRequest::Acquire(Acquire { max: 1.., wait: false, .. })));
-            self.reply(&acquire, Reply::Acquired(runs));
+            self.reply(&acquire, Reply::Acquired(runs.clone()));
         }
     }
 
@@ -168,6 +175,38 @@ fn whole_batches_come_with_what_was_acquired() {
     // Who has joined need not again.
     bench.send(2, &ShareFetchRequest { topics: vec![], ..share_fetch(1) });
     assert!(matches!(bench.shared()[..], [ShareRequest::Acquire(_)]));
+}
+
+#[test]
+fn the_last_batch_becomes_the_clients_as_a_whole() {
+    let acquired = |response: &ShareFetchResponse| -> Vec<(i64, i64)> {
+        let runs = &response.responses[0].partitions[0].acquired_records;
+        runs.iter().map(|run| (run.first_offset, run.last_offset)).collect()
+    };
+    for (mode, batch_size) in [(0, 100), (0, 2), (1, 2)] {
+        let mut bench = Bench::new();
+        let request =
+            ShareFetchRequest { max_records: 4, share_acquire_mode: mode, batch_size, ..share_fetch(0) };
+        bench.send(2, &request);
+        bench.acquire_from(&[vec![run(4, 6, 4)]]);
+        let (_, fetch) = bench.sent().remove(0);
+        bench.event(fetched(&fetch, &[(6, three()), (9, three()), (12, three())]));
+        if mode == 1 {
+            assert_eq!(acquired(&bench.shared_fetch().unwrap()), [(6, 9)], "no record more");
+            continue;
+        }
+        let rest = bench.shared().remove(0);
+        let ShareRequest::AcquireRest(AcquireRest { runs, .. }) = &rest else { panic!("{rest:?}") };
+        assert_eq!(runs[..], [(PartitionId(4), 9, 3)], "of what is read beyond nothing is asked for");
+        // Somebody else has 10.
+        bench.reply(&rest, Reply::Acquired(vec![run(4, 11, 1)]));
+        let told = acquired(&bench.shared_fetch().unwrap());
+        match batch_size {
+            2 => assert_eq!(told, [(6, 8), (9, 9), (11, 11)], "runs end with batches"),
+            _ => assert_eq!(told, [(6, 9), (11, 11)]),
+        }
+        assert!(bench.shared().is_empty(), "nothing goes back");
+    }
 }
 
 #[test]
