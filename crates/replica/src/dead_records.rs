@@ -12,14 +12,15 @@ use bowline_codec_kafka::records::{
 use bowline_convert::{FieldBuffer, Incoming, Parcel, Posted, parcels, read_record};
 use bowline_dead_letter::{Letter, rewrite};
 use bowline_model::event::BatchSlice;
-use bowline_model::meta::ConfigKind;
+use bowline_model::meta::{Command, ConfigKind, TopicSpec};
 use bowline_model::outbox::Part;
 use bowline_model::record::{
     self, APPEND_CONVERTED, Append, Extras, Kind, PUBLISH_PERSISTENT, Publish, SettleReason,
 };
 use bowline_model::share::DeadLetterExchange;
 use bowline_model::share_config::ShareConfig;
-use bowline_model::{Lsn, Millis, ShardId};
+use bowline_model::{Lsn, Millis, ShardId, TopicId};
+use bowline_topology::config::DEAD_LETTERS;
 use bowline_topology::{Topic, Topology};
 use bytes::Bytes;
 
@@ -103,6 +104,33 @@ pub fn letters(
         Ok(parcels) => packed(shard, parcels),
         Err(why) => lost(why),
     }
+}
+
+/// The dead-letter topic that the record is for, if it is not there and is to be made, or `is_being_made`.
+pub fn topic_to_make(
+    topology: &Topology,
+    DeadRecord { dead, .. }: &DeadRecord,
+    is_being_made: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let defaults = topology.defaults();
+    if dead.exchange.is_some() || !defaults.creates_dead_letter_topics() {
+        return None;
+    }
+    let name = ShareConfig::parsed(topology.configs(ConfigKind::Group, &dead.group)).dead_letter_topic?;
+    let waits = topology.topic(VHOST, &name).is_none() || is_being_made(&name);
+    (waits && name.starts_with(defaults.dead_letter_prefix())).then_some(name)
+}
+
+/// How it is made.
+pub fn topic_made(topology: &Topology, name: &str) -> Command {
+    Command::TopicCreate(TopicSpec {
+        vhost: VHOST.to_owned(),
+        name: name.to_owned(),
+        id: TopicId(*uuid::Uuid::new_v4().as_bytes()),
+        partitions: topology.defaults().partitions,
+        configs: vec![(DEAD_LETTERS.to_owned(), "true".to_owned())],
+        arguments: Vec::new(),
+    })
 }
 
 /// A record that died, and where.

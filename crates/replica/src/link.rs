@@ -121,6 +121,10 @@ pub(crate) enum Internal {
     Rewritten(Moved, Vec<Compacted>, Sender<BTreeSet<PartitionId>>),
     /// The disk is full, or has room again.
     Full(bool),
+    /// To the meta shard: a data shard has a dead record of a share group, and the topic for it is to be made.
+    MakeDeadLetterTopic(ShardId, String),
+    /// From the meta shard: that topic is there, or cannot be made.
+    DeadLetterTopicMade(String),
     /// To the meta shard: tell every session that the node stops.
     AnnounceShutdown,
     /// Finish what is open, then answer.

@@ -8,6 +8,7 @@
 //! shards follow whatever was logged.
 
 use crate::data::IN_FLIGHT_MAX;
+use crate::dead_records;
 use crate::link::{Internal, Message, Shared};
 use crate::snapshot::ShardSnapshot;
 use crate::thread::{Sessions, now, sleep};
@@ -23,7 +24,7 @@ use bowline_storage::{AppendError, ShardCheckpoint};
 use bowline_topology::{Applied, Check, Queue, Topology};
 use crossbeam_channel::Sender;
 use hashbrown::{HashMap, HashSet};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -661,6 +662,9 @@ impl MetaThread {
         let mut fx = MetaEffects::default();
         let mut drained: Option<Sender<()>> = None;
         let mut alarm = None;
+        // Dead-letter topics that data shards wait for, by token.
+        let mut makings: BTreeMap<u64, (ShardId, String)> = BTreeMap::new();
+        let mut next_making = 0;
         loop {
             inbox.take(&mut messages);
             let idle = messages.is_empty();
@@ -695,6 +699,13 @@ impl MetaThread {
                             .into_iter()
                             .for_each(|id| sessions.post(id, Event::Alarm { reason: alarm }));
                     }
+                    Message::Internal(Internal::MakeDeadLetterTopic(shard, name)) => {
+                        let command = dead_records::topic_made(&self.shard.topology(), &name);
+                        makings.insert(next_making, (shard, name));
+                        let (token, request) = (Token(next_making), MetaRequest::Propose(command));
+                        self.shard.request(crate::META_SESSION, token, request, &mut fx);
+                        next_making += 1;
+                    }
                     Message::Internal(Internal::AnnounceShutdown) => {
                         sessions.ids().into_iter().for_each(|id| sessions.post(id, Event::Shutdown));
                     }
@@ -705,6 +716,7 @@ impl MetaThread {
                         | Internal::Provision(_)
                         | Internal::Transfer(_)
                         | Internal::Received(_)
+                        | Internal::DeadLetterTopicMade(_)
                         | Internal::TxnStep(_)
                         | Internal::TxnTaken(_)
                         | Internal::Transferred(..)
@@ -720,7 +732,14 @@ impl MetaThread {
             }
             self.shard.advance(now(), &mut fx);
             for (session, event) in fx.events.drain(..) {
-                sessions.post(session, event);
+                match event {
+                    Event::Meta { token, .. } if session == crate::META_SESSION => {
+                        let Some((shard, name)) = makings.remove(&token.0) else { continue };
+                        let made = Internal::DeadLetterTopicMade(name);
+                        shared.inboxes[shard.0 as usize].push(Message::Internal(made));
+                    }
+                    event => sessions.post(session, event),
+                }
             }
             for revoked in fx.revoked.drain(..) {
                 for id in sessions.ids() {

@@ -164,6 +164,7 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
             reads: reads.clone(),
             ready: Some(ready.clone()),
             router: Default::default(),
+            unburied: Default::default(),
         };
         engine.shards.push(spawn(format!("shard-{id}"), move || thread.run())?);
     }

@@ -2,17 +2,19 @@
 
 use crate::data::DataShard;
 use crate::dead_letters::{Passage, Router};
+use crate::dead_records;
 use crate::history;
 use crate::keys;
 use crate::link::{Inbox, Internal, Message, Outbox, Shared};
 use crate::snapshot::ShardSnapshot;
 use crate::stories;
-use bowline_broker::{Effects, Receipt};
+use bowline_broker::{DeadRecord, Effects, Receipt};
 use bowline_model::event::{Event, MetaEvent};
 use bowline_model::{Millis, SessionId, ShardId};
 use bowline_raft::{Replication, SingleNode};
 use crossbeam_channel::Sender;
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -92,6 +94,8 @@ pub(crate) struct DataThread {
     /// Told once, when sessions may be served.
     pub ready: Option<Sender<()>>,
     pub router: Router,
+    /// By topic: what died while its dead-letter topic is being made.
+    pub unburied: BTreeMap<String, Vec<DeadRecord>>,
 }
 
 impl DataThread {
@@ -218,7 +222,14 @@ impl DataThread {
                 *stopping = Some(done);
             }
             Internal::Stop => self.shard.set_stopped(),
-            Internal::Meta(_) | Internal::AnnounceShutdown => debug_assert!(false, "for the meta shard"),
+            Internal::DeadLetterTopicMade(name) => {
+                let records = self.unburied.remove(&name).unwrap_or_default();
+                let topology = self.shared.topology.read();
+                self.router.bury_records(&topology, (self.id, &mut self.shard.shard), now, records);
+            }
+            Internal::Meta(_) | Internal::MakeDeadLetterTopic(..) | Internal::AnnounceShutdown => {
+                debug_assert!(false, "for the meta shard");
+            }
         }
     }
 
@@ -229,9 +240,22 @@ impl DataThread {
     /// Routes what died.
     fn bury(&mut self, now: Millis, fx: &mut Effects) {
         let dead = std::mem::take(&mut fx.dead);
-        let records = std::mem::take(&mut fx.dead_records);
         let topology = self.shared.topology.read();
         let passages = self.router.bury(&topology, (self.id, &mut self.shard.shard), now, &dead);
+        let mut records = Vec::new();
+        for record in std::mem::take(&mut fx.dead_records) {
+            let is_being_made = |name: &str| self.unburied.contains_key(name);
+            let Some(name) = dead_records::topic_to_make(&topology, &record, is_being_made) else {
+                records.push(record);
+                continue;
+            };
+            let waiting = self.unburied.entry(name.clone()).or_default();
+            if waiting.is_empty() {
+                let make = Internal::MakeDeadLetterTopic(self.id, name);
+                self.shared.inboxes[0].push(Message::Internal(make));
+            }
+            waiting.push(record);
+        }
         self.router.bury_records(&topology, (self.id, &mut self.shard.shard), now, records);
         drop(topology);
         self.pass(passages);

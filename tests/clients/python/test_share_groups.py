@@ -323,6 +323,28 @@ def test_where_there_is_no_topic_for_the_dead(broker, name):
         configure_group(broker, name, errors_deadletterqueue_topic_name=made)
         reject_one("made")
         assert len(sum(everything(broker, made).values(), [])) == 1
+
+        # Nobody but AMQP consumers is there when the record dies, and the topic is not.
+        others = f"graves.{name}.others"
+        configure_group(broker, name, errors_deadletterqueue_topic_name=others)
+        member = Member(broker, name, name, reject)
+        for value in ["of amqp", "of amqp, too"]:
+            produce(broker, name, [value])
+            eventually(lambda: member.turn() or any(body == value for body, _ in member.got))
+
+        def offsets():
+            try:
+                return [headers(m)["__dlq.errors.offset"] for m in everything(broker, others)[0]]
+            except KafkaException:
+                return []  # Not made yet.
+
+        eventually(lambda: len(offsets()) >= 2)
+        assert offsets() == ["5", "6"]
+        admin(broker).delete_topics([others])[others].result(20)
+        produce(broker, name, ["made anew"])
+        eventually(lambda: member.turn() or any(body == "made anew" for body, _ in member.got))
+        eventually(lambda: offsets() == ["7"])
+        member.connection.close()
     finally:
         for key in ["errors.deadletterqueue.auto.create.topics.enable", "errors.deadletterqueue.topic.name.prefix"]:
             entry = ConfigEntry(key, None, incremental_operation=AlterConfigOpType.DELETE)

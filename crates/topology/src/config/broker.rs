@@ -14,7 +14,7 @@ const PREFIX: &str = "errors.deadletterqueue.topic.name.prefix";
 pub static OWN: &[Entry] = &[
     Entry { name: AUTO_CREATE, kind: Type::Boolean, broker_name: AUTO_CREATE,
         rule: Rule::OneOf(BOOLEANS), default: |_| "false".into(),
-        doc: "Whether a share group's dead-letter topic is created when a member of the group comes and it is not there." },
+        doc: "Whether a share group's dead-letter topic is created if it is not there when a member of the group comes, or a record dies." },
     Entry { name: PREFIX, kind: Type::String, broker_name: PREFIX,
         rule: Rule::Like(|_| true, "anything"), default: |_| "dlq.".into(),
         doc: "Names of dead-letter topics of share groups begin with this." },
