@@ -136,6 +136,17 @@ impl Bench {
         }
     }
 
+    /// Of which a share session holds records 6 to 8 of partition 4.
+    fn with_three() -> Bench {
+        let mut bench = Bench::new();
+        bench.send(2, &share_fetch(0));
+        bench.acquire([vec![run(4, 6, 3)], vec![]]);
+        let (_, fetch) = bench.sent().remove(0);
+        bench.event(fetched(&fetch, &[(6, three())]));
+        bench.shared_fetch().unwrap();
+        bench
+    }
+
     fn shared_fetch(&mut self) -> Option<ShareFetchResponse> {
         self.receive(2).map(|(_, response)| response)
     }
@@ -251,12 +262,7 @@ fn an_empty_fetch_waits_until_there_is_something() {
 
 #[test]
 fn acknowledgements_are_answered_when_they_are_durable() {
-    let mut bench = Bench::new();
-    bench.send(2, &share_fetch(0));
-    bench.acquire([vec![run(4, 6, 3)], vec![]]);
-    let (_, fetch) = bench.sent().remove(0);
-    bench.event(fetched(&fetch, &[(6, three())]));
-    bench.shared_fetch().unwrap();
+    let mut bench = Bench::with_three();
     bench.send(2, &share_acknowledge(1, 6, 8, &[1, 2, 3]));
     let asked = bench.shared();
     let [ShareRequest::Acknowledge(acknowledge)] = &asked[..] else { panic!("{asked:?}") };
@@ -350,12 +356,7 @@ fn sessions_open_go_on_and_close() {
 /// As franz-go does it, which keeps a connection for fetches alone.
 #[test]
 fn acknowledgements_may_come_over_another_connection() {
-    let mut bench = Bench::new();
-    bench.send(2, &share_fetch(0));
-    bench.acquire([vec![run(4, 6, 3)], vec![]]);
-    let (_, fetch) = bench.sent().remove(0);
-    bench.event(fetched(&fetch, &[(6, three())]));
-    bench.shared_fetch().unwrap();
+    let mut bench = Bench::with_three();
     let (broker, peer) = (bench.session.broker.clone(), bench.session.peer.clone());
     let other = Session::new(broker, peer, SessionId(10));
     let fetching = std::mem::replace(&mut bench.session, other);
