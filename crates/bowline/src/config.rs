@@ -2,6 +2,7 @@
 //! environment variable and a key of the TOML file; they win in that order, defaults come last.
 
 use anyhow::Context;
+use bowline_topology::config::started;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,16 @@ pub struct ServeArgs {
     /// the topic any more. [default: 10080, seven days]
     #[arg(long, env = "BOWLINE_KAFKA_OFFSETS_RETENTION", value_name = "MINUTES")]
     kafka_offsets_retention: Option<u32>,
+    /// A setting of Kafka's brokers, `name=value`, that bounds groups or is what groups inherit; may be given several
+    /// times. One that is not enforced, or cannot have that value, is refused.
+    #[arg(
+        long = "kafka-config",
+        env = "BOWLINE_KAFKA_CONFIG",
+        value_name = "NAME=VALUE",
+        value_delimiter = ';'
+    )]
+    #[serde(default, rename = "kafka-config")]
+    kafka_configs: Vec<String>,
     /// The topic that metrics go to which Kafka clients push (KIP-714), made when the first come; an empty name: clients
     /// are not asked for any. [default: otlp_metrics]
     #[arg(long, env = "BOWLINE_CLIENT_METRICS_TOPIC", value_name = "NAME")]
@@ -283,6 +294,8 @@ pub struct Config {
     pub num_partitions: u32,
     pub compaction_bytes: usize,
     pub groups: bowline_replica::GroupOptions,
+    /// Checked by `bowline_topology::config::started`.
+    pub kafka_configs: Vec<(String, String)>,
     /// `None`: clients are not asked for metrics.
     pub client_metrics_topic: Option<String>,
     pub auto_create_topics: bool,
@@ -334,6 +347,11 @@ impl ServeArgs {
         let segment_bytes = self.segment.or(file.segment).map_or(64 << 20, |s| s.0);
         // A message has to fit a segment, with what belongs to it.
         let message_room = segment_bytes.saturating_sub(BESIDE_A_MESSAGE).min(MESSAGE_BYTES_MAX);
+        let kafka_configs = kafka_configs(if self.kafka_configs.is_empty() {
+            &file.kafka_configs
+        } else {
+            &self.kafka_configs
+        })?;
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "bowline-data".into()),
             amqp_addr: address(self.amqp_addr.or(file.amqp_addr), "localhost:5672"),
@@ -367,7 +385,9 @@ impl ServeArgs {
             groups: groups(
                 self.kafka_rebalance_delay.or(file.kafka_rebalance_delay),
                 self.kafka_offsets_retention.or(file.kafka_offsets_retention),
+                &kafka_configs,
             )?,
+            kafka_configs,
             client_metrics_topic: client_metrics_topic(
                 self.client_metrics_topic.or(file.client_metrics_topic),
             )?,
@@ -426,8 +446,12 @@ impl ServeArgs {
 fn groups(
     rebalance_delay_ms: Option<u32>,
     offsets_retention_minutes: Option<u32>,
+    kafka_configs: &[(String, String)],
 ) -> anyhow::Result<bowline_replica::GroupOptions> {
     let mut groups = bowline_replica::GroupOptions::default();
+    let number = |name| i32::try_from(started::number(kafka_configs, name)).unwrap_or(i32::MAX);
+    groups.session_timeout_ms = number(started::SESSION_TIMEOUT_MIN)..=number(started::SESSION_TIMEOUT_MAX);
+    groups.config = groups.config.with(&started::for_groups(kafka_configs));
     if let Some(delay) = rebalance_delay_ms {
         groups.initial_rebalance_delay_ms = delay;
     }
@@ -436,6 +460,19 @@ fn groups(
         groups.offsets_retention_ms = u64::from(minutes) * 60_000;
     }
     Ok(groups)
+}
+
+/// Settings of Kafka's brokers, `name=value`.
+fn kafka_configs(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let pair = |text: &String| {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| anyhow::anyhow!("kafka-config `{text}` is not written name=value"))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let configs = texts.iter().map(pair).collect::<anyhow::Result<Vec<_>>>()?;
+    started::validate(&configs).map_err(|rejection| anyhow::anyhow!("kafka-config: {}", rejection.text))?;
+    Ok(configs)
 }
 
 fn client_metrics_topic(name: Option<String>) -> anyhow::Result<Option<String>> {
@@ -567,6 +604,23 @@ mod tests {
         assert!(kafka_acls(true, &users(&["root"]), false).is_err());
         assert!(kafka_acls(false, &users(&["User:root"]), false).is_err());
         assert!(kafka_acls(false, &[], true).is_err());
+    }
+
+    #[test]
+    fn settings_of_kafkas_brokers() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let configs = kafka_configs(&texts(&[
+            "group.min.session.timeout.ms=1000",
+            "group.consumer.heartbeat.interval.ms = 6000",
+        ]))
+        .unwrap();
+        let groups = groups(None, None, &configs).unwrap();
+        assert_eq!(groups.session_timeout_ms, 1_000..=1_800_000);
+        assert_eq!(groups.config.consumer_heartbeat_interval_ms, 6_000);
+        assert_eq!(groups.config.consumer_session_timeout_ms, 45_000);
+        for bad in ["group.min.session.timeout.ms", "num.partitions=3", "group.share.max.size=many"] {
+            assert!(kafka_configs(&texts(&[bad])).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -109,6 +109,7 @@ fn offline<T>(
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
         groups: Default::default(),
+        started: Vec::new(),
     };
     let (node, engine) = bowline_replica::start(options)?;
     let result = work(&runtime, &node);

@@ -184,6 +184,7 @@ fn replica_options(config: &Config) -> bowline_replica::Options {
         num_partitions: config.num_partitions,
         compaction_bytes: config.compaction_bytes,
         groups: config.groups.clone(),
+        started: config.kafka_configs.clone(),
     }
 }
 

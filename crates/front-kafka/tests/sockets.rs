@@ -44,6 +44,7 @@ impl Served {
             num_partitions: 1,
             compaction_bytes: bowline_replica::compact::KEYS_BYTES,
             groups: Default::default(),
+            started: Vec::new(),
         };
         let (node, engine) = bowline_replica::start(options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

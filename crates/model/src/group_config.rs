@@ -20,9 +20,14 @@ impl Default for GroupConfig {
 }
 
 impl GroupConfig {
-    /// Explicit settings over the defaults. What cannot be read counts as not set.
+    /// Explicit settings over the defaults.
     pub fn parsed(explicit: &[(String, String)]) -> GroupConfig {
-        let mut config = GroupConfig::default();
+        GroupConfig::default().with(explicit)
+    }
+
+    /// Explicit settings over these. What cannot be read counts as not set.
+    pub fn with(self, explicit: &[(String, String)]) -> GroupConfig {
+        let mut config = self;
         for (name, value) in explicit {
             let number = || value.trim().parse::<u32>().ok();
             match name.as_str() {

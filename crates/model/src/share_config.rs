@@ -20,6 +20,8 @@ pub struct ShareConfig {
     pub delivery_count_limited: bool,
     /// `share.partition.max.record.locks`: records of one partition that may be in hand.
     pub record_locks_max: u32,
+    /// `share.max.size`, which is the broker's alone: members of the group.
+    pub members_max: u32,
     /// `share.renew.acknowledge.enable`: consumers may prolong a lock.
     pub renew: bool,
     /// `share.auto.offset.reset`.
@@ -58,6 +60,7 @@ impl Default for ShareConfig {
             delivery_count_limit: 5,
             delivery_count_limited: false,
             record_locks_max: 2_000,
+            members_max: 200,
             renew: true,
             reset: Reset::Latest,
             committed: false,
@@ -72,9 +75,19 @@ impl Default for ShareConfig {
 }
 
 impl ShareConfig {
-    /// Explicit settings over the defaults. What cannot be read counts as not set.
+    /// Explicit settings over the defaults.
     pub fn parsed(explicit: &[(String, String)]) -> ShareConfig {
-        let mut config = ShareConfig::default();
+        ShareConfig::default().with(explicit)
+    }
+
+    /// What groups inherit from a broker that was started with these settings.
+    pub fn started(configs: &[(String, String)]) -> ShareConfig {
+        ShareConfig { delivery_count_limited: false, ..ShareConfig::parsed(configs) }
+    }
+
+    /// Explicit settings over these. What cannot be read counts as not set.
+    pub fn with(self, explicit: &[(String, String)]) -> ShareConfig {
+        let mut config = self;
         for (name, value) in explicit {
             let value = value.trim();
             let set = |field: &mut u32| *field = value.parse().unwrap_or(*field);
@@ -88,6 +101,7 @@ impl ShareConfig {
                     config.delivery_count_limited = true;
                 }
                 "share.partition.max.record.locks" => set(&mut config.record_locks_max),
+                "share.max.size" => set(&mut config.members_max),
                 "share.renew.acknowledge.enable" => config.renew = !value.eq_ignore_ascii_case("false"),
                 "share.auto.offset.reset" => config.reset = Reset::parsed(value).unwrap_or(config.reset),
                 "share.isolation.level" => config.committed = value.eq_ignore_ascii_case("read_committed"),

@@ -12,6 +12,7 @@ use bowline_model::{Block, BlockRef, ShardId};
 use bowline_raft::{SingleNode, Slot};
 use bowline_storage::{Fatal, Identity, Log, RealDisk};
 use bowline_topology::Topology;
+use bowline_topology::config::started;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
@@ -48,6 +49,8 @@ pub struct Options {
     /// Memory for the keys of compacted topics, while they are compacted: see [`compact::KEYS_BYTES`].
     pub compaction_bytes: usize,
     pub groups: bowline_stream::group::Options,
+    /// Settings of the broker by Kafka's names: see [`started`].
+    pub started: Vec<(String, String)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +114,11 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     let disk = Arc::new(if options.relaxed_flush { disk.relaxed() } else { disk });
     let (log, recovered) = Log::open(disk, storage_options(&options))?;
     let data_shards = log.format().identity.data_shards;
-    let defaults = bowline_topology::Defaults { partitions: options.num_partitions, ..Default::default() };
+    let defaults = bowline_topology::Defaults {
+        partitions: options.num_partitions,
+        started: options.started.clone(),
+        ..Default::default()
+    };
     let States { topology, meta_applied, shards, mut recovery } =
         recover(recovered, data_shards, defaults, |id| shard_options(&options, data_shards, id))?;
 
@@ -182,7 +189,9 @@ pub fn start(options: Options) -> Result<(Node, Engine), StartError> {
     }
     let (compacted, compacted_log, stop) = (shared.clone(), log.clone(), stopped.clone());
     let keys_bytes = options.compaction_bytes;
-    let compact = move || compact::watch(Rewriting::new(&compacted, compacted_log, stop, &turn), keys_bytes);
+    let rest = Duration::from_millis(started::number(&options.started, started::COMPACTION_REST));
+    let compact =
+        move || compact::watch(Rewriting::new(&compacted, compacted_log, stop, &turn), keys_bytes, rest);
     engine.background.push(spawn("compact".to_owned(), compact)?);
     let watched = shared.clone();
     engine.background.push(spawn("checkpoint".to_owned(), move || snapshot::watch(watched, log, stopped))?);

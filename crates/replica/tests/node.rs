@@ -22,6 +22,7 @@ fn options(dir: &Path, shards: u16) -> Options {
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
         groups: Default::default(),
+        started: Vec::new(),
     }
 }
 

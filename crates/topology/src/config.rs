@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod client_metrics;
 pub mod group;
+pub mod started;
 
 use crate::Topic;
 use crate::refusal::refuse;
@@ -30,6 +31,8 @@ pub struct Defaults {
     /// Settings of the broker that were changed while it runs, by the topic settings' names, sorted. They go before the
     /// fields above.
     pub changed: Vec<(String, String)>,
+    /// What the node was started with ([`started`]), by the names at the broker.
+    pub started: Vec<(String, String)>,
 }
 
 impl Default for Defaults {
@@ -43,6 +46,7 @@ impl Default for Defaults {
             timestamp_before_max_ms: i64::MAX as u64,
             timestamp_after_max_ms: 3_600_000,
             changed: Vec::new(),
+            started: Vec::new(),
         }
     }
 }
@@ -195,7 +199,7 @@ impl Entry {
 
     /// The same before anything was changed in the running broker.
     pub fn started_with(&self, defaults: &Defaults) -> String {
-        (self.default)(defaults)
+        get(&defaults.started, self.broker_name).map_or_else(|| (self.default)(defaults), str::to_owned)
     }
 
     /// InvalidConfig with Kafka's words.
@@ -312,7 +316,7 @@ pub fn validate_together(configs: &[(String, String)]) -> Result<(), Rejection> 
 /// Sorted by name; of a name given twice the last value counts, of an element twice in a list the first.
 pub(crate) fn normalised(configs: &[(String, String)]) -> Vec<(String, String)> {
     let value = |name: &str, value: &str| match entry(name) {
-        Some(entry) if entry.kind == Type::List => without_repetitions(value.trim()),
+        Some(entry) if entry.kind == Type::List => elements(value).join(","),
         _ => value.trim().to_owned(),
     };
     let mut sorted: Vec<(String, String)> =
@@ -322,15 +326,22 @@ pub(crate) fn normalised(configs: &[(String, String)]) -> Vec<(String, String)> 
     sorted
 }
 
-fn without_repetitions(list: &str) -> String {
-    let mut elements: Vec<&str> = Vec::new();
-    for element in list.split(',').map(str::trim) {
-        if elements.contains(&element) {
-            continue;
-        }
-        elements.push(element);
+/// What a comma-separated list has, each once; nothing if it is blank.
+fn elements(list: &str) -> Vec<&str> {
+    let mut elements = Vec::new();
+    if list.trim().is_empty() {
+        return elements;
     }
-    elements.join(",")
+    for element in list.split(',').map(str::trim) {
+        if !elements.contains(&element) {
+            elements.push(element);
+        }
+    }
+    elements
+}
+
+fn invalid(text: String) -> Rejection {
+    refuse(Reason::InvalidConfig, text)
 }
 
 /// The settings the broker acts on, parsed.

@@ -463,6 +463,74 @@ def test_a_batch_is_handed_out_as_a_whole(broker, name):
     other.close()
 
 
+def described(broker, kind, name):
+    resource = ConfigResource(kind, name)
+    return admin(broker).describe_configs([resource])[resource].result(20)
+
+
+def test_what_the_broker_was_started_with_holds_for_groups(tmp_path, name):
+    started = {"group.share.record.lock.duration.ms": "1000", "group.share.max.size": "1",
+               "group.share.delivery.count.limit": "2", "group.min.session.timeout.ms": "1000",
+               "group.max.session.timeout.ms": "7000", "group.consumer.heartbeat.interval.ms": "7000"}
+    options = [option for key, value in started.items() for option in ("--kafka-config", f"{key}={value}")]
+    broker = Broker(tmp_path / "data", *options).start()
+    try:
+        of_broker = described(broker, ResourceType.BROKER, "1")
+        for key, value in started.items():
+            entry = of_broker[key]
+            assert (entry.value, entry.is_read_only, entry.is_default) == (value, True, False), key
+        assert of_broker["group.share.session.timeout.ms"].is_default
+        with pytest.raises(KafkaException):
+            configure(broker, ResourceType.BROKER, "1", group_share_max_size="3")
+
+        make_topic(broker, name)
+        configure_group(broker, name)
+        of_group = described(broker, ResourceType.GROUP, name)
+        assert of_group["share.record.lock.duration.ms"].value == "1000"
+        assert of_group["consumer.heartbeat.interval.ms"].value == "7000"
+        produce(broker, name, ["a"])
+
+        # Given back twice, and that was the last time.
+        sharing, counts = Sharing(broker, name, name), []
+
+        def release(message):
+            counts.append(message.delivery_count())
+            return AcknowledgeType.RELEASE
+
+        eventually(lambda: sharing.turn(release) and len(counts) == 2)
+        produce(broker, name, ["b"])
+        seen = []
+        eventually(lambda: seen.extend(sharing.turn(accepted)) or seen)
+        assert (counts, seen) == ([1, 2], ["b"])
+        more = ShareConsumer({"bootstrap.servers": broker.kafka, "group.id": name})
+        more.subscribe([name])
+        errors = []
+
+        def refused():
+            try:
+                errors.extend(m.error().code() for m in more.poll(0.2) if m.error())
+            except KafkaException as error:
+                errors.append(error.args[0].code())
+            return errors
+
+        eventually(refused)
+        assert errors[0] == KafkaError.GROUP_MAX_SIZE_REACHED
+        more.close()
+        sharing.close()
+
+        for timeout, code in [("7001", KafkaError.INVALID_SESSION_TIMEOUT), ("2000", None)]:
+            group = f"{name}-{timeout}"
+            c = Consumer({"bootstrap.servers": broker.kafka, "group.id": group, "session.timeout.ms": timeout,
+                          "heartbeat.interval.ms": "500", "auto.offset.reset": "earliest"})
+            c.subscribe([name])
+            seen = []
+            eventually(lambda: seen.extend(c.consume(1, 0.2)) or seen)
+            assert (seen[0].error() and seen[0].error().code()) == code, timeout
+            c.close()
+    finally:
+        broker.kill()
+
+
 def test_a_name_is_of_one_kind_of_group(broker, name):
     make_topic(broker, name)
     configure_group(broker, name)

@@ -13,8 +13,6 @@ use bowline_model::share_config::ShareConfig;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Members of one group (Kafka's `group.share.max.size`).
-pub const MEMBERS_MAX: usize = 200;
 /// Groups with members.
 pub const GROUPS_MAX: usize = 10_000;
 /// Topics that a member may subscribe to.
@@ -201,7 +199,7 @@ impl Group {
             if heartbeat.epoch != member.epoch && heartbeat.epoch != member.previous_epoch {
                 return Err(Refusal::FencedEpoch);
             }
-        } else if known.is_none() && self.members.len() >= MEMBERS_MAX {
+        } else if known.is_none() && self.members.len() >= config.members_max as usize {
             return Err(Refusal::GroupFull);
         }
         let is_new = known.is_none();

@@ -18,6 +18,7 @@ pub mod session;
 use crate::pending::Context;
 use bowline_model::meta::ConfigKind;
 use bowline_model::share_config::ShareConfig;
+use bowline_topology::config::started;
 use membership::Groups;
 use session::NodeSessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,5 +39,6 @@ impl Shared {
 
 /// What holds for the group.
 pub fn config(group: &str, cx: &Context<'_>) -> ShareConfig {
-    ShareConfig::parsed(&cx.broker.catalog.configs(ConfigKind::Group, group))
+    let inherited = started::for_groups(&cx.broker.catalog.defaults().started);
+    ShareConfig::started(&inherited).with(&cx.broker.catalog.configs(ConfigKind::Group, group))
 }

@@ -27,9 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_WHEN_IDLE: Duration = Duration::from_secs(5);
 /// … and for this part of their time.
 const LOOK_SHARE: u32 = 200;
-/// A partition is not compacted again before this time has gone (Kafka's `log.cleaner.backoff.ms`) …
-const AGAIN_AFTER: Duration = Duration::from_secs(15);
-/// … unless there is so much to do, bytes.
+/// A partition that was just compacted rests, unless there is so much to do, bytes.
 const AGAIN_SOON_BYTES: u64 = 16 << 20;
 /// One that cannot be compacted is left alone for so long.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -42,6 +40,8 @@ const PIECE_BYTES: u64 = 256 << 20;
 /// Chooses partitions. Knows no clock.
 #[derive(Debug, Default)]
 struct Policy {
+    /// How long a partition rests that was just compacted.
+    rest: Duration,
     /// Not before this time, unless there is much to do …
     rests: BTreeMap<PartitionId, Instant>,
     /// … and in no case before this time.
@@ -73,9 +73,10 @@ impl Policy {
     }
 }
 
-/// Runs until the node stops. `keys_bytes`: memory for keys.
-pub(crate) fn watch(mut rewriting: Rewriting<'_>, keys_bytes: usize) {
-    let mut policy = Policy::default();
+/// Runs until the node stops. `keys_bytes`: memory for keys. `rest`: how long a partition rests that was just compacted
+/// (Kafka's `log.cleaner.backoff.ms`).
+pub(crate) fn watch(mut rewriting: Rewriting<'_>, keys_bytes: usize, rest: Duration) {
+    let mut policy = Policy { rest, ..Policy::default() };
     let mut pause = LOOK_EVERY;
     let mut sum = Counts::default();
     let mut seen = 0;
@@ -123,7 +124,7 @@ fn compact(
     let ask = |reply| Internal::PlanCompaction(chosen.to_vec(), offsets_max, reply);
     let plans: Vec<Plan> = rewriting.ask(inbox, ask).ok_or(Abandoned::Stopped)?;
     let now = crate::thread::now();
-    let rest = Instant::now() + AGAIN_AFTER;
+    let rest = Instant::now() + policy.rest;
     // What had no room for all its keys goes on at once.
     let all = |plan: &&Plan| plan.upto - plan.dirty <= offsets_max / 2;
     policy.rests.extend(plans.iter().filter(all).map(|plan| (plan.partition, rest)));
@@ -179,11 +180,12 @@ mod tests {
             ]
         };
         assert_eq!(policy.choose(now, due()), [PartitionId(3), PartitionId(2)]);
-        policy.rests.insert(PartitionId(2), now + AGAIN_AFTER);
+        let rest = Duration::from_secs(15);
+        policy.rests.insert(PartitionId(2), now + rest);
         policy.failed.insert(PartitionId(3), now + TRY_AGAIN);
         assert_eq!(policy.choose(now, due()), [PartitionId(4), PartitionId(1)]);
         let much = vec![candidate(2, false, 900_000, AGAIN_SOON_BYTES), candidate(3, true, 0, 1 << 30)];
         assert_eq!(policy.choose(now, much), [PartitionId(2)]);
-        assert_eq!(policy.choose(now + AGAIN_AFTER, due())[0], PartitionId(2));
+        assert_eq!(policy.choose(now + rest, due())[0], PartitionId(2));
     }
 }

@@ -26,6 +26,7 @@ pub fn start(dir: &Path, shards: u16) -> (Node, Engine) {
         num_partitions: 1,
         compaction_bytes: bowline_replica::compact::KEYS_BYTES,
         groups: Default::default(),
+        started: Vec::new(),
     };
     bowline_replica::start(options).expect("the node starts")
 }

@@ -71,6 +71,8 @@ pub struct Options {
     /// An offset is forgotten so long after it was committed and the group was left, ms (Kafka's
     /// `offsets.retention.minutes`).
     pub offsets_retention_ms: u64,
+    /// What groups have that do not set it.
+    pub config: GroupConfig,
 }
 
 impl Default for Options {
@@ -81,6 +83,7 @@ impl Default for Options {
             session_timeout_ms: 6_000..=1_800_000,
             members_max: 2_000,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+            config: GroupConfig::default(),
         }
     }
 }
@@ -225,13 +228,13 @@ impl Groups {
         if configs.is_empty() {
             self.configs.remove(group);
         } else {
-            self.configs.insert(group.into(), GroupConfig::parsed(configs));
+            self.configs.insert(group.into(), self.options.config.with(configs));
         }
     }
 
     /// What holds for the group.
     pub fn config(&self, group: &str) -> GroupConfig {
-        self.configs.get(group).copied().unwrap_or_default()
+        self.configs.get(group).copied().unwrap_or(self.options.config)
     }
 
     /// Gives up members that are overdue, ends rebalances whose time is up, proposes to forget expired offsets.

@@ -4,7 +4,7 @@
 //! Patterns are those of our engine, in which a match takes time linear in the text: look-around and back-references,
 //! which Java knows, are refused when the setting is made.
 
-use super::Type;
+use super::{Type, elements, invalid};
 use crate::pattern::Pattern;
 use crate::refusal::refuse;
 use bowline_model::meta::{Reason, Rejection};
@@ -200,22 +200,6 @@ fn list<'a>(name: &str, value: Option<&'a String>) -> Result<Vec<&'a str>, Rejec
 }
 
 /// Each once, where it stands first.
-fn elements(value: &str) -> Vec<&str> {
-    let mut elements = Vec::new();
-    if !value.trim().is_empty() {
-        for element in value.split(',').map(str::trim) {
-            if !elements.contains(&element) {
-                elements.push(element);
-            }
-        }
-    }
-    elements
-}
-
-fn invalid(text: String) -> Rejection {
-    refuse(Reason::InvalidConfig, text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

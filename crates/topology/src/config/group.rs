@@ -2,12 +2,10 @@
 //!
 //! `bowline_model::group_config` and `bowline_model::share_config` read the values.
 
-use super::{BOOLEANS, Entry, Rule, Type};
+use super::{BOOLEANS, Defaults, Entry, Rule, Type, get, invalid};
 use crate::names::validate_kafka_topic;
-use crate::refusal::refuse;
-use bowline_model::group_config::GroupConfig;
-use bowline_model::meta::{Reason, Rejection};
-use bowline_model::share_config::{Reset, ShareConfig};
+use bowline_model::meta::Rejection;
+use bowline_model::share_config::Reset;
 
 /// All settings, sorted by name. Bounds are those that Kafka's brokers set for groups
 /// (`group.consumer.{min,max}.session.timeout.ms` and so on), for share groups wider ones. Those that begin with `bowline.`
@@ -89,28 +87,39 @@ pub fn validate(configs: &[(String, String)]) -> Result<(), Rejection> {
             None => return Err(invalid(format!("Unknown group config name: {name}"))),
         }
     }
-    let share = ShareConfig::parsed(configs);
-    if share.session_timeout_ms <= share.heartbeat_interval_ms {
-        let text = "share.session.timeout.ms must be greater than share.heartbeat.interval.ms";
-        return Err(invalid(text.to_owned()));
-    }
-    let GroupConfig { consumer_session_timeout_ms, consumer_heartbeat_interval_ms, .. } =
-        GroupConfig::parsed(configs);
-    if consumer_session_timeout_ms <= consumer_heartbeat_interval_ms {
-        let text = "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms";
-        return Err(invalid(text.to_owned()));
-    }
-    Ok(())
+    check_timeouts(configs, &[])
 }
 
-fn invalid(text: String) -> Rejection {
-    refuse(Reason::InvalidConfig, text)
+/// What holds for groups that set nothing.
+pub fn inherited(defaults: &Defaults) -> Vec<(String, String)> {
+    ENTRIES.iter().map(|entry| (entry.name.to_owned(), entry.inherited(defaults))).collect()
+}
+
+/// Members must be heard of before they are given up. What is neither set nor among `inherited` is not compared: how the
+/// node is started may change, and what was once accepted must stay so.
+pub fn check_timeouts(configs: &[(String, String)], inherited: &[(String, String)]) -> Result<(), Rejection> {
+    for kind in ["consumer", "share"] {
+        let (session, heartbeat) =
+            (format!("{kind}.session.timeout.ms"), format!("{kind}.heartbeat.interval.ms"));
+        let number = |name: &str| {
+            get(configs, name)
+                .or_else(|| get(inherited, name))
+                .and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        if let (Some(timeout), Some(interval)) = (number(&session), number(&heartbeat))
+            && timeout <= interval
+        {
+            return Err(invalid(format!("{session} must be greater than {heartbeat}")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Defaults;
+    use bowline_model::group_config::GroupConfig;
+    use bowline_model::share_config::ShareConfig;
 
     fn one(name: &str, value: &str) -> Vec<(String, String)> {
         vec![(name.to_owned(), value.to_owned())]
@@ -119,10 +128,7 @@ mod tests {
     #[test]
     fn the_defaults_that_are_shown_are_those_that_hold() {
         assert!(ENTRIES.is_sorted_by_key(|entry| entry.name));
-        let shown: Vec<_> = ENTRIES
-            .iter()
-            .map(|entry| (entry.name.to_owned(), entry.inherited(&Defaults::default())))
-            .collect();
+        let shown = inherited(&Defaults::default());
         validate(&shown).unwrap();
         assert_eq!(GroupConfig::parsed(&shown), GroupConfig::default());
         let share = ShareConfig { delivery_count_limited: true, ..ShareConfig::default() };
@@ -153,7 +159,9 @@ mod tests {
             ("errors.deadletterqueue.topic.name", "dlq/orders", false),
             ("errors.deadletterqueue.copy.record.enable", "perhaps", false),
         ] {
-            assert_eq!(validate(&one(name, value)).is_ok(), good, "{name}={value}");
+            let shown = inherited(&Defaults::default());
+            let checked = validate(&one(name, value)).and(check_timeouts(&one(name, value), &shown));
+            assert_eq!(checked.is_ok(), good, "{name}={value}");
         }
         let config = GroupConfig::parsed(&one("consumer.session.timeout.ms", "50000"));
         assert_eq!(config.consumer_session_timeout_ms, 50_000);

@@ -12,6 +12,7 @@ use bowline_codec_kafka::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsSynonym,
 };
 use bowline_model::meta::{Command, ConfigKind};
+use bowline_topology::Defaults;
 use bowline_topology::config::{self, Entry, Type};
 
 const SOURCE_DYNAMIC: i8 = 2;
@@ -34,6 +35,8 @@ pub fn describe(name: &str, cx: &Context<'_>) -> Result<Vec<DescribeConfigsResou
     let inherited = config::ENTRIES.iter().chain(config::broker::OWN);
     let inherited = inherited.filter(|entry| !entry.broker_name.is_empty());
     configs.extend(inherited.map(|entry| changeable(entry, true, cx)));
+    let defaults = cx.broker.catalog.defaults();
+    configs.extend(config::started::entries().map(|entry| started_one(entry, &defaults)));
     configs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(configs)
 }
@@ -108,6 +111,38 @@ fn static_one(name: &str, kind: Type, value: String) -> DescribeConfigsResourceR
         synonyms: vec![synonym],
         config_type: kind as i8,
         documentation: None,
+    }
+}
+
+/// Where the value of a setting comes from that is made at the start.
+pub fn started_source(entry: &Entry, defaults: &Defaults) -> i8 {
+    match defaults.started.iter().any(|(name, _)| name == entry.broker_name) {
+        true => SOURCE_STATIC,
+        false => SOURCE_DEFAULT,
+    }
+}
+
+/// What is set at the start, if at all.
+fn started_one(entry: &Entry, defaults: &Defaults) -> DescribeConfigsResourceResult {
+    let source = started_source(entry, defaults);
+    let mut values = vec![(entry.started_with(defaults), source)];
+    if source == SOURCE_STATIC {
+        values.push((entry.started_with(&Defaults::default()), SOURCE_DEFAULT));
+    }
+    let synonyms = values.iter().map(|(value, source)| DescribeConfigsSynonym {
+        name: entry.broker_name.into(),
+        value: Some(value.clone()),
+        source: *source,
+    });
+    DescribeConfigsResourceResult {
+        name: entry.broker_name.into(),
+        read_only: true,
+        config_source: source,
+        is_sensitive: false,
+        synonyms: synonyms.collect(),
+        value: Some(values[0].0.clone()),
+        config_type: entry.kind as i8,
+        documentation: Some(entry.doc.to_owned()),
     }
 }
 

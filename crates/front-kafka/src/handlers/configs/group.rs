@@ -1,6 +1,6 @@
 //! Settings of groups (resource type 32). They exist for every name, whether or not there is such a group yet.
 
-use super::{Change, SOURCE_DEFAULT, operated};
+use super::{Change, operated};
 use crate::errors;
 use crate::handlers::create_topics::Refusal;
 use crate::pending::Context;
@@ -22,6 +22,7 @@ pub fn describe(name: &str, cx: &Context<'_>) -> Result<Vec<DescribeConfigsResou
     let describe = |entry: &config::Entry| {
         let own = explicit.iter().find(|(name, _)| name == entry.name).map(|(_, value)| value.clone());
         let default = entry.inherited(&defaults);
+        let inherited = super::broker::started_source(entry, &defaults);
         let synonym = |name: &str, value: &String, source| DescribeConfigsSynonym {
             name: name.into(),
             value: Some(value.clone()),
@@ -29,12 +30,12 @@ pub fn describe(name: &str, cx: &Context<'_>) -> Result<Vec<DescribeConfigsResou
         };
         let mut synonyms: Vec<_> = own.iter().map(|value| synonym(entry.name, value, SOURCE_GROUP)).collect();
         if !entry.broker_name.is_empty() {
-            synonyms.push(synonym(entry.broker_name, &default, SOURCE_DEFAULT));
+            synonyms.push(synonym(entry.broker_name, &default, inherited));
         }
         DescribeConfigsResourceResult {
             name: entry.name.into(),
             read_only: false,
-            config_source: if own.is_some() { SOURCE_GROUP } else { SOURCE_DEFAULT },
+            config_source: if own.is_some() { SOURCE_GROUP } else { inherited },
             value: Some(own.unwrap_or(default)),
             is_sensitive: false,
             synonyms,
@@ -52,6 +53,9 @@ pub fn changed(change: &Change, cx: &Context<'_>) -> Result<Command, Refusal> {
     }
     let explicit = cx.broker.catalog.configs(ConfigKind::Group, &name);
     let configs = operated(change, &explicit, |_| None)?;
-    config::group::validate(&configs).map_err(|rejection| (errors::rejection(&rejection), rejection.text))?;
+    let inherited = config::group::inherited(&cx.broker.catalog.defaults());
+    config::group::validate(&configs)
+        .and_then(|()| config::group::check_timeouts(&configs, &inherited))
+        .map_err(|rejection| (errors::rejection(&rejection), rejection.text))?;
     Ok(Command::ConfigPut { kind: ConfigKind::Group, name, configs })
 }

@@ -94,7 +94,7 @@ fn what_is_malformed_is_refused() {
         assert!(matches!(refused, Err(Refusal::Invalid(_))), "{refused:?}");
     }
     assert_eq!(s.beat("a", 3, None), Err(Refusal::UnknownMember));
-    for member in 0..MEMBERS_MAX {
+    for member in 0..ShareConfig::default().members_max {
         s.beat(&member.to_string(), 0, Some(&["t"])).unwrap();
     }
     assert_eq!(s.beat("one more", 0, Some(&["t"])), Err(Refusal::GroupFull));
