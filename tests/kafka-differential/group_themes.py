@@ -247,7 +247,9 @@ def sharing(talk):
         talk.steps.append(Step("sleep", milliseconds=700))
         talk.steps.append(Step("ShareGroupHeartbeat", 1, {**own, "MemberEpoch": Ref("e", 1)}, keep={"e": ("MemberEpoch",)}, unseen=True))
     place = {"TopicId": TopicId(topic), "Partitions": [{"PartitionIndex": 0}]}
-    asking = {**own, "MaxWaitMs": 1500, "MinBytes": 1, "MaxBytes": 1 << 20, "MaxRecords": 100, "BatchSize": 100}
+    # Batches have three records: they are handed out as wholes or not, and told in runs.
+    asking = {**own, "MaxWaitMs": 1500, "MinBytes": 1, "MaxBytes": 1 << 20, "MaxRecords": talk.some(100, 100, 1, 2, 3, 4, 7), "BatchSize": talk.some(100, 100, 1, 2, 3, 4),
+              "ShareAcquireMode": talk.some(0, 0, 1)}
     talk.ask("ShareFetch", {**asking, "ShareSessionEpoch": 0, "Topics": [place], "MaxWaitMs": 300}, unseen=True)
     for epoch in range(1, 7):
         acknowledged = [{"FirstOffset": talk.some(0, 1, 3), "LastOffset": talk.some(1, 2, 4, 8), "AcknowledgeTypes": [talk.some(1, 1, 2, 3, 0, 4, 9)]}]

@@ -77,7 +77,9 @@ pub fn cover(
                 None => (end, false),
             };
             if found {
-                push(&mut coverage.found, Acquired { first: at, count: upto - at, ..*run }, batch_size);
+                let begins = next.is_some_and(|(first, _)| *first == at);
+                let size = if begins { batch_size } else { u64::MAX };
+                push(&mut coverage.found, Acquired { first: at, count: upto - at, ..*run }, size);
                 at = upto;
                 continue;
             }
@@ -96,12 +98,11 @@ pub fn cover(
     coverage
 }
 
-fn push(found: &mut Vec<Acquired>, run: Acquired, batch_size: u64) {
+/// `size`: a run that has so many records is not prolonged.
+fn push(found: &mut Vec<Acquired>, run: Acquired, size: u64) {
     match found.last_mut() {
         Some(last)
-            if last.first + last.count == run.first
-                && last.returns == run.returns
-                && last.count < batch_size =>
+            if last.first + last.count == run.first && last.returns == run.returns && last.count < size =>
         {
             last.count += run.count;
         }
@@ -138,6 +139,8 @@ mod tests {
         assert_eq!(found(u64::MAX), [run(0, 10)]);
         assert_eq!(found(4), [run(0, 5), run(5, 5)], "a batch is not divided");
         assert_eq!(found(1), [run(0, 3), run(3, 2), run(5, 5)]);
+        let parts = cover(&[run(0, 4), run(4, 6)], &[(0, 5), (5, 10)], &[(0, 10)], 1).found;
+        assert_eq!(parts, [run(0, 5), run(5, 5)], "nor is one that was acquired in parts");
         assert_eq!(cover(&[run(0, 2)], &[], &[], 1).left, [(0, 2)]);
     }
 }
