@@ -466,17 +466,13 @@ impl Sharing {
 
     /// Asks for what is left of the last batch of each partition, if anything may be.
     fn acquire_rests(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut rests: Vec<(ShardId, Vec<(PartitionId, u64, u64)>)> = Vec::new();
+        let mut rests: BTreeMap<ShardId, Vec<(PartitionId, u64, u64)>> = BTreeMap::new();
         for (partition, runs) in &self.acquired {
             let Some(found) = self.fetched.get(partition) else { continue };
             let mut batches: Vec<BatchSlice> = found.batches.values().cloned().collect();
             coverage::needed(runs, &mut batches);
             let Some((first, count)) = coverage::rest(runs, &batches) else { continue };
-            let (shard, rest) = (cx.shard_of(*partition), (*partition, first, count));
-            match rests.iter_mut().find(|(known, _)| *known == shard) {
-                Some((_, known)) => known.push(rest),
-                None => rests.push((shard, vec![rest])),
-            }
+            rests.entry(cx.shard_of(*partition)).or_default().push((*partition, first, count));
         }
         self.stage = Stage::Rest;
         let any = !rests.is_empty();
