@@ -32,7 +32,7 @@ pub mod topics;
 pub mod txn;
 
 pub use checkpoint::Damaged;
-pub use group::Groups;
+pub use group::{Groups, Wait};
 pub use out::{BlockLookup, Out, Proposal, Read, Waiter};
 pub use partition::{FetchOutcome, OffsetsOutcome, OffsetsSearch, Partitions};
 pub use share::Shares;
@@ -40,7 +40,7 @@ pub use topics::Topics;
 pub use txn::Txns;
 
 use bowline_model::event::{AppendResult, Event, FetchError};
-use bowline_model::group::OffsetCommitRecord;
+use bowline_model::group::{OffsetCommitRecord, OffsetDeleteRecord};
 use bowline_model::record::{Kind, Record};
 use bowline_model::request::TopicMeta;
 use bowline_model::txn::{AdmitRecord, GroupsRecord, OffsetsCommit, OffsetsRecord};
@@ -88,7 +88,7 @@ impl Stream {
     /// A topic is gone, with what groups have committed for it.
     pub fn topic_deleted(&mut self, topic: &str, out: &mut Out) {
         self.groups.topics.remove(topic);
-        self.groups.topic_deleted(topic, out);
+        self.groups.topic_deleted(topic, &self.pending, out);
     }
 
     /// Explicit settings of groups; none: the defaults hold.
@@ -118,7 +118,7 @@ impl Stream {
             }
             _ => None,
         };
-        self.groups.handle(now, session, token, request, out);
+        self.groups.handle(now, Wait { session, token }, request, &self.pending, out);
         if let Some(group) = stable
             && let Some((_, Event::Group { reply: api::Reply::FetchOffsets(Ok(topics)), .. })) =
                 out.replies.last_mut()
@@ -217,7 +217,15 @@ impl Stream {
                 }
                 self.groups.apply(block, record);
             }
-            Kind::OffsetDelete | Kind::ConsumerGroup => self.groups.apply(block, record),
+            Kind::OffsetDelete => {
+                if !self.pending.is_empty()
+                    && let Ok(delete) = postcard::from_bytes::<OffsetDeleteRecord>(record.body)
+                {
+                    self.pending.deleted(&delete);
+                }
+                self.groups.apply(block, record);
+            }
+            Kind::ConsumerGroup => self.groups.apply(block, record),
             Kind::Txn => self.txns.apply(block.stamp, record),
             Kind::TxnAdmit => {
                 if let Ok(admit) = postcard::from_bytes::<AdmitRecord>(record.body) {
@@ -291,7 +299,7 @@ impl Stream {
     /// Does what is due at `now`: session and rebalance timeouts, retention, expiry of offsets.
     pub fn tick(&mut self, now: Millis, out: &mut Out) {
         self.partitions.tick(now, out);
-        self.groups.tick(now, out);
+        self.groups.tick(now, &self.pending, out);
         self.shares.tick(now, &self.partitions, out);
         self.txns.tick(now, out);
     }

@@ -44,10 +44,11 @@ impl Group {
     }
 
     /// What to log, and what to answer when that is done. Topics that members subscribe to are refused; if the
-    /// members are no consumers, all is (KIP-496).
+    /// members are no consumers, all is (KIP-496). `waits`: an open transaction has an offset there.
     pub fn delete_offsets(
         &self,
         topics: TopicPartitions,
+        waits: impl Fn(&str, i32) -> bool,
     ) -> Result<(TopicPartitions, PartitionResults), Error> {
         let subscribed = self.subscribed();
         if subscribed == Subscribed::NotConsumers {
@@ -59,7 +60,8 @@ impl Group {
             let refused = subscribed.contains(&topic);
             let verdict = if refused { Err(Error::GroupSubscribedToTopic) } else { Ok(()) };
             results.push((topic.clone(), partitions.iter().map(|&p| (p, verdict)).collect()));
-            if !refused && partitions.iter().any(|&p| self.offsets.get(&topic, p).is_some()) {
+            let is_there = |&p: &i32| self.offsets.get(&topic, p).is_some() || waits(&topic, p);
+            if !refused && partitions.iter().any(is_there) {
                 accepted.push((topic, partitions));
             }
         }

@@ -8,6 +8,7 @@ use super::state::Group;
 use super::subscription::Subscribed;
 use super::{Groups, TopicPartitions, propose_delete};
 use crate::out::Out;
+use crate::txn::Pending;
 use bowline_model::Millis;
 use bowline_model::group::State;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub const EXPIRY_CHECK_MS: u64 = 10 * 60 * 1000;
 
 impl Groups {
     /// Proposes to forget expired offsets, and drops vacant groups.
-    pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn expire(&mut self, now: Millis, waiting: &Pending, out: &mut Out) {
         if now < self.next_check {
             return;
         }
@@ -28,11 +29,17 @@ impl Groups {
                 match &group.consumer {
                     None => vacant.push(name.clone()),
                     // The log has it.
+                    Some(_) if waiting.is_open(name) => {}
                     Some(_) => propose_delete(name, None, None, out),
                 }
                 continue;
             }
-            let topics = expired(group, now, self.options.offsets_retention_ms);
+            let mut topics = expired(group, now, self.options.offsets_retention_ms);
+            // What is about to be committed anew would be forgotten with the old one.
+            for (topic, partitions) in &mut topics {
+                partitions.retain(|&partition| !waiting.is_unstable(name, topic, partition));
+            }
+            topics.retain(|(_, partitions)| !partitions.is_empty());
             if !topics.is_empty() {
                 propose_delete(name, Some(topics), None, out);
             }

@@ -29,6 +29,7 @@ mod txn;
 
 use crate::out::{Out, Proposal, Waiter};
 use crate::topics::Topics;
+use crate::txn::Pending;
 use bowline_model::consumer_group::{GroupRecord, Refused};
 use bowline_model::event::Event;
 use bowline_model::group::{
@@ -37,9 +38,9 @@ use bowline_model::group::{
 };
 use bowline_model::group_config::GroupConfig;
 use bowline_model::record::{self, Kind, Record};
-use bowline_model::{Block, Millis, SessionId, Token};
+use bowline_model::{Block, Millis, SessionId};
 use consumer::Stored;
-use member::Wait;
+pub use member::Wait;
 use state::Group;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -140,9 +141,9 @@ impl Groups {
     }
 
     /// Takes a request. The answer is `Event::Group`: at once; for Join and Sync when the others have come; for what
-    /// changes offsets when the proposal has been applied.
-    pub fn handle(&mut self, now: Millis, session: SessionId, token: Token, request: Request, out: &mut Out) {
-        let wait = Wait { session, token };
+    /// changes offsets when the proposal has been applied. `waiting`: offsets of open transactions.
+    pub fn handle(&mut self, now: Millis, wait: Wait, request: Request, waiting: &Pending, out: &mut Out) {
+        let Wait { session, token } = wait;
         self.load(now);
         if let Request::Join(join) = &request {
             self.leaves_kind(&join.group, out);
@@ -167,8 +168,10 @@ impl Groups {
             Request::Join(join) => return self.join(now, wait, join, out),
             Request::Sync(sync) => return self.sync(now, wait, sync, out),
             Request::Commit(commit) => return self.commit(now, wait, commit, out),
-            Request::Delete { group } => return self.delete(wait, &group, out),
-            Request::OffsetDelete { group, topics } => return self.delete_offsets(wait, &group, topics, out),
+            Request::Delete { group } => return self.delete(wait, &group, waiting, out),
+            Request::OffsetDelete { group, topics } => {
+                return self.delete_offsets(wait, &group, topics, waiting, out);
+            }
             Request::Heartbeat(member) => Reply::Heartbeat(self.heartbeat(now, &member)),
             Request::Leave { group, members } => Reply::Leave(self.leave(now, &group, members, out)),
             Request::FetchOffsets { group, topics, member, .. } => {
@@ -213,12 +216,19 @@ impl Groups {
     }
 
     /// The topic is gone, so what was committed for it must not meet a later topic of the same name: proposes to
-    /// forget it.
-    pub fn topic_deleted(&mut self, topic: &str, out: &mut Out) {
+    /// forget it. What waits for a transaction is forgotten with it.
+    pub fn topic_deleted(&mut self, topic: &str, waiting: &Pending, out: &mut Out) {
+        let mut found: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
         for (name, group) in &self.by_name {
-            let partitions = group.offsets.partitions(topic);
+            found.insert(name, group.offsets.partitions(topic).into_iter().collect());
+        }
+        for (name, partition) in waiting.of_topic(topic) {
+            found.entry(name).or_default().insert(partition);
+        }
+        for (name, partitions) in found {
             if !partitions.is_empty() {
-                propose_delete(name, Some(vec![(topic.to_owned(), partitions)]), None, out);
+                let topics = vec![(topic.to_owned(), partitions.into_iter().collect())];
+                propose_delete(name, Some(topics), None, out);
             }
         }
     }
@@ -238,7 +248,7 @@ impl Groups {
     }
 
     /// Gives up members that are overdue, ends rebalances whose time is up, proposes to forget expired offsets.
-    pub fn tick(&mut self, now: Millis, out: &mut Out) {
+    pub fn tick(&mut self, now: Millis, waiting: &Pending, out: &mut Out) {
         self.load(now);
         while self.wakes.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, name)) = self.wakes.pop_first() else { break };
@@ -250,7 +260,7 @@ impl Groups {
             group.wake = group.next_timer().max(now + 1);
             self.settle(&name);
         }
-        self.expire(now, out);
+        self.expire(now, waiting, out);
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
@@ -429,8 +439,9 @@ impl Groups {
             .collect()
     }
 
-    fn delete(&mut self, wait: Wait, group: &str, out: &mut Out) {
+    fn delete(&mut self, wait: Wait, group: &str, waiting: &Pending, out: &mut Out) {
         let allowed = match self.by_name.get(group) {
+            None if waiting.len(group) > 0 => Ok(()),
             None => Err(Error::GroupIdNotFound),
             Some(state) => state.may_be_deleted(),
         };
@@ -443,10 +454,20 @@ impl Groups {
         }
     }
 
-    fn delete_offsets(&mut self, wait: Wait, group: &str, topics: TopicPartitions, out: &mut Out) {
+    fn delete_offsets(
+        &mut self,
+        wait: Wait,
+        group: &str,
+        topics: TopicPartitions,
+        waiting: &Pending,
+        out: &mut Out,
+    ) {
+        let waits = |topic: &str, partition| waiting.is_unstable(group, topic, partition);
         let checked = match self.by_name.get(group) {
+            // It is nothing else yet.
+            None if waiting.len(group) > 0 => Group::default().delete_offsets(topics, waits),
             None => Err(Error::GroupIdNotFound),
-            Some(state) => state.delete_offsets(topics),
+            Some(state) => state.delete_offsets(topics, waits),
         };
         let (accepted, result) = match checked {
             Ok((accepted, results)) => (accepted, Ok(results)),

@@ -30,6 +30,7 @@ impl Groups {
             Some(group) if names_member && !(member.generation < 0 && group.state == State::Empty) => {
                 group.validate_generation(member)?;
             }
+            None if member.generation >= 0 && pending > 0 => return Err(Error::UnknownMemberId),
             None if member.generation >= 0 => return Err(Error::IllegalGeneration),
             _ => {}
         }

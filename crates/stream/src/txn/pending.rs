@@ -1,7 +1,7 @@
 //! Offsets that wait for a transaction (KIP-98, KIP-447): kept in the shard of their group until the coordinator says
 //! how the transaction has ended.
 
-use bowline_model::group::PartitionCommit;
+use bowline_model::group::{OffsetDeleteRecord, PartitionCommit};
 use bowline_model::txn::{AdmitRecord, GroupsRecord, OffsetsRecord, Producer};
 use bowline_model::{SessionId, group};
 use std::collections::BTreeMap;
@@ -126,6 +126,29 @@ impl Pending {
                 open.values_mut().for_each(|open| drop(open.offsets.remove(&key)));
             }
         }
+    }
+
+    /// The group, or these offsets of it, have been deleted: what waits for them goes with them, and the transaction
+    /// goes on without (as in Kafka).
+    pub fn deleted(&mut self, delete: &OffsetDeleteRecord) {
+        let Some(open) = self.by_group.get_mut(&delete.group) else { return };
+        let Some(topics) = &delete.topics else {
+            return open.values_mut().for_each(|open| open.offsets.clear());
+        };
+        for (topic, partitions) in topics {
+            for &partition in partitions {
+                let key = (topic.clone(), partition);
+                open.values_mut().for_each(|open| drop(open.offsets.remove(&key)));
+            }
+        }
+    }
+
+    /// Groups and partitions of the topic for which offsets wait.
+    pub fn of_topic<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a str, i32)> {
+        self.by_group.iter().flat_map(move |(group, open)| {
+            let keys = open.values().flat_map(|open| open.offsets.keys());
+            keys.filter(move |(t, _)| t == topic).map(move |(_, partition)| (group.as_str(), *partition))
+        })
     }
 
     /// The transaction has ended: what it had, by group.

@@ -110,6 +110,16 @@ impl Bench {
         }
     }
 
+    fn forget(&mut self, request: group::Request) -> Result<(), group::Error> {
+        self.world.stream.group(self.now, A, Token(3), request, &mut self.world.out);
+        self.world.settle(self.now);
+        match self.world.replies().pop() {
+            Some((_, Event::Group { reply: group::Reply::OffsetDelete(result), .. })) => result.map(drop),
+            Some((_, Event::Group { reply: group::Reply::Delete(result), .. })) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn state(&mut self) -> State {
         match self.ask(A, Request::Describe { id: "x".into() }) {
             Reply::Described(Some(found)) => found.state,
@@ -177,6 +187,62 @@ fn the_last_word_about_an_offset_holds() {
     bench.end(A, producer, true, false);
     assert_eq!(bench.offset(true), (6, false));
     bench.world.assert_replays(None, 0);
+}
+
+#[test]
+fn offsets_that_wait_are_deleted_with_the_others() {
+    let topics = || vec![("t".to_owned(), vec![0])];
+    let mut bench = Bench::new();
+    let producer = bench.producer();
+    let begin = |bench: &mut Bench| {
+        bench.add(A, producer, false);
+        bench.commit_offset(A, producer, 5);
+        assert!(bench.offset(true).1);
+    };
+    // The group is there for nothing else.
+    begin(&mut bench);
+    assert_eq!(bench.forget(group::Request::OffsetDelete { group: "g".into(), topics: topics() }), Ok(()));
+    assert_eq!(bench.offset(true), (-1, false));
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (-1, false));
+    let gone = bench.forget(group::Request::OffsetDelete { group: "g".into(), topics: topics() });
+    assert_eq!(gone, Err(group::Error::GroupIdNotFound));
+    begin(&mut bench);
+    assert_eq!(bench.forget(group::Request::Delete { group: "g".into() }), Ok(()));
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (-1, false));
+    // It has others; what comes behind the deletion counts again.
+    bench.commit_by_itself(77);
+    begin(&mut bench);
+    assert_eq!(bench.forget(group::Request::OffsetDelete { group: "g".into(), topics: topics() }), Ok(()));
+    assert_eq!(bench.offset(true), (-1, false));
+    bench.commit_offset(A, producer, 6);
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (6, false));
+    // A topic that is gone must not leave something to a later one of its name.
+    begin(&mut bench);
+    bench.world.stream.topic_deleted("t", &mut bench.world.out);
+    bench.world.settle(bench.now);
+    bench.end(A, producer, true, false);
+    assert_eq!(bench.offset(true), (-1, false));
+    bench.world.assert_replays(None, 0);
+}
+
+#[test]
+fn an_offset_that_is_about_to_be_committed_anew_does_not_expire() {
+    let mut bench = Bench::new();
+    let producer = bench.producer();
+    bench.commit_by_itself(77);
+    bench.world.stream.tick(bench.now, &mut bench.world.out);
+    bench.now += 2 * crate::group::Options::default().offsets_retention_ms;
+    bench.world.stream.group(bench.now, A, Token(3), group::Request::List, &mut bench.world.out);
+    bench.add(A, producer, false);
+    bench.commit_offset(A, producer, 5);
+    let Bench { world, now } = &mut bench;
+    world.stream.groups.tick(*now, &world.stream.pending, &mut world.out);
+    assert!(world.out.propose.is_empty());
+    world.stream.groups.tick(*now + 3_600_000, &crate::txn::Pending::default(), &mut world.out);
+    assert_eq!(world.out.propose.len(), 1, "nothing else has kept it");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Script {
 
     fn reply(&mut self, request: Request) -> Reply {
         let world = &mut self.world;
-        world.stream.groups.handle(self.now, SessionId(9), Token(9), request, &mut world.out);
+        world.stream.group(self.now, SessionId(9), Token(9), request, &mut world.out);
         world.settle(self.now);
         let mut replies = world.replies().into_iter().filter_map(|(_, event)| match event {
             Event::Group { token: Token(9), reply } => Some(reply),

@@ -5,6 +5,7 @@ mod membership;
 mod offsets;
 mod static_members;
 
+use crate::Stream;
 use crate::testing::World;
 use bowline_model::event::Event;
 use bowline_model::group::{Commit, Error, Join, Leaving, Member, PartitionCommit, Reply, Request, Sync};
@@ -106,7 +107,7 @@ impl Script {
     /// Sends a request; returns what is heard at once, by anybody.
     fn ask(&mut self, session: u64, request: Request) -> Vec<String> {
         let world = &mut self.world;
-        world.stream.groups.handle(self.now, SessionId(session), Token(session), request, &mut world.out);
+        world.stream.group(self.now, SessionId(session), Token(session), request, &mut world.out);
         self.heard()
     }
 
@@ -150,7 +151,8 @@ impl Script {
         let until = self.now + ms;
         while let Some(at) = self.world.stream.groups.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            self.world.stream.groups.tick(self.now, &mut self.world.out);
+            let Stream { groups, pending, .. } = &mut self.world.stream;
+            groups.tick(self.now, pending, &mut self.world.out);
             assert!(
                 self.world.stream.groups.next_deadline().is_none_or(|next| next > self.now),
                 "a tick must do all that is due"

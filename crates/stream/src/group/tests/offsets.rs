@@ -137,7 +137,7 @@ fn deleting_offsets() {
     s.stable_pair();
     assert_eq!(forget(&mut s, &["t", "u"]), "0: each t/0 86,u/0 ok");
     assert_eq!(all(&mut s), "0: offsets t/0=4");
-    s.world.stream.groups.topic_deleted("t", &mut s.world.out);
+    s.world.stream.topic_deleted("t", &mut s.world.out);
     s.logged();
     assert_eq!(all(&mut s), "0: offsets ");
     s.world.assert_replays(None, 0);
@@ -185,7 +185,7 @@ fn a_commit_on_its_way_is_not_expired() {
     s.pass(60_000);
     s.now += 2 * Options::default().offsets_retention_ms;
     // Asked, not logged yet, when the old one would go.
-    s.world.stream.groups.handle(
+    s.world.stream.group(
         s.now,
         SessionId(1),
         Token(1),
