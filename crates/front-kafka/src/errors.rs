@@ -15,6 +15,7 @@ pub fn append(error: AppendError) -> ErrorCode {
         AppendError::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
         AppendError::InvalidTxnState => ErrorCode::InvalidTxnState,
+        AppendError::CoordinatorFenced => ErrorCode::TransactionCoordinatorFenced,
         AppendError::DiskFull => ErrorCode::KafkaStorageError,
     }
 }

@@ -240,6 +240,8 @@ pub enum AppendError {
     InvalidProducerEpoch,
     /// A batch of a transaction that is not open here (Kafka 48).
     InvalidTxnState,
+    /// A marker of a coordinator that has been followed by another one (Kafka 52).
+    CoordinatorFenced,
     DiskFull,
 }
 

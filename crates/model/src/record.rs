@@ -374,6 +374,11 @@ pub const APPEND_CONVERTED: u8 = 1;
 /// [`Append`]: compaction wrote it into a cold file. The batch says its own base offset, there may be offsets missing before
 /// it, and it may have fewer records than offsets.
 pub const APPEND_COMPACTED: u8 = 4;
+/// Flag of an append: it is a marker that an administrator has written past the transaction's coordinator, and is held
+/// against what the partition knows of its producer.
+pub const APPEND_FOREIGN_MARKER: u8 = 8;
+/// The same, by the stricter rule of producers that raise their epoch with each transaction (KIP-890).
+pub const APPEND_FOREIGN_MARKER_V2: u8 = 16;
 /// Flag of an append: it says where the batch was moved from ([`Append::from`]).
 pub const APPEND_MOVED: u8 = 2;
 

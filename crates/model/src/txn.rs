@@ -15,6 +15,11 @@ use crate::record::crc32c;
 use crate::{Millis, PartitionId};
 use serde::{Deserialize, Serialize};
 
+/// The epoch of our coordinators: there is one for ever.
+pub const COORDINATOR_EPOCH: i32 = 0;
+/// In place of a coordinator's epoch: no marker has come.
+pub const NO_COORDINATOR: i32 = -1;
+
 /// Longest that a transaction may be allowed to take, ms (Kafka's default `transaction.max.timeout.ms`).
 pub const TIMEOUT_MS_MAX: i32 = 15 * 60 * 1000;
 
@@ -156,8 +161,8 @@ pub struct ActiveProducer {
     pub last_sequence: i32,
     /// Of its last batch or marker, ms since the epoch; −1: it has none.
     pub last_timestamp: i64,
-    /// A marker has ended a transaction of it here.
-    pub marked: bool,
+    /// Of the coordinator whose marker was the last that came here; [`NO_COORDINATOR`]: none has come.
+    pub coordinator_epoch: i32,
     /// First offset of its open transaction.
     pub open_since: Option<u64>,
 }
@@ -239,9 +244,17 @@ const MARKER_KEY: usize = HEAD_BYTES + 5;
 /// Attributes: of a transaction, and a marker.
 const MARKER_ATTRIBUTES: i16 = 0x10 | 0x20;
 
+/// Where the epoch of its coordinator begins: behind the key, a length and a version.
+const MARKER_COORDINATOR: usize = MARKER_KEY + 4 + 3;
+
 /// The control batch with which a transaction of `producer` ends in a partition, byte for byte as Kafka writes it but
 /// for the offset. `time`: ms since the epoch.
 pub fn marker(producer: Producer, commit: bool, time: Millis) -> Vec<u8> {
+    marker_of(COORDINATOR_EPOCH, producer, commit, time)
+}
+
+/// The same of somebody who says that it is a coordinator of this epoch.
+pub fn marker_of(coordinator_epoch: i32, producer: Producer, commit: bool, time: Millis) -> Vec<u8> {
     let mut batch = Vec::with_capacity(MARKER_BYTES);
     batch.extend_from_slice(&[0; 8]); // base offset: readers are told the real one
     batch.extend_from_slice(&(MARKER_BYTES as i32 - 12).to_be_bytes());
@@ -256,7 +269,9 @@ pub fn marker(producer: Producer, commit: bool, time: Millis) -> Vec<u8> {
     batch.extend_from_slice(&(-1i32).to_be_bytes()); // base sequence
     batch.extend_from_slice(&1i32.to_be_bytes()); // records
     // Lengths are zigzag varints. Key: version, type; value: version, coordinator's epoch; no headers.
-    batch.extend_from_slice(&[16 << 1, 0, 0, 0, 4 << 1, 0, 0, 0, commit as u8, 6 << 1, 0, 0, 0, 0, 0, 0, 0]);
+    batch.extend_from_slice(&[16 << 1, 0, 0, 0, 4 << 1, 0, 0, 0, commit as u8, 6 << 1, 0, 0]);
+    batch.extend_from_slice(&coordinator_epoch.to_be_bytes());
+    batch.push(0);
     debug_assert_eq!(batch.len(), MARKER_BYTES);
     let checksum = crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&checksum.to_be_bytes());
@@ -272,6 +287,12 @@ pub fn commits(marker: &[u8]) -> Option<bool> {
     }
 }
 
+/// The epoch of the coordinator that a marker comes from; [`NO_COORDINATOR`]: it does not say.
+pub fn coordinator_epoch(marker: &[u8]) -> i32 {
+    let epoch = marker.get(MARKER_COORDINATOR..).and_then(|rest| rest.first_chunk());
+    epoch.map_or(NO_COORDINATOR, |epoch| i32::from_be_bytes(*epoch))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +304,10 @@ mod tests {
             assert_eq!((batch.len(), commits(&batch)), (78, Some(commit)));
             assert_eq!(i32::from_be_bytes(batch[8..12].try_into().unwrap()), 66);
         }
+        let foreign = marker_of(0x0102_0304, Producer { id: 7, epoch: 3 }, true, 5);
+        assert_eq!((foreign.len(), coordinator_epoch(&foreign)), (78, 0x0102_0304));
+        assert_eq!(coordinator_epoch(&marker(Producer { id: 7, epoch: 3 }, true, 5)), COORDINATOR_EPOCH);
+        assert_eq!(coordinator_epoch(b"short"), NO_COORDINATOR);
         assert_eq!(commits(&[0; 70]), Some(false));
         assert_eq!(commits(&[0xff; 78]), None);
         assert_eq!(commits(b""), None);

@@ -59,8 +59,8 @@ fn state(active: ActiveProducer) -> ProducerState {
         producer_epoch: active.producer.epoch.into(),
         last_sequence: active.last_sequence,
         last_timestamp: active.last_timestamp,
-        // Of the last marker. There is one coordinator for ever.
-        coordinator_epoch: if active.marked { 0 } else { -1 },
+        // Of the last marker.
+        coordinator_epoch: active.coordinator_epoch,
         current_txn_start_offset: active.open_since.map_or(-1, |offset| offset as i64),
     }
 }

@@ -1,6 +1,7 @@
 //! WriteTxnMarkers (27): ends a transaction in single partitions, past its coordinator: the last resort of an
 //! administrator (`kafka-transactions.sh abort`). A commit is taken as well, as in Kafka: whoever may act as the cluster
-//! answers for it.
+//! answers for it. The partition refuses what is older than what it knows: the producer's epoch (47), the coordinator's (52).
+//! Our own coordinator is never refused, whatever epoch an administrator has claimed.
 
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -11,9 +12,9 @@ use bowline_codec_kafka::messages::write_txn_markers_response::{
 use bowline_codec_kafka::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use bowline_model::acl::Operation;
 use bowline_model::event::Event;
-use bowline_model::record::Append;
+use bowline_model::record::{APPEND_FOREIGN_MARKER, APPEND_FOREIGN_MARKER_V2, Append};
 use bowline_model::request::{Propose, Request, Want};
-use bowline_model::txn::{Producer, marker};
+use bowline_model::txn::{Producer, marker_of};
 
 pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
     let allowed = super::may_rule(Operation::Alter, cx).is_ok()
@@ -23,7 +24,10 @@ pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
     let mut places = Vec::new();
     for asked in request.markers {
         let producer = Producer { id: asked.producer_id, epoch: asked.producer_epoch };
-        let batch = marker(producer, asked.transaction_result, cx.now.millis.max(0) as u64);
+        let time = cx.now.millis.max(0) as u64;
+        let batch = marker_of(asked.coordinator_epoch, producer, asked.transaction_result, time);
+        let flags =
+            if asked.transaction_version >= 2 { APPEND_FOREIGN_MARKER_V2 } else { APPEND_FOREIGN_MARKER };
         let mut topics = Vec::with_capacity(asked.topics.len());
         for asked_topic in asked.topics {
             let topic = cx.topic(&asked_topic.name);
@@ -35,7 +39,7 @@ pub fn start(request: WriteTxnMarkersRequest, cx: &mut Context<'_>) -> Step {
                     None => ErrorCode::UnknownTopicOrPartition,
                     Some(partition) => {
                         let mut records = Vec::new();
-                        Append::encode(&mut records, partition.0, 0, &batch);
+                        Append::encode(&mut records, partition.0, flags, &batch);
                         let token = cx.token(places.len() as u32);
                         let propose = Propose {
                             token,

@@ -1,14 +1,14 @@
 //! The durable state of partitions as bytes.
 //!
 //! ```text
-//! version u8 = 5 | clock | n partitions, by id: n ×
+//! version u8 = 6 | clock | n partitions, by id: n ×
 //!   spec (length, postcard) | next offset | log start | leader epoch (signed) |
 //!   n extents: n × ( lsn − previous lsn (signed) | count | record position | bytes |
 //!                    max timestamp − previous (signed) ) |
 //!   n producers: n × ( id (signed) | epoch (signed) | stamp | n batches: n × (first sequence | last sequence |
 //!                      base offset) | from version 4 on, its open transaction: 0 (none) | 1, epoch (none of it has
-//!                      come) | 2, epoch, first offset | from version 5 on: last timestamp (signed) | 1: a marker has
-//!                      ended a transaction of it, else 0 ) |
+//!                      come) | 2, epoch, first offset | from version 5 on: last timestamp (signed) | epoch of the
+//!                      coordinator of its last marker (signed; version 5: 1 if there was one, else 0) ) |
 //!   from version 4 on: n aborted transactions: n × ( producer id (signed) | first offset | offset of the marker |
 //!                      last stable offset then ) |
 //!   what was moved here from other shards (length, postcard; empty if nothing; from version 2 on) |
@@ -24,9 +24,10 @@ use super::segments::Segments;
 use super::state::Partition;
 use crate::checkpoint::{Damaged, put_bytes, put_signed, take, take_bytes, take_i32, take_signed, take_u32};
 use bowline_model::request::PartitionSpec;
+use bowline_model::txn::{COORDINATOR_EPOCH, NO_COORDINATOR};
 use bowline_model::{Lsn, Millis, varint};
 
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// Offsets are signed 64-bit numbers for clients.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -102,7 +103,7 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition, clock: Millis) {
             }
         }
         put_signed(out, producer.last_timestamp);
-        varint::put(out, u64::from(producer.marked));
+        put_signed(out, i64::from(producer.coordinator_epoch));
     }
     varint::put(out, producers.all_aborted().len() as u64);
     for aborted in producers.all_aborted() {
@@ -208,7 +209,11 @@ fn take_producers(input: &mut &[u8], version: u8) -> Result<Producers, Damaged> 
         }
         if version > 4 {
             producer.last_timestamp = take_signed(input)?;
-            producer.marked = take(input)? != 0;
+            producer.coordinator_epoch = match version {
+                5 if take(input)? != 0 => COORDINATOR_EPOCH,
+                5 => NO_COORDINATOR,
+                _ => take_i32(input)?,
+            };
         }
         producers.insert(id, producer);
     }

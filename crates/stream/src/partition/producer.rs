@@ -16,7 +16,8 @@ use super::aborted::Aborted;
 use super::batch::Header;
 use bowline_model::Millis;
 use bowline_model::event::AppendError;
-use bowline_model::txn::{self, ActiveProducer};
+use bowline_model::record::{APPEND_FOREIGN_MARKER, APPEND_FOREIGN_MARKER_V2};
+use bowline_model::txn::{self, ActiveProducer, NO_COORDINATOR};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`).
@@ -55,8 +56,8 @@ pub struct Producer {
     pub stamp: Millis,
     /// Of its last batch or marker, as that says itself; −1: none is known.
     pub last_timestamp: i64,
-    /// A marker has ended a transaction of it.
-    pub marked: bool,
+    /// Of the last marker that came; [`NO_COORDINATOR`]: none has.
+    pub coordinator_epoch: i32,
     pub txn: Option<Admitted>,
 }
 
@@ -68,7 +69,7 @@ impl Producer {
             batches: Default::default(),
             stamp,
             last_timestamp: -1,
-            marked: false,
+            coordinator_epoch: NO_COORDINATOR,
             txn: None,
         }
     }
@@ -227,12 +228,40 @@ impl Producers {
         txn.is_some_and(|txn| txn.epoch <= marker.producer_epoch)
     }
 
+    /// Whether the marker may come, whatever it ends (KIP-98, KIP-890; Kafka's `ProducerAppendInfo`). Those of our own
+    /// coordinator always may: it has decided, and would wait for ever. `flags`: of the append. A marker that is
+    /// taken is remembered by its coordinator's epoch, also if it ends nothing.
+    pub fn admit_marker(
+        &mut self,
+        marker: &Header,
+        flags: u8,
+        coordinator_epoch: i32,
+    ) -> Result<(), AppendError> {
+        let Some(producer) = self.by_id.get_mut(&marker.producer_id) else { return Ok(()) };
+        if flags & (APPEND_FOREIGN_MARKER | APPEND_FOREIGN_MARKER_V2) == 0 {
+            producer.coordinator_epoch = producer.coordinator_epoch.max(coordinator_epoch);
+            return Ok(());
+        }
+        let (told, known) = (marker.producer_epoch, producer.epoch);
+        // Of KIP-890, each end has an epoch above that of its transaction, unless it comes a second time.
+        let is_open = producer.txn.is_some_and(|txn| txn.first_offset.is_some());
+        let is_low = flags & APPEND_FOREIGN_MARKER_V2 != 0 && told == known && is_open && told < i16::MAX;
+        if told < known || is_low {
+            return Err(AppendError::InvalidProducerEpoch);
+        }
+        if coordinator_epoch < producer.coordinator_epoch {
+            return Err(AppendError::CoordinatorFenced);
+        }
+        producer.coordinator_epoch = coordinator_epoch;
+        Ok(())
+    }
+
     /// The marker is at `offset`.
     pub fn end(&mut self, marker: &Header, commit: bool, offset: u64, clock: Millis) {
         let id = marker.producer_id;
         let Some(producer) = self.by_id.get_mut(&id) else { return };
         let first_offset = producer.txn.take().and_then(|txn| txn.first_offset);
-        (producer.stamp, producer.last_timestamp, producer.marked) = (clock, marker.max_timestamp, true);
+        (producer.stamp, producer.last_timestamp) = (clock, marker.max_timestamp);
         if producer.epoch == NO_EPOCH {
             // It never wrote, so there is nothing to know of it.
             self.by_id.remove(&id);
@@ -307,11 +336,13 @@ impl Producers {
                 producer: txn::Producer { id, epoch },
                 last_sequence: producer.last_sequence(),
                 last_timestamp: producer.last_timestamp,
-                marked: producer.marked,
+                coordinator_epoch: producer.coordinator_epoch,
                 open_since: producer.txn.and_then(|txn| txn.first_offset),
             }
         };
-        let left_something = |(_, producer): &(i64, &Producer)| producer.len > 0 || producer.marked;
+        let left_something = |(_, producer): &(i64, &Producer)| {
+            producer.len > 0 || producer.coordinator_epoch != NO_COORDINATOR
+        };
         self.live(clock).filter(left_something).map(active).collect()
     }
 

@@ -10,7 +10,7 @@ use bowline_model::event::{AppendError, Appended};
 use bowline_model::record::Append;
 use bowline_model::request::PartitionSpec;
 use bowline_model::transferred::Transferred;
-use bowline_model::txn::commits;
+use bowline_model::txn::{commits, coordinator_epoch};
 use bowline_model::{Block, Millis};
 
 /// Kept small: there are tens of thousands, and most sleep.
@@ -84,7 +84,7 @@ impl Partition {
             return Err(AppendError::OutOfOrderSequence);
         };
         if header.is_control() {
-            return self.mark(block, record_position, batch, &header, clock, segments);
+            return self.mark(block, record_position, append, &header, clock, segments);
         }
         match self.check(&header, clock) {
             Verdict::Append => {
@@ -133,17 +133,24 @@ impl Partition {
     }
 
     /// Takes the marker that ends a transaction, if that is open here: else it has come before, or the transaction
-    /// never got here, and there is nothing to end.
+    /// never got here, and there is nothing to end. An administrator's may be refused.
     fn mark(
         &mut self,
         block: &Block,
         record_position: u32,
-        marker: &[u8],
+        append: &Append<'_>,
         header: &Header,
         clock: Millis,
         segments: &mut Segments,
     ) -> Result<Appended, AppendError> {
         let (base_offset, log_start) = (self.next_offset, self.log_start);
+        let marker = append.batch;
+        if let Some(producers) = &mut self.producers
+            && let Err(error) = producers.admit_marker(header, append.flags, coordinator_epoch(marker))
+        {
+            self.extent_closed = true;
+            return Err(error);
+        }
         let open = self.producers.as_ref().is_some_and(|producers| producers.is_open(header));
         let (Some(commit), true) = (commits(marker), open) else {
             self.extent_closed = true;

@@ -766,7 +766,7 @@ fn well(request: &Request) -> Event {
                 producer: txn::Producer { id: 7, epoch: 1 },
                 last_sequence: 3,
                 last_timestamp: 9,
-                marked: true,
+                coordinator_epoch: 0,
                 open_since: Some(2),
             };
             Event::Producers { token: *token, result: Ok(vec![active]) }

@@ -107,18 +107,18 @@ fn producers_that_no_marker_has_met_have_no_coordinator() {
         vec![describe_producers_request::TopicRequest { name: "t".into(), partition_indexes: vec![0] }];
     bench.send(0, &DescribeProducersRequest { topics });
     let token = token(&bench.sent()[0].1);
-    let active = |marked, last_timestamp| ActiveProducer {
+    let active = |coordinator_epoch, last_timestamp| ActiveProducer {
         producer: Producer { id: 7, epoch: 1 },
         last_sequence: -1,
         last_timestamp,
-        marked,
+        coordinator_epoch,
         open_since: None,
     };
-    bench.event(Event::Producers { token, result: Ok(vec![active(false, 9), active(true, -1)]) });
+    bench.event(Event::Producers { token, result: Ok(vec![active(-1, 9), active(3, -1)]) });
     let (_, response) = bench.receive::<DescribeProducersResponse>(0).unwrap();
     let producers = &response.topics[0].partitions[0].active_producers;
     let told: Vec<_> = producers.iter().map(|p| (p.coordinator_epoch, p.last_timestamp)).collect();
-    assert_eq!(told, [(-1, 9), (0, -1)]);
+    assert_eq!(told, [(-1, 9), (3, -1)]);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use crate::partition::compaction::{Compacted, Progress};
 use crate::testing::{Batch, World, base, sent};
 use crate::{FetchOutcome, Stream};
 use bowline_model::event::{AppendError, Fetched, SLICE_ABORTED};
-use bowline_model::record::{self, Append, Kind};
+use bowline_model::record::{self, APPEND_FOREIGN_MARKER, APPEND_FOREIGN_MARKER_V2, Append, Kind};
 use bowline_model::request::{Fetch, FetchPartition};
-use bowline_model::txn::{AdmitRecord, Producer, marker};
+use bowline_model::txn::{AdmitRecord, Producer, marker, marker_of};
 use bowline_model::{PartitionId, Token};
 
 const P: PartitionId = PartitionId(1);
@@ -125,9 +125,9 @@ fn compaction_stays_below_open_transactions_and_forgets_what_was_aborted() {
 #[test]
 fn producers_as_administrators_see_them() {
     let mut world = World::with_partitions(1);
-    let seen = |world: &World| -> Vec<(i64, i64, bool, Option<u64>)> {
+    let seen = |world: &World| -> Vec<(i64, i64, i32, Option<u64>)> {
         let all = world.stream.partitions.active_producers(P).unwrap();
-        all.iter().map(|p| (p.producer.id, p.last_timestamp, p.marked, p.open_since)).collect()
+        all.iter().map(|p| (p.producer.id, p.last_timestamp, p.coordinator_epoch, p.open_since)).collect()
     };
     admit(&mut world, 7, 0);
     assert_eq!(seen(&world), [], "it has written nothing here");
@@ -136,12 +136,57 @@ fn producers_as_administrators_see_them() {
     let mut records = Vec::new();
     Append::encode(&mut records, 1, 0, &batch);
     world.write(99, records);
-    assert_eq!(seen(&world), [(7, 1_234, false, Some(0))]);
+    assert_eq!(seen(&world), [(7, 1_234, -1, Some(0))]);
     end(&mut world, 7, 0, true);
-    assert_eq!(seen(&world), [(7, 5, true, None)]);
+    assert_eq!(seen(&world), [(7, 5, 0, None)]);
     let checkpoint = world.checkpoint();
     world.stream.restore(&checkpoint, crate::SECTIONS).unwrap();
-    assert_eq!(seen(&world), [(7, 5, true, None)]);
+    assert_eq!(seen(&world), [(7, 5, 0, None)]);
+}
+
+/// An administrator ends the transaction as a coordinator of that epoch would. `next`: by the rule of KIP-890.
+fn intervene(
+    world: &mut World,
+    id: i64,
+    epoch: i16,
+    coordinator_epoch: i32,
+    next: bool,
+) -> Result<u64, AppendError> {
+    let flags = if next { APPEND_FOREIGN_MARKER_V2 } else { APPEND_FOREIGN_MARKER };
+    let mut records = Vec::new();
+    let marker = marker_of(coordinator_epoch, Producer { id, epoch }, false, 5);
+    Append::encode(&mut records, 1, flags, &marker);
+    base(&world.write(1, records)[0])
+}
+
+#[test]
+fn markers_past_the_coordinator_are_held_against_what_is_known() {
+    let mut world = World::with_partitions(1);
+    let known = |world: &World| world.stream.partitions.active_producers(P).unwrap()[0].coordinator_epoch;
+    admit(&mut world, 7, 3);
+    assert_eq!(write(&mut world, 7, 3, 0), Ok(0));
+    assert_eq!(intervene(&mut world, 7, 2, 5, false), Err(AppendError::InvalidProducerEpoch));
+    assert_eq!(intervene(&mut world, 7, 3, 5, true), Err(AppendError::InvalidProducerEpoch));
+    assert_eq!(known(&world), -1, "what was refused is not remembered");
+    assert_eq!(committed(&mut world, 0).last_stable, 0);
+    assert_eq!(intervene(&mut world, 7, 3, 5, false), Ok(2));
+    assert_eq!((committed(&mut world, 0).last_stable, known(&world)), (3, 5));
+    // The same again, by either rule: there is nothing left to end.
+    assert_eq!(intervene(&mut world, 7, 3, 5, true), Ok(3));
+    assert_eq!(intervene(&mut world, 7, 3, 4, false), Err(AppendError::CoordinatorFenced));
+    let (checkpoint, applied) = (world.checkpoint(), world.blocks.all.len());
+    world.stream.restore(&checkpoint, crate::SECTIONS).unwrap();
+    assert_eq!(known(&world), 5);
+    // The transaction's own coordinator is not fenced by what others claim.
+    admit(&mut world, 7, 4);
+    assert_eq!(write(&mut world, 7, 4, 0), Ok(3));
+    assert_eq!(intervene(&mut world, 7, 4, 0, false), Err(AppendError::CoordinatorFenced));
+    assert_eq!(end(&mut world, 7, 4, true), 5);
+    assert_eq!((committed(&mut world, 0).last_stable, known(&world)), (6, 5));
+    // Of a producer that is not known there is nothing to fence, and nothing to end.
+    assert_eq!(intervene(&mut world, 8, 0, 0, true), Ok(6));
+    world.assert_replays(Some(&checkpoint), applied);
+    world.assert_replays(None, 0);
 }
 
 #[test]
