@@ -286,11 +286,9 @@ fn operated(
     explicit: &[(String, String)],
     list: impl Fn(&str) -> Option<String>,
 ) -> Result<Settings, Refusal> {
+    check_form(change)?;
     let mut settings = if change.keep { explicit.to_vec() } else { Settings::new() };
-    for (position, (name, operation, value)) in change.operations.iter().enumerate() {
-        if change.operations[..position].iter().any(|(earlier, ..)| earlier == name) {
-            return Err((ErrorCode::InvalidRequest, format!("{name} is named more than once")));
-        }
+    for (name, operation, value) in &change.operations {
         let Some(operation) = Operation::from_i8(*operation) else {
             return Err((ErrorCode::InvalidRequest, format!("unknown operation on {name}")));
         };
@@ -308,6 +306,19 @@ fn operated(
         set(&mut settings, name.clone(), value);
     }
     Ok(settings)
+}
+
+/// What is wrong with a change whatever settings there are is told before all else, as in Kafka.
+fn check_form(change: &Change) -> Result<(), Refusal> {
+    for (position, (name, operation, value)) in change.operations.iter().enumerate() {
+        if change.operations[..position].iter().any(|(earlier, ..)| earlier == name) {
+            return Err((ErrorCode::InvalidRequest, format!("{name} is named more than once")));
+        }
+        if value.is_none() && *operation != Operation::Delete as i8 {
+            return Err((ErrorCode::InvalidRequest, format!("{name} must have a value")));
+        }
+    }
+    Ok(())
 }
 
 /// The list setting `name`, which is `now`, with the elements of `value` added or removed. What is in it already stays in
@@ -429,5 +440,25 @@ mod tests {
         assert_eq!(edited(Operation::Subtract, "compact,delete"), "");
         let refused = edited_list("retention.ms", Operation::Append, "1", None).unwrap_err();
         assert_eq!(refused.0, ErrorCode::InvalidConfig);
+    }
+
+    #[test]
+    fn a_change_without_form_is_told_before_what_it_would_do() {
+        let error = |operations: &[(&str, Operation, Option<&str>)]| {
+            let operations = operations.iter();
+            let operations = operations.map(|(name, operation, value)| {
+                ((*name).to_owned(), *operation as i8, value.map(str::to_owned))
+            });
+            let (resource_type, resource_name) = (CLIENT_METRICS, "m".to_owned());
+            let change =
+                Change { resource_type, resource_name, operations: operations.collect(), keep: true };
+            operated(&change, &[], |_| None).err().map(|(error, _)| error)
+        };
+        let no_list = ("interval.ms", Operation::Append, Some("1"));
+        assert_eq!(error(&[no_list]), Some(ErrorCode::InvalidConfig));
+        assert_eq!(error(&[no_list, ("match", Operation::Set, None)]), Some(ErrorCode::InvalidRequest));
+        let twice = ("metrics", Operation::Set, Some("a."));
+        assert_eq!(error(&[no_list, twice, twice]), Some(ErrorCode::InvalidRequest));
+        assert_eq!(error(&[twice, ("match", Operation::Delete, None)]), None);
     }
 }
