@@ -14,10 +14,12 @@ use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::ShardId;
 use bowline_model::acl::{Operation, Resource};
 use bowline_model::event::Event;
-use bowline_model::group::{Member, PartitionCommit, PartitionResults, Reply};
+use bowline_model::group::{Error, Member, PartitionCommit, PartitionResults, Reply};
 use bowline_model::request::Request;
 use bowline_model::txn::{self, OffsetsCommit, Producer};
 
+/// First version that knows that a transaction cannot be committed any more, only aborted (KIP-1050).
+const ABORTABLE_FROM: i16 = 4;
 const IMPLICIT_FROM: i16 = 5;
 /// First version in which topics are named by id.
 const TOPIC_IDS_FROM: i16 = 6;
@@ -90,11 +92,18 @@ pub fn start(request: TxnOffsetCommitRequest, cx: &mut Context<'_>) -> Step {
 /// The offsets go to the group's coordinator.
 fn send(commit: OffsetsCommit, mut answers: Answers, cx: &mut Context<'_>) -> Step {
     let shard = ShardId::of_group(&commit.member.group, cx.broker.data_shards);
+    let outside = match cx.head.version {
+        ABORTABLE_FROM..IMPLICIT_FROM => ErrorCode::TransactionAbortable,
+        _ => ErrorCode::InvalidTxnState,
+    };
     let token = cx.token(0);
     cx.send(shard, Request::TxnOffsets { token, commit });
     cx.gather(1, move |mut events, cx| {
         match events.pop() {
             Some(Event::Group { reply: Reply::Commit(Ok(results)), .. }) => answers.fill(results),
+            Some(Event::Group { reply: Reply::Commit(Err(Error::InvalidTxnState)), .. }) => {
+                answers.fail(outside)
+            }
             Some(Event::Group { reply: Reply::Commit(Err(error)), .. }) => answers.fail(errors::group(error)),
             Some(Event::Outdated { .. }) => return Step::Close(Closed::Outdated),
             Some(Event::Failed { reason, .. }) => answers.fail(errors::coordinator_failure(reason)),

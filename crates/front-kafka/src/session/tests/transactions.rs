@@ -162,6 +162,29 @@ fn outside_a_transaction_clients_that_know_how_are_told_to_abort() {
     };
     assert_eq!(code(10), ErrorCode::InvalidTxnState.code());
     assert_eq!(code(11), ErrorCode::TransactionAbortable.code());
+    let offsets = |version| {
+        let partitions = vec![Default::default()];
+        let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions,
+            ..Default::default()
+        };
+        let request = TxnOffsetCommitRequest {
+            transactional_id: "x".into(),
+            group_id: "g".into(),
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let mut bench = Bench::new();
+        bench.send(version, &request);
+        let Request::TxnOffsets { token, .. } = bench.sent().remove(0).1 else { panic!() };
+        let reply = bowline_model::group::Reply::Commit(Err(bowline_model::group::Error::InvalidTxnState));
+        bench.event(Event::Group { token, reply });
+        let (_, response) = bench.receive::<TxnOffsetCommitResponse>(version).unwrap();
+        response.topics[0].partitions[0].error_code
+    };
+    assert_eq!(offsets(3), ErrorCode::InvalidTxnState.code());
+    assert_eq!(offsets(4), ErrorCode::TransactionAbortable.code());
 }
 
 #[test]
