@@ -17,6 +17,9 @@ pub static LIVES_FOR_EVER: AtomicBool = AtomicBool::new(false);
 /// A batch goes into two blocks.
 pub static BATCH_SPLIT: AtomicBool = AtomicBool::new(false);
 
+/// A part of a transaction for a partition that is gone is never confirmed.
+pub static GONE_PARTITION_AWAITED: AtomicBool = AtomicBool::new(false);
+
 pub(crate) fn is_on(switch: &AtomicBool) -> bool {
     switch.load(Ordering::Relaxed)
 }

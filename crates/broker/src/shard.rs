@@ -345,6 +345,18 @@ impl Shard {
 
     /// Another shard's part of a transaction's step; answered among [`Effects::told_txn`] when it is durable.
     pub fn take_part(&mut self, step: TxnStep) {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::GONE_PARTITION_AWAITED)
+            && bowline_model::record::at(&step.records, 0)
+                .ok()
+                .and_then(|record| bowline_model::record::Append::decode(record.body))
+                .is_some_and(|append| {
+                    let id = bowline_model::PartitionId(append.partition);
+                    append.batch.len() > 60 && self.streams.stream.partitions.spec(id).is_none()
+                })
+        {
+            return;
+        }
         self.proposals.insist(step.records, step.count, Provisioned::Told(step.receipt));
     }
 

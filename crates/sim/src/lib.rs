@@ -14,6 +14,7 @@
 
 pub mod chance;
 pub mod clients;
+mod compaction;
 mod disk;
 pub mod node;
 pub mod plan;

@@ -4,6 +4,7 @@
 //! inbox and advances, a write goes to the disk or comes back, a reader answers, upkeep works.
 
 use crate::clients::{Clients, Note};
+use crate::compaction::Compaction;
 use crate::disk;
 use crate::note;
 use crate::plan::Plan;
@@ -74,6 +75,7 @@ pub struct Node {
     /// Parts of a checkpoint that is being put together.
     parts: Option<Vec<ShardSnapshot>>,
     sabotage: Option<Sabotage>,
+    pub compaction: Compaction,
     /// The log has stopped; production ends the process.
     pub is_dead: bool,
     /// Reads that failed.
@@ -134,6 +136,7 @@ impl Node {
             reads: Vec::new(),
             parts: None,
             sabotage,
+            compaction: Compaction::None,
             is_dead: false,
             unreadable: 0,
         })

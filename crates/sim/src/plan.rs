@@ -78,6 +78,12 @@ pub struct Plan {
     pub txn_percent: u64,
     /// Transactional ids.
     pub txn_workers: usize,
+    /// Producers that know no KIP-890 give batches up and go on as if they had been written.
+    pub careless: bool,
+    /// Transactions write to a topic that is deleted and made anew.
+    pub annex: bool,
+    /// What transactions write is compacted.
+    pub compacts: bool,
     /// Chance of a crash, in thousandths of a step.
     pub crash_permille: u64,
     /// The same of a write that is going to fail.
@@ -119,6 +125,9 @@ impl Plan {
             rule_percent: 0,
             txn_percent: 0,
             txn_workers: 0,
+            careless: false,
+            annex: false,
+            compacts: false,
             crash_permille: c.choose([0, 4, 8, 20]),
             disk_error_permille: c.choose([0, 0, 0, 5]),
             full_disk_permille: c.choose([0, 0, 0, 20]),
@@ -128,6 +137,10 @@ impl Plan {
         plan.rule_percent = c.choose([0, 20, 50]);
         plan.txn_percent = c.choose([0, 0, 40, 85]);
         plan.txn_workers = c.within(1..=3) as usize;
+        plan.careless = c.percent(40);
+        plan.annex = c.percent(40);
+        // Cold files are given up by restarts alone here.
+        plan.compacts = c.percent(30) && plan.full_disk_permille == 0 && plan.txn_percent > 0;
         if plan.rule_percent > 0 {
             // Much may die at once, and a block must fit.
             plan.segment_bytes = plan.segment_bytes.max(64 << 10);

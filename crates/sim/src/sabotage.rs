@@ -31,6 +31,10 @@ pub enum Sabotage {
     OldEpochTaken,
     OldConnectionHeard,
     AbortedOffsetsKept,
+    LateBatchTaken,
+    GonePartitionAwaited,
+    CommittedCompacted,
+    EndAnsweredEarly,
 }
 
 /// Name for the command line, and what is broken.
@@ -94,6 +98,22 @@ pub const ALL: &[(Sabotage, &str, &str)] = &[
         "producers without an epoch for each transaction are heard on their old connections too",
     ),
     (Sabotage::AbortedOffsetsKept, "aborted-offsets-kept", "offsets of aborted transactions count"),
+    (Sabotage::LateBatchTaken, "late-batch-taken", "a batch is taken though its transaction is over"),
+    (
+        Sabotage::GonePartitionAwaited,
+        "gone-partition-awaited",
+        "a transaction's end waits for partitions that were deleted",
+    ),
+    (
+        Sabotage::CommittedCompacted,
+        "committed-compacted",
+        "compaction removes what follows an aborted transaction of the producer with it",
+    ),
+    (
+        Sabotage::EndAnsweredEarly,
+        "end-answered-early",
+        "who ends a transaction is answered before that is durable",
+    ),
 ];
 
 impl Sabotage {
@@ -127,6 +147,10 @@ impl Sabotage {
             (Sabotage::OldEpochTaken, &bowline_stream::sabotage::OLD_EPOCH_TAKEN),
             (Sabotage::OldConnectionHeard, &bowline_stream::sabotage::OLD_CONNECTION_HEARD),
             (Sabotage::AbortedOffsetsKept, &bowline_stream::sabotage::ABORTED_OFFSETS_KEPT),
+            (Sabotage::LateBatchTaken, &bowline_stream::sabotage::LATE_BATCH_TAKEN),
+            (Sabotage::EndAnsweredEarly, &bowline_stream::sabotage::END_ANSWERED_EARLY),
+            (Sabotage::CommittedCompacted, &bowline_stream::sabotage::COMMITTED_COMPACTED),
+            (Sabotage::GonePartitionAwaited, &bowline_broker::sabotage::GONE_PARTITION_AWAITED),
         ] {
             switch.store(planted == Some(sabotage), std::sync::atomic::Ordering::Relaxed);
         }
@@ -153,6 +177,10 @@ impl Sabotage {
                 | Sabotage::OldEpochTaken
                 | Sabotage::OldConnectionHeard
                 | Sabotage::AbortedOffsetsKept
+                | Sabotage::LateBatchTaken
+                | Sabotage::GonePartitionAwaited
+                | Sabotage::CommittedCompacted
+                | Sabotage::EndAnsweredEarly
         )
     }
 }

@@ -1,7 +1,7 @@
 //! What transactional producers and their readers do next ([`crate::clients::txns`]), and what becomes of their
 //! requests on the way: they are held up, sent again on new connections, and arrive in any order of connections.
 
-use crate::clients::txns::{Ask, Offsets, Outgoing, TOPIC, Wanted};
+use crate::clients::txns::{ANNEX, Ask, Offsets, Outgoing, TOPIC, Wanted};
 use crate::clients::{Asked, Note};
 use crate::note;
 use crate::plan::Class;
@@ -19,6 +19,13 @@ impl World {
     pub(crate) fn txn_action(&mut self) {
         if self.clients.txns.topic.is_empty() {
             return self.create_bank();
+        }
+        if self.plan.compacts && self.chance.percent(25) {
+            let shard = self.chance.index(usize::from(self.plan.data_shards));
+            self.compact(shard);
+        }
+        if self.plan.annex && self.chance.percent(4) {
+            self.annex_comes_or_goes();
         }
         for _ in 0..self.chance.within(2..=8) {
             match self.chance.weighted(&[44, 40, 14, 5, 4, 1]) {
@@ -55,21 +62,51 @@ impl World {
             return;
         }
         self.clients.txns.creating = true;
+        let partitions = self.chance.within(2..=5) as u32;
+        self.create(TOPIC, partitions, Asked::TxnTopic);
+    }
+
+    fn create(&mut self, name: &str, partitions: u32, asked: Asked) {
         let session = self.clients.new_session_id();
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.chance.number().to_le_bytes());
-        let token = self.clients.ask(session, 0, Asked::TxnTopic);
-        note!(self.clients.trace, "create the bank t{}", token.0);
+        let token = self.clients.ask(session, 0, asked);
+        note!(self.clients.trace, "create a topic t{} of {}", token.0, partitions);
         let spec = TopicSpec {
             vhost: "/".into(),
-            name: TOPIC.into(),
+            name: name.into(),
             id: TopicId(id),
-            partitions: self.chance.within(2..=5) as u32,
-            configs: Vec::new(),
+            partitions,
+            configs: if self.plan.compacts { compacted() } else { Vec::new() },
             arguments: Vec::new(),
         };
         let create = Outgoing::Meta(session, token, Command::TopicCreate(spec));
         self.clients.txns.outbox.push(create);
+    }
+
+    /// The next step of a compaction. False: there was none to make.
+    fn compact(&mut self, shard: usize) -> bool {
+        let Some(node) = self.node.as_mut().filter(|_| self.serving) else { return false };
+        let any = node.compact(shard, self.now);
+        note!(self.clients.trace, "compaction in shard {} {}", shard + 1, any);
+        any
+    }
+
+    fn annex_comes_or_goes(&mut self) {
+        let annex = &mut self.clients.txns.annex;
+        if std::mem::replace(&mut annex.under_way, true) {
+            return;
+        }
+        if annex.partitions.is_empty() {
+            let partitions = self.chance.within(1..=2) as u32;
+            return self.create(ANNEX, partitions, Asked::Annex);
+        }
+        annex.going.extend(&annex.partitions);
+        let session = self.clients.new_session_id();
+        let token = self.clients.ask(session, 0, Asked::AnnexGone);
+        note!(self.clients.trace, "delete the annex t{}", token.0);
+        let delete = Command::TopicDelete { vhost: "/".into(), name: ANNEX.into() };
+        self.clients.txns.outbox.push(Outgoing::Meta(session, token, delete));
     }
 
     fn deliver_some(&mut self) {
@@ -122,7 +159,7 @@ impl World {
     fn goes_on(&mut self, i: usize) {
         let txns = &mut self.clients.txns;
         let (worker, ending) = (txns.instances[i].worker, txns.ending);
-        let bumps = txns.workers[worker].bumps;
+        let (bumps, careless) = (txns.workers[worker].bumps, txns.workers[worker].careless);
         let least = txns.least(worker);
         let me = &mut txns.instances[i];
         let (waits, attempt) = (!me.doing.is_empty(), me.attempt);
@@ -155,6 +192,10 @@ impl World {
             me.offsets = Offsets::Asked;
             return txns.issue(i, Ask::End { producer, attempt, commit: false, fresh: None });
         }
+        let only_batches = me.doing.values().all(|ask| matches!(ask, Ask::Produce { .. }));
+        if careless && waits && only_batches && self.chance.percent(8) {
+            return self.gives_up(i);
+        }
         // Batches of a partition go one after the other, those of several partitions together.
         let asked = me.doing.values().filter_map(|ask| match ask {
             Ask::Produce { part, .. } => Some(txns.parts[*part as usize].partition),
@@ -186,6 +227,20 @@ impl World {
         }
     }
 
+    /// A careless producer aborts, though batches are on their way, and may arrive much later.
+    fn gives_up(&mut self, i: usize) {
+        let session = self.clients.new_session_id();
+        let txns = &mut self.clients.txns;
+        txns.give_up(i);
+        let me = &mut txns.instances[i];
+        me.offsets = Offsets::Asked;
+        let old = std::mem::replace(&mut me.lines[1], session);
+        let (Some(producer), Some(attempt)) = (me.producer, me.attempt) else { return };
+        txns.network.entry(old).and_modify(|connection| connection.slow = true);
+        note!(self.clients.trace, "i{} gives batches up", i);
+        self.clients.txns.issue(i, Ask::End { producer, attempt, commit: false, fresh: None });
+    }
+
     fn begin_transfers(&mut self, i: usize) {
         let mut parts: Vec<(u32, u32, i64)> = Vec::new();
         let topic = self.clients.txns.topic.clone();
@@ -198,6 +253,10 @@ impl World {
         }
         let partition = topic[self.chance.index(topic.len())];
         parts.push((partition, 1, owed));
+        let annex = &self.clients.txns.annex.partitions;
+        if let Some(partition) = self.chance.pick(annex).copied() {
+            parts.push((partition, 1, 0));
+        }
         let count = self.chance.within(1..=3) as i64;
         note!(self.clients.trace, "begin i{} {} batches", i, parts.len());
         self.clients.txns.begin(i, count, &parts, self.now);
@@ -248,8 +307,8 @@ impl World {
             return;
         }
         let shard = ShardId(1 + self.chance.below(u64::from(self.plan.data_shards)) as u16);
-        let topic = &self.clients.txns.topic;
-        let here: Vec<u32> = topic.iter().copied().filter(|id| self.shard_of(*id) == shard).collect();
+        let all = self.clients.txns.partitions();
+        let here: Vec<u32> = all.filter(|id| self.shard_of(*id) == shard).collect();
         let committed = self.chance.percent(80);
         let mut wanted = Vec::new();
         for partition in here {
@@ -292,7 +351,10 @@ impl World {
             self.new_instance(worker);
         }
         self.end_producers();
-        for partition in self.clients.txns.topic.clone() {
+        for shard in 0..usize::from(self.plan.data_shards) {
+            while self.plan.compacts && self.compact(shard) {}
+        }
+        for partition in self.clients.txns.partitions().collect::<Vec<_>>() {
             for _ in 0..ROUNDS_MAX {
                 let log = &self.clients.txns.logs[&partition];
                 let (offset, stable, end) = (log.position, log.stable, log.end);
@@ -334,6 +396,12 @@ impl World {
         }
         panic!("promise: transactions come to an end");
     }
+}
+
+/// Each key is there once, so compaction removes what was aborted, and nothing else. Markers stay for a day.
+fn compacted() -> Vec<(String, String)> {
+    let config = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    vec![config("cleanup.policy", "compact"), config("min.cleanable.dirty.ratio", "0")]
 }
 
 impl crate::clients::Clients {

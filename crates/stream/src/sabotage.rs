@@ -15,6 +15,15 @@ pub static OLD_CONNECTION_HEARD: AtomicBool = AtomicBool::new(false);
 /// Offsets of an aborted transaction count.
 pub static ABORTED_OFFSETS_KEPT: AtomicBool = AtomicBool::new(false);
 
+/// A partition takes a batch of a transaction that is not open.
+pub static LATE_BATCH_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Compaction takes what follows an aborted transaction of the same producer for a part of it.
+pub static COMMITTED_COMPACTED: AtomicBool = AtomicBool::new(false);
+
+/// Who ends a transaction is answered before that is durable.
+pub static END_ANSWERED_EARLY: AtomicBool = AtomicBool::new(false);
+
 pub(crate) fn is_on(switch: &AtomicBool) -> bool {
     switch.load(std::sync::atomic::Ordering::Relaxed)
 }

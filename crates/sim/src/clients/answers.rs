@@ -337,6 +337,15 @@ impl Clients {
                 self.txns.topic_is_there(&partitions);
             }
             (Asked::TxnTopic, Err(_)) => self.txns.creating = false,
+            (Asked::Annex, Ok(Outcome::Topic { partitions, .. })) => {
+                note!(self.trace, "the annex has {} partitions", partitions.len());
+                self.txns.annex_is_there(&partitions);
+            }
+            (Asked::AnnexGone, Ok(_)) => {
+                note!(self.trace, "the annex is gone");
+                self.txns.annex_is_there(&[]);
+            }
+            (Asked::Annex | Asked::AnnexGone, Err(_)) => self.txns.annex.under_way = false,
             (Asked::TxnId(copy), Ok(Outcome::ProducerId(id))) => self.txn_id(session, copy, id),
             (Asked::TxnId(copy), Err(_)) => self.txn_answer(session, copy, Answer::Failed),
             (Asked::ProducerId { partition }, Ok(Outcome::ProducerId(id))) => {

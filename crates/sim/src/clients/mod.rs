@@ -125,6 +125,10 @@ pub enum Asked {
     /// A producer id for the request.
     TxnId(txns::Copied),
     TxnTopic,
+    /// The topic that comes and goes is made.
+    Annex,
+    /// … and deleted.
+    AnnexGone,
     /// And whether only what is committed is wanted.
     TxnFetch(Vec<txns::Wanted>, bool),
 }
@@ -225,7 +229,7 @@ impl Clients {
             streams: streams::Streams::default(),
             groups: groups::Groups::default(),
             rules: rules::Rules::new(plan),
-            txns: txns::Txns::new(plan.data_shards, plan.txn_workers),
+            txns: txns::Txns::new(plan),
             now: 0,
             next_token: 1,
             next_session: 1,

@@ -141,7 +141,8 @@ impl Streams {
         }
         gone.iter().for_each(|name| self.forget_topic(name));
         // Of some the creation was not answered in time.
-        for found in topology.topics("/").filter(|found| found.name != super::txns::TOPIC) {
+        for found in topology.topics("/").filter(|found| !super::txns::TOPICS.contains(&found.name.as_str()))
+        {
             let retains_bytes = found.configs.iter().any(|(name, _)| name == RETENTION_BYTES);
             self.topic_is_there(&found.name, &found.partitions, retains_bytes);
         }

@@ -16,6 +16,8 @@
 //! that is done, the partition need not remember any more that it was aborted.
 
 use super::Partitions;
+#[cfg(feature = "sabotage")]
+use super::aborted::Aborted;
 use super::aborted::AbortedSet;
 use super::extent::Extent;
 use super::relocation::Planned;
@@ -99,7 +101,13 @@ impl Partitions {
         let delete_retention_ms = compaction.delete_retention_ms;
         // All of it is decided: see `dirty`.
         let aborted = partition.producers.as_ref().map(|p| p.aborted(partition.log_start, upto));
-        let aborted = AbortedSet::new(aborted.unwrap_or_default());
+        let aborted = aborted.unwrap_or_default();
+        #[cfg(feature = "sabotage")]
+        let aborted = match crate::sabotage::is_on(&crate::sabotage::COMMITTED_COMPACTED) {
+            true => aborted.into_iter().map(|a| Aborted { last_offset: u64::MAX, ..a }).collect(),
+            false => aborted,
+        };
+        let aborted = AbortedSet::new(aborted);
         let empty = partition.extents.first().is_none_or(|first| first.first_offset >= upto);
         (!empty).then_some(Plan {
             partition: id,

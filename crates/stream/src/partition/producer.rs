@@ -104,6 +104,10 @@ impl Producer {
 
     /// Is it the batch's turn, as far as transactions go?
     fn check_txn(&self, batch: &Header) -> Result<(), AppendError> {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_on(&crate::sabotage::LATE_BATCH_TAKEN) && self.txn.is_none() {
+            return Ok(());
+        }
         match &self.txn {
             Some(txn) if !batch.is_transactional() && txn.first_offset.is_some() => {
                 Err(AppendError::InvalidTxnState)

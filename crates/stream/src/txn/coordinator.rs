@@ -337,6 +337,8 @@ impl Txns {
                 answer(asker, Reply::Added(Ok(())), out);
             }
             Step::Decided { asker, next } => {
+                // The decision is durable. The records that it is about need not be waited for: each partition's marker
+                // lies behind them in the log of the partition's shard, of which a prefix is durable at any time.
                 if let Some(asker) = asker {
                     answer(asker, Reply::Producer(Ok(next)), out);
                 }
@@ -650,6 +652,14 @@ impl Txns {
         let Some(txn) = self.by_id.get_mut(key) else { return };
         let mut parts = txn.parts(place);
         let mut proposal = Proposal::new(true);
+        #[cfg(feature = "sabotage")]
+        let asker = match asker {
+            Some(asker) if crate::sabotage::is_on(&crate::sabotage::END_ANSWERED_EARLY) => {
+                answer(asker, Reply::Producer(Ok(next)), out);
+                None
+            }
+            asker => asker,
+        };
         put_change(&mut proposal, key, Change::Decide { commit, marker, next, last });
         if let Some(own) = parts.remove(&place.shard) {
             proposal.count += put_markers(&mut proposal.records, own, marker, commit, now);

@@ -9,6 +9,12 @@
 //! still on its way: it may arrive long after the producer has moved on. Half of the workers raise their epoch with
 //! each transaction (KIP-890), the others do not; both are promised the same.
 //!
+//! Where the plan is so, workers without an epoch for each transaction are *careless*: they abort a transaction while
+//! batches of it are on their way, and go on. Such a batch may be written late, into a later transaction of its
+//! producer, and nothing is promised of it but that it is nowhere else and there once; all else holds as before. And
+//! where the plan is so, transactions also write to the *annex*, a topic that is deleted and made anew at any time: what
+//! they have written there goes with it, and nothing else does.
+//!
 //! What is checked: [`Clients::txn_decided`] and the [`log`]s of partitions (a transaction is there as a whole or not
 //! at all, in its order, and nothing twice), [`Clients::txn_offset`] (offsets do not go back, and say nothing that was
 //! not committed), [`Clients::txn_failed`] (nobody is refused without a reason), [`Txns::account`] (in the end each
@@ -18,6 +24,7 @@ mod log;
 
 use super::{Asked, Clients};
 use crate::note;
+use crate::plan::Plan;
 use bowline_model::event::{AppendError, Appended};
 use bowline_model::group::{self, PartitionCommit};
 use bowline_model::meta::Command;
@@ -32,6 +39,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Where transfers are written; no other client of the simulation knows it.
 pub const TOPIC: &str = "bank";
+/// What comes and goes.
+pub const ANNEX: &str = "annex";
+pub const TOPICS: [&str; 2] = [TOPIC, ANNEX];
 
 /// Numbers batches of transactions in the order in which they were made.
 pub type PartId = u64;
@@ -43,6 +53,8 @@ pub struct Worker {
     pub group: String,
     /// Its producers know KIP-890: an epoch for each transaction, and partitions join by being written to.
     pub bumps: bool,
+    /// They do not wait for the batches of a transaction that they abort.
+    pub careless: bool,
     /// Requests for its identity that were delivered and not answered.
     inits: u32,
     /// The highest offset that was read or whose commit was acknowledged.
@@ -84,6 +96,21 @@ pub struct Part {
     pub timestamp: i64,
     /// Once it was sent: as whom, and its first sequence.
     pub sent: Option<(Producer, i32)>,
+    /// Its producer has gone on without it.
+    pub given_up: bool,
+    /// Of a topic that comes and goes.
+    pub in_annex: bool,
+}
+
+/// The topic that comes and goes.
+#[derive(Debug, Default)]
+pub struct Annex {
+    /// None: it is not there, as far as is known.
+    pub partitions: Vec<u32>,
+    /// It is being made or deleted.
+    pub under_way: bool,
+    /// Partitions that somebody has asked to delete, all of them.
+    pub going: BTreeSet<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +195,8 @@ pub struct Instance {
     sequences: BTreeMap<u32, i32>,
     /// Somebody else may have taken its id over.
     contested: bool,
+    /// It has given batches up under this epoch, and what it sends may not follow what is there.
+    gave_up: bool,
     /// It will do nothing more.
     pub over: bool,
 }
@@ -202,9 +231,12 @@ pub enum Answer {
 #[derive(Debug, Default)]
 pub struct Txns {
     shards: u16,
+    /// What is aborted may be gone, and leave gaps.
+    compacts: bool,
     /// Partitions of the topic; none: it is not there yet.
     pub topic: Vec<u32>,
     pub creating: bool,
+    pub annex: Annex,
     pub workers: Vec<Worker>,
     pub instances: Vec<Instance>,
     pub attempts: Vec<Attempt>,
@@ -219,15 +251,22 @@ pub struct Txns {
 }
 
 impl Txns {
-    pub fn new(shards: u16, workers: usize) -> Txns {
+    pub fn new(plan: &Plan) -> Txns {
+        let careless = plan.careless;
         let worker = |n: usize| Worker {
             id: format!("id-{n}"),
             group: format!("tellers-{n}"),
-            bumps: n.is_multiple_of(2),
+            bumps: n.is_multiple_of(2) != careless,
+            careless: careless && n.is_multiple_of(2),
             inits: 0,
             offset: 0,
         };
-        Txns { shards, workers: (0..workers).map(worker).collect(), ..Txns::default() }
+        Txns {
+            shards: plan.data_shards,
+            compacts: plan.compacts,
+            workers: (0..plan.txn_workers).map(worker).collect(),
+            ..Txns::default()
+        }
     }
 
     pub fn topic_is_there(&mut self, partitions: &[PartitionId]) {
@@ -237,9 +276,36 @@ impl Txns {
         }
     }
 
+    pub fn annex_is_there(&mut self, partitions: &[PartitionId]) {
+        self.annex.under_way = false;
+        self.annex.partitions = partitions.iter().map(|p| p.0).collect();
+        for id in &self.annex.partitions {
+            self.logs.entry(*id).or_default();
+        }
+        let (bank, annex) = (&self.topic, &self.annex.partitions);
+        self.logs.retain(|id, _| bank.contains(id) || annex.contains(id));
+    }
+
+    /// Partitions that are there, as far as is known.
+    pub fn partitions(&self) -> impl Iterator<Item = u32> {
+        self.topic.iter().chain(&self.annex.partitions).copied()
+    }
+
+    /// A producer goes on without the batches that are on their way.
+    pub fn give_up(&mut self, i: usize) {
+        let me = &mut self.instances[i];
+        me.gave_up = true;
+        for ask in std::mem::take(&mut me.doing).into_values() {
+            if let Ask::Produce { part, .. } = ask {
+                self.parts[part as usize].given_up = true;
+            }
+        }
+    }
+
     pub fn crashed(&mut self) {
         self.network.clear();
         self.outbox.clear();
+        self.annex.under_way = false;
         (self.creating, self.reading) = (false, false);
         self.workers.iter_mut().for_each(|worker| worker.inits = 0);
     }
@@ -252,12 +318,23 @@ impl Txns {
             }
             None => assert!(self.topic.is_empty(), "promise: topic {TOPIC} outlives a crash"),
         }
+        let annex = topology.topic("/", ANNEX).map(|topic| topic.partitions.clone()).unwrap_or_default();
+        let known = self.annex.partitions.iter();
+        let lost = known.filter(|id| !annex.contains(&PartitionId(**id)) && !self.annex.going.contains(id));
+        assert_eq!(lost.count(), 0, "promise: topic {ANNEX} outlives a crash");
+        self.annex_is_there(&annex);
     }
 
     /// What is known to be committed of a worker's transfers, at least.
     pub fn least(&self, worker: usize) -> i64 {
         let committed = self.attempts.iter().filter(|a| a.worker == worker && a.fate == Fate::Committed);
         committed.map(|a| a.first + a.count).max().unwrap_or(0).max(self.workers[worker].offset)
+    }
+
+    /// A batch for a partition that may be deleted.
+    fn is_going(&self, ask: &Ask) -> bool {
+        let Ask::Produce { part, .. } = ask else { return false };
+        self.annex.going.contains(&self.parts[*part as usize].partition)
     }
 
     fn most(&self, worker: usize) -> i64 {
@@ -282,6 +359,7 @@ impl Txns {
             ops: 0,
             sequences: BTreeMap::new(),
             contested: true,
+            gave_up: false,
             over: false,
         });
     }
@@ -295,9 +373,14 @@ impl Txns {
         for (partition, count, amount) in parts {
             let id = self.parts.len() as PartId;
             let (partition, count, amount) = (*partition, *count, *amount);
-            self.parts.push(Part { attempt, partition, count, amount, timestamp: now as i64, sent: None });
+            let in_annex = !self.topic.contains(&partition);
+            let (timestamp, sent, given_up) = (now as i64, None, false);
+            let part = Part { attempt, partition, count, amount, timestamp, sent, given_up, in_annex };
+            self.parts.push(part);
             left.entry(partition).or_default().push_back(id);
-            ids.push(id);
+            if !in_annex {
+                ids.push(id);
+            }
         }
         let (fate, seen) = (Fate::Open, BTreeSet::new());
         self.attempts.push(Attempt { worker, first, count, fate, parts: ids, seen, ended: None });
@@ -392,12 +475,17 @@ impl Txns {
     }
 }
 
+/// A record of a [`Part`].
+const RECORD_BYTES: usize = 24;
+/// Where in a batch the key of its first record is.
+const KEY_AT: usize = 61 + 5;
+
 impl Part {
     /// The batch, but for what front ends alone look at.
     fn bytes(&self, id: PartId) -> Vec<u8> {
         let (producer, sequence) = self.sent.unwrap_or((Producer { id: -1, epoch: -1 }, -1));
         let mut out = vec![0; 8];
-        out.extend((49 + 16i32).to_be_bytes());
+        out.extend((49 + self.count as i32 * RECORD_BYTES as i32).to_be_bytes());
         out.extend([0, 0, 0, 0, 2, 0, 0, 0, 0]);
         out.extend(0x10i16.to_be_bytes()); // of a transaction
         out.extend((self.count as i32 - 1).to_be_bytes());
@@ -407,8 +495,16 @@ impl Part {
         out.extend(producer.epoch.to_be_bytes());
         out.extend(sequence.to_be_bytes());
         out.extend((self.count as i32).to_be_bytes());
-        out.extend(id.to_le_bytes());
-        out.extend(self.amount.to_le_bytes());
+        for n in 0..self.count as u8 {
+            // Lengths and differences are zigzag varints; each key is there once. No headers.
+            out.extend([(RECORD_BYTES as u8 - 1) << 1, 0, 0, n << 1, 9 << 1]);
+            out.extend(id.to_le_bytes());
+            out.extend([n, 8 << 1]);
+            out.extend(self.amount.to_le_bytes());
+            out.push(0);
+        }
+        let checksum = bowline_model::record::crc32c(&out[21..]);
+        out[17..21].copy_from_slice(&checksum.to_be_bytes());
         out
     }
 }
@@ -453,7 +549,7 @@ impl Clients {
             (worker.id.clone(), worker.group.clone(), worker.bumps, me.timeout_ms);
         let member = |partition: &u32| Member {
             partition: PartitionId(*partition),
-            topic: TOPIC.to_owned(),
+            topic: if txns.topic.contains(partition) { TOPIC } else { ANNEX }.to_owned(),
             index: txns.topic.iter().position(|p| p == partition).unwrap_or(0) as u32,
         };
         let ask = match &copy.ask {
@@ -540,13 +636,18 @@ impl Clients {
             Answer::Appended(Ok(appended)) => {
                 if let Ask::Produce { part, .. } = copy.ask {
                     let Part { partition, count, .. } = self.txns.parts[part as usize];
-                    let log = self.txns.logs.entry(partition).or_default();
-                    log.is_at(part, appended.base_offset, count);
+                    if let Some(log) = self.txns.logs.get_mut(&partition) {
+                        log.is_at(part, appended.base_offset, count);
+                    }
                     self.counts.appended += 1;
                 }
                 self.txn_done(session, &copy, None);
             }
             Answer::Appended(Err(AppendError::DiskFull)) | Answer::Failed => self.txn_again(session, copy),
+            // It goes on without what it wanted to write there.
+            Answer::Appended(Err(AppendError::UnknownPartition)) if self.txns.is_going(&copy.ask) => {
+                self.txn_done(session, &copy, None);
+            }
             Answer::Appended(Err(error)) => self.txn_failed(session, &copy, 100 + error as i16),
             Answer::Group(group::Reply::Commit(result)) => {
                 let refused = match result {
@@ -615,6 +716,7 @@ impl Clients {
         match copy.ask {
             Ask::Init { .. } => {
                 (me.producer, me.next, me.contested) = (producer, None, inits > 0);
+                me.gave_up = false;
                 me.sequences.clear();
             }
             Ask::Add { ref partitions, .. } => match partitions.is_empty() {
@@ -642,7 +744,7 @@ impl Clients {
         let Some(me) = self.txn_current(session, copy) else { return };
         let is_late = me.attempt.is_some() && now >= me.began + me.timeout_ms as u64;
         assert!(
-            me.contested || is_late,
+            me.contested || me.gave_up || is_late,
             "promise: a producer whom nobody has fenced, and whose time is not over, is not refused: {copy:?}, {error}; \
              it began at {} and has {} ms, now it is {now}",
             me.began,
