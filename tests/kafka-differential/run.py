@@ -200,7 +200,7 @@ def differences(steps, theirs, ours, rules, through):
         difference = [line for line in a if line not in b], [line for line in b if line not in a]
         if difference == ([], []):
             difference = a, b
-        rule = known(step, difference, rules)
+        rule = known(steps[:at], step, difference, rules)
         if rule is None:
             found.append((at, *difference))
             if not through:
@@ -212,11 +212,14 @@ def differences(steps, theirs, ours, rules, through):
     return len(steps), found, met
 
 
-def known(step, difference, rules):
+def known(before, step, difference, rules):
+    """The first rule whose expressions are all found: in the step, in what only one of the two answered, and (`after`) in
+    the steps before it, one a line."""
     theirs, ours = ("\n".join(part) for part in difference)
+    told = "\n".join(map(str, before))
     for index, rule in enumerate(rules):
         if all(re.search(rule.get(part, ""), text, re.S) for part, text in
-               (("step", str(step)), ("kafka", theirs), ("bowline", ours))):
+               (("step", str(step)), ("kafka", theirs), ("bowline", ours), ("after", told))):
             return index
     return None
 

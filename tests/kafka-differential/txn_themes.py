@@ -209,5 +209,36 @@ def looking(talk):
     see(talk, [(topic, 0), (topic, 1)], [], topic)
 
 
+def interventions(talk):
+    """An administrator ends a transaction in a partition, past the coordinator, with epochs old and new. Nobody ends what is not
+    open with epochs that may do it: in Kafka that takes an offset."""
+    topic = talk.name("w")
+    talk.create(topic, 2)
+    producer = Producer(talk, talk.name("xid"), talk.offered["EndTxn"][1] >= 5 and talk.chance(0.5))
+    producer.init()
+    talk.chance(0.5) and producer.init()
+    producer.send_one(topic)
+
+    def mark(epoch, coordinator, version=0, place=(topic, 0), result=False):
+        talk.ask("WriteTxnMarkers", {"Markers": [{
+            "ProducerId": Ref("p", 4321), "ProducerEpoch": Ref("p-epoch", 0, epoch), "TransactionResult": result, "CoordinatorEpoch": coordinator,
+            "TransactionVersion": version, "Topics": [{"Name": place[0], "PartitionIndexes": [place[1]]}]}]}, versions=(2, 2) if version else (1, 2))
+
+    def look():
+        talk.ask("DescribeProducers", {"Topics": [{"Name": topic, "PartitionIndexes": [0, 1]}]})
+        see(talk, [(topic, 0)], [], topic)
+
+    for _ in range(talk.some(0, 1, 2)):
+        talk.some(lambda: mark(-1, talk.some(0, 5)), lambda: mark(0, 3, 2), lambda: mark(0, 0, place=(topic, 9)),
+                  lambda: mark(0, 0, place=(talk.name("nowhere"), 0)))()
+    look()
+    version = talk.some(0, 1, 2)
+    mark(1 if version == 2 else talk.some(0, 1), 7, version, result=talk.chance(0.3))
+    look()
+    for _ in range(3):
+        mark(talk.some(0, 1, -1), talk.some(6, 0, -1), talk.some(0, 1))
+    look()
+
+
 NEEDED = ("EndTxn", "AddPartitionsToTxn", "TxnOffsetCommit", "AddOffsetsToTxn", "DescribeTransactions", "DescribeProducers", "ListTransactions")
-THEMES = {errors_in_the_middle: NEEDED, zombies: NEEDED, looking: NEEDED}
+THEMES = {errors_in_the_middle: NEEDED, zombies: NEEDED, looking: NEEDED, interventions: NEEDED + ("WriteTxnMarkers",)}

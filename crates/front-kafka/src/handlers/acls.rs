@@ -80,7 +80,7 @@ pub fn describe(request: DescribeAclsRequest, cx: &mut Context<'_>) -> Step {
             }),
         }
     }
-    cx.reply(&DescribeAclsResponse { resources, error_message: None, ..Default::default() })
+    cx.reply(&DescribeAclsResponse { resources, ..Default::default() })
 }
 
 pub fn create(request: CreateAclsRequest, cx: &mut Context<'_>) -> Step {

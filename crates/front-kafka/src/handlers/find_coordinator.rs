@@ -56,7 +56,8 @@ fn coordinator(key: String, key_type: i8, cx: &mut Context<'_>) -> Coordinator {
                 host,
                 port: port.into(),
                 error_code: ErrorCode::None.code(),
-                error_message: None,
+                // Kafka's words for success.
+                error_message: Some(if cx.head.version < BATCHED_FROM { "NONE" } else { "" }.into()),
             };
         }
         _ => (ErrorCode::InvalidRequest, "unknown coordinator type"),

@@ -34,6 +34,7 @@ pub fn alter(request: AlterPartitionReassignmentsRequest, cx: &mut Context<'_>) 
     cx.reply(&AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: request.allow_replication_factor_change,
         responses,
+        error_message: None,
         ..Default::default()
     })
 }
@@ -43,7 +44,7 @@ pub fn list(_request: ListPartitionReassignmentsRequest, cx: &mut Context<'_>) -
         return cx
             .reply(&ListPartitionReassignmentsResponse { error_code: error.code(), ..Default::default() });
     }
-    cx.reply(&ListPartitionReassignmentsResponse::default())
+    cx.reply(&ListPartitionReassignmentsResponse { error_message: None, ..Default::default() })
 }
 
 fn check(topic: &str, index: i32, replicas: Option<&[i32]>, cx: &mut Context<'_>) -> Result<(), Refusal> {

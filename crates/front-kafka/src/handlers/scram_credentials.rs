@@ -122,7 +122,8 @@ pub fn alter(request: AlterUserScramCredentialsRequest, cx: &mut Context<'_>) ->
     let mut asked = Vec::new();
     for (user, Change { put, remove, problem }) in changes {
         let problem = denied.or(problem);
-        let mut result = AlterUserScramCredentialsResult { user: user.clone(), ..Default::default() };
+        let mut result =
+            AlterUserScramCredentialsResult { user: user.clone(), error_message: None, ..Default::default() };
         match problem {
             Some((error, text)) => {
                 result.error_code = error.code();

@@ -56,6 +56,18 @@ fn what_makes_no_sense_is_an_invalid_request() {
 }
 
 #[test]
+fn that_nothing_is_wrong_is_told_in_kafkas_words() {
+    let mut bench = Bench::new();
+    let key_type = 1;
+    let one = FindCoordinatorRequest { key: "x".into(), key_type, ..Default::default() };
+    assert_eq!(bench.at_once(3, &one).error_message.as_deref(), Some("NONE"));
+    let several =
+        FindCoordinatorRequest { coordinator_keys: vec!["x".into()], key_type, ..Default::default() };
+    assert_eq!(bench.at_once(4, &several).coordinators[0].error_message.as_deref(), Some(""));
+    assert_eq!(bench.at_once(0, &ListPartitionReassignmentsRequest::default()).error_message, None);
+}
+
+#[test]
 fn partitions_that_are_not_in_the_transaction() {
     let mut bench = Bench::new();
     let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction {
