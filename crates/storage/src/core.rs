@@ -98,7 +98,7 @@ pub struct Wanted {
 /// How far a new segment file is filled with zeros.
 #[derive(Clone, Copy)]
 struct Filling {
-    /// [`LogCore::placed_bytes`] when it was begun.
+    /// [`LogCore::placed_bytes`] when it had got there.
     since: u64,
     filled: u32,
 }
@@ -111,6 +111,8 @@ pub struct LogCore {
     ready_segments: u32,
     epoch_seed: u64,
     active: Option<Active>,
+    /// Number and capacity of the segment that this process began with.
+    began: (u32, u32),
     /// Segments up to this number have their file, header and name on disk.
     prepared_upto: u32,
     queue: VecDeque<Placed>,
@@ -145,6 +147,7 @@ impl LogCore {
             ready_segments: options.ready_segments,
             epoch_seed: options.epoch_seed,
             active: None,
+            began: (0, options.segment_bytes),
             prepared_upto: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -174,6 +177,7 @@ impl LogCore {
         );
         let epoch = self.epoch_for(number);
         self.active = Some(Active { number, epoch, position: SEGMENT_HEADER_BYTES, capacity });
+        self.began = (number, capacity);
         self.prepared_upto = prepared_upto;
         self.durable = last;
         self.last_placed = last;
@@ -186,6 +190,14 @@ impl LogCore {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (x ^ (x >> 31)).max(1)
+    }
+
+    /// Length of segment `number`: from a small first one each has twice that of the one before. So what has to be
+    /// filled with zeros is never much more than what is appended meanwhile.
+    fn capacity_of(&self, number: u32) -> u32 {
+        let (first, capacity) = self.began;
+        let doublings = number.saturating_sub(first).min(u32::BITS);
+        (u64::from(capacity) << doublings).min(u64::from(self.segment_bytes)) as u32
     }
 
     pub fn place(&mut self, append: Append) -> Result<Lsn, AppendError> {
@@ -316,8 +328,9 @@ impl LogCore {
 
     /// The segment on which there is something to do now, if any.
     ///
-    /// Zeros are written in step with what is appended, half as fast again, and not as fast as the disk can: each of
-    /// them is in some commit's way. Only a log that has no other segment left to go on to is in a hurry.
+    /// Zeros are written in step with what is appended, an eighth faster, or half as fast again if several segments are
+    /// missing, and not as fast as the disk can: each of them is in some commit's way. Only for a log that has no other segment to go on to they may have to be quicker:
+    /// they are to be there when three quarters of what is left of the active segment are used.
     pub fn wants_segment(&self) -> Option<Wanted> {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none())?;
         let urgent = active.number > self.prepared_upto;
@@ -329,28 +342,26 @@ impl LogCore {
         if !urgent && !short {
             return None;
         }
-        let capacity = self.segment_bytes;
-        let filled_to = match self.filling {
-            Some(filling) if ready > 0 => {
-                let placed = self.placed_bytes - filling.since;
-                (placed + placed / 2).min(u64::from(capacity)) as u32
-            }
-            _ => capacity,
-        };
-        let due = match self.filling {
-            Some(filling) => {
-                filled_to == capacity || filled_to >= filling.filled.saturating_add(FILL_STEP_BYTES)
-            }
-            None => true,
-        };
         let number = self.prepared_upto + 1;
+        let capacity = self.capacity_of(number);
+        let filled_to = self.filling.map_or(0, |Filling { since, filled }| {
+            let placed = self.placed_bytes - since;
+            let mut zeros = placed + placed / if ready + 1 < target { 2 } else { 8 };
+            if ready == 0 {
+                let room = u64::from(active.capacity - active.position) * 3 / 4;
+                zeros = zeros.max(placed * u64::from(capacity - filled) / room.max(1));
+            }
+            (u64::from(filled) + zeros).min(u64::from(capacity)) as u32
+        });
+        let due = self.filling.is_none_or(|filling| {
+            filled_to == capacity || filled_to >= filling.filled.saturating_add(FILL_STEP_BYTES)
+        });
         (urgent || due).then(|| Wanted { number, epoch: self.epoch_for(number), capacity, filled_to, urgent })
     }
 
     /// The segment that is wanted is a file that holds zeros up to `filled`. Not called for one that is used again.
     pub fn filled(&mut self, filled: u32) {
-        let since = self.filling.map_or(self.placed_bytes, |filling| filling.since);
-        self.filling = Some(Filling { since, filled });
+        self.filling = Some(Filling { since: self.placed_bytes, filled });
     }
 
     /// Segment `number`, the one that was wanted, is prepared.
@@ -439,14 +450,16 @@ impl LogCore {
         }
         let Some(active) = &self.active else { return Err(AppendError::NotStarted) };
         if u64::from(active.position) + bytes > u64::from(active.capacity) {
-            let number = active.number + 1;
+            // A young log's next segment may still be too small for a large block; it stays empty then.
+            let fits = |n: &u32| u64::from(SEGMENT_HEADER_BYTES) + bytes <= u64::from(self.capacity_of(*n));
+            let number = (active.number + 1..).find(fits).unwrap_or(active.number + 1);
             if number > self.prepared_upto {
                 if self.alarm {
                     return Err(AppendError::Full);
                 }
                 self.unprepared_rolls += 1;
             }
-            let (epoch, capacity) = (self.epoch_for(number), self.segment_bytes);
+            let (epoch, capacity) = (self.epoch_for(number), self.capacity_of(number));
             self.active = Some(Active { number, epoch, position: SEGMENT_HEADER_BYTES, capacity });
         }
         let Some(active) = &mut self.active else { return Err(AppendError::NotStarted) };
@@ -590,7 +603,7 @@ mod tests {
         let wanted = core.wants_segment().unwrap();
         let room = |kib: u32| (kib << 10)..((kib + 4) << 10);
         assert!(
-            room(120).contains(&wanted.filled_to),
+            room(124).contains(&wanted.filled_to),
             "half as much again as the 80 KiB: {}",
             wanted.filled_to
         );
@@ -605,16 +618,64 @@ mod tests {
         );
         core.prepared(3);
         assert_eq!(core.wants_segment().map(|w| w.number), Some(4));
+        core.filled(SEGMENT_HEADER_BYTES);
+        place(&mut core, 80 << 10);
+        let wanted = core.wants_segment().unwrap();
+        assert!(room(94).contains(&wanted.filled_to), "an eighth more, for the last: {}", wanted.filled_to);
     }
 
     #[test]
-    fn a_log_with_no_other_segment_is_in_a_hurry() {
+    fn a_log_with_no_other_segment_has_one_before_it_is_full() {
         let mut core = started(1);
+        let mut filled = SEGMENT_HEADER_BYTES;
+        let mut steps = 0;
         place(&mut core, 100 << 10);
-        core.filled(SEGMENT_HEADER_BYTES);
-        let wanted = core.wants_segment().unwrap();
-        assert_eq!((wanted.number, wanted.filled_to, wanted.urgent), (2, SEGMENT, false));
-        place(&mut core, 950 << 10);
+        assert_eq!(core.wants_segment().map(|w| (w.number, w.filled_to)), Some((2, 0)), "to be begun");
+        core.filled(filled);
+        while core.position().byte_position() < SEGMENT * 4 / 5 {
+            place(&mut core, 16 << 10);
+            if let Some(wanted) = core.wants_segment() {
+                assert!(!wanted.urgent && wanted.filled_to - filled <= 96 << 10, "in small steps");
+                filled = wanted.filled_to;
+                core.filled(filled);
+                steps += 1;
+            }
+        }
+        assert_eq!(filled, SEGMENT, "after {steps} steps");
+        place(&mut core, 250 << 10);
         assert!(core.wants_segment().is_some_and(|w| w.urgent), "blocks wait for it");
+    }
+
+    #[test]
+    fn segments_of_a_young_log_grow() {
+        let options = crate::Options { segment_bytes: SEGMENT, ready_segments: 3, ..Default::default() };
+        let mut core = LogCore::new(512, &options);
+        core.start(7, SEGMENT / 8, 7, Lsn::default(), true);
+        let mut capacities = Vec::new();
+        for number in 8..13 {
+            place(&mut core, 100 << 10);
+            while core.active_segment() < Some(number) {
+                place(&mut core, 100 << 10);
+            }
+            core.prepared(number);
+            capacities.push(core.active.as_ref().map_or(0, |active| active.capacity));
+        }
+        assert_eq!(capacities, [SEGMENT / 4, SEGMENT / 2, SEGMENT, SEGMENT, SEGMENT]);
+    }
+
+    #[test]
+    fn a_block_too_large_for_a_young_segment_goes_to_the_first_that_holds_it() {
+        let options = crate::Options { segment_bytes: SEGMENT, ..Default::default() };
+        let mut core = LogCore::new(512, &options);
+        core.start(1, SEGMENT / 8, 1, Lsn::default(), true);
+        place(&mut core, 600 << 10);
+        assert_eq!(core.active_segment(), Some(4));
+        for number in 2..=4 {
+            let wanted = core.wants_segment().unwrap();
+            assert_eq!((wanted.number, wanted.urgent), (number, true));
+            assert!(core.take().is_none());
+            core.prepared(number);
+        }
+        assert!(core.take().is_some());
     }
 }

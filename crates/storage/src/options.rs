@@ -11,7 +11,8 @@ pub struct Options {
     /// Length of a segment file, bytes; a multiple of 4096, at most 2 GiB. A block must fit in one.
     pub segment_bytes: u32,
     /// Length of the first segment of a process, which is zeroed while starting. Small, so that a start
-    /// is quick and an idle broker takes little space.
+    /// is quick and an idle broker takes little space; the next ones have twice as much each, up to
+    /// `segment_bytes`.
     pub first_segment_bytes: u32,
     /// Writer threads, that is writes in flight. 1..=8.
     pub writers: usize,

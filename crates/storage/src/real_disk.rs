@@ -16,13 +16,13 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 const PROBE_FILE: &str = ".probe";
 const LOCK_FILE: &str = "LOCK";
 /// Bytes written at a time when zeroing.
-const ZERO_BYTES: usize = 1 << 20;
+const ZERO_BYTES: usize = 256 << 10;
 /// The kernel takes at most this many pieces in one vectored write.
 const IOV_MAX: usize = 1024;
 
@@ -294,11 +294,12 @@ impl DiskFile for RealFile {
     }
 
     fn write_zeros(&self, position: u64, len: u64) -> DiskResult<()> {
-        let zeros = AlignedBuf::zeroed(ZERO_BYTES.min(len as usize));
+        static ZEROS: OnceLock<AlignedBuf> = OnceLock::new();
+        let zeros = ZEROS.get_or_init(|| AlignedBuf::zeroed(ZERO_BYTES)).as_slice();
         let mut at = position;
         while at < position + len {
             let n = (position + len - at).min(ZERO_BYTES as u64) as usize;
-            self.write(at, &zeros.as_slice()[..n])?;
+            self.write(at, &zeros[..n])?;
             at += n as u64;
         }
         Ok(())

@@ -48,11 +48,23 @@ pub(crate) enum Step {
     Full,
 }
 
+/// What became of the segment that is wanted.
+enum Next {
+    /// None is.
+    Nothing,
+    /// It is not complete yet.
+    Begun,
+    Ready,
+}
+
 /// One piece of work: the most urgent. Called by one thread only.
 pub(crate) fn step(shared: &Shared) -> Result<Step, Fatal> {
     let result = match next_segment(shared) {
-        Ok(false) => tidy(shared),
-        result => result,
+        Ok(Next::Nothing) => tidy(shared),
+        // One of many small steps: not each of them is worth a look at the space.
+        Ok(Next::Begun) => return Ok(Step::Worked),
+        Ok(Next::Ready) => Ok(true),
+        Err(e) => Err(e),
     };
     let worked = match result {
         Ok(worked) => worked,
@@ -73,13 +85,13 @@ pub(crate) fn step(shared: &Shared) -> Result<Step, Fatal> {
     })
 }
 
-/// Prepares the segment that the core wants next, or a piece of it. Returns whether there was something to do.
-fn next_segment(shared: &Shared) -> DiskResult<bool> {
+/// Prepares the segment that the core wants next, or a piece of it.
+fn next_segment(shared: &Shared) -> DiskResult<Next> {
     let Some(wanted) = shared.core.lock().wants_segment() else {
         shared.upkeep.lock().full = false;
-        return Ok(false);
+        return Ok(Next::Nothing);
     };
-    let Some(segment) = prepare(shared, &wanted)? else { return Ok(true) };
+    let Some(segment) = prepare(shared, &wanted)? else { return Ok(Next::Begun) };
     shared.upkeep.lock().full = false;
     shared.table.insert(Arc::new(segment));
     let mut core = shared.core.lock();
@@ -87,7 +99,7 @@ fn next_segment(shared: &Shared) -> DiskResult<bool> {
     let writer = shared.wakers.writer_for(core.can_take());
     drop(core);
     shared.wakers.wake(writer);
-    Ok(true)
+    Ok(Next::Ready)
 }
 
 /// One step towards a segment file that is ready for use: header written, name durable. `None`: more is to come.
