@@ -27,8 +27,11 @@ const LOOK_SHARE: u32 = 200;
 const LOOK_AT_COLD_EVERY: u32 = 60;
 /// Bytes read, and bytes written, a second: a fifth of what a modest disk does …
 const BYTES_PER_SECOND: u64 = 64 << 20;
-/// … and more as long as nobody appends to the log.
-const BYTES_PER_SECOND_WHEN_IDLE: u64 = 256 << 20;
+/// … more between two appends to the log …
+const BYTES_PER_SECOND_BETWEEN: u64 = 256 << 20;
+/// … and what there is to have when nobody has appended for a while: then nobody waits for a commit.
+const BYTES_PER_SECOND_WHEN_IDLE: u64 = 2 << 30;
+const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// Copies kept in memory until they can be written in order, bytes.
 const PASS_BYTES_MAX: usize = 16 << 20;
 /// One read, bytes; and the gap between two wanted blocks that is read along.
@@ -400,13 +403,15 @@ pub(crate) struct Pace {
     due: Instant,
     stop: Receiver<()>,
     log: Log,
-    /// What had been appended when it was last asked.
+    /// What had been appended when it was last asked, and when that had changed.
     appended: u64,
+    changed: Instant,
 }
 
 impl Pace {
     pub fn new(log: Log, stop: Receiver<()>) -> Pace {
-        Pace { due: Instant::now(), stop, log, appended: 0 }
+        let now = Instant::now();
+        Pace { due: now, stop, log, appended: 0, changed: now }
     }
 
     /// Waits until `bytes` more are allowed. False: the node stops.
@@ -419,9 +424,13 @@ impl Pace {
             }
         }
         let appended = self.log.stats().bytes;
-        let rate = match std::mem::replace(&mut self.appended, appended) == appended {
-            true => BYTES_PER_SECOND_WHEN_IDLE,
-            false => BYTES_PER_SECOND,
+        let rate = if std::mem::replace(&mut self.appended, appended) != appended {
+            self.changed = now;
+            BYTES_PER_SECOND
+        } else if now - self.changed < IDLE_AFTER {
+            BYTES_PER_SECOND_BETWEEN
+        } else {
+            BYTES_PER_SECOND_WHEN_IDLE
         };
         self.due = self.due.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / rate);
         self.stop.try_recv() != Err(TryRecvError::Disconnected)

@@ -86,6 +86,17 @@ def test_a_table_survives_compaction_and_kill_9(own_broker):
     assert rows(broker, "t-table")[-1] == (12_000, b"new", b"1")
 
 
+def test_what_has_no_key_goes_when_a_topic_becomes_compacted(own_broker):
+    broker = own_broker
+    admin = make(broker, "t-becomes", cleanup_policy="delete")
+    send(broker, "t-becomes", [(b"k", b"1"), (None, b"nobody's"), (b"l", b"2"), (None, b"nobody's"), (b"k", b"3")])
+    assert len(rows(broker, "t-becomes")) == 5
+    compact = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, "t-becomes", incremental_configs=[compact])
+    admin.incremental_alter_configs([topic])[topic].result(20)
+    assert compacted(broker, "t-becomes", 2) == [(2, b"l", b"2"), (4, b"k", b"3")]
+
+
 def test_transactions_are_compacted_when_they_are_decided(own_broker):
     broker = own_broker
     make(broker, "t-txn", delete_retention_ms="1000")

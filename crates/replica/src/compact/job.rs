@@ -24,9 +24,11 @@ pub const KEYS_BYTES_MIN: usize = 4 << 20;
 /// What compactions have done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Superseded records that were removed, and tombstones whose time was over.
+    /// Superseded records that were removed, tombstones whose time was over, and records without a key, which were
+    /// written before the topic was compacted.
     pub superseded: u64,
     pub tombstones: u64,
+    pub keyless: u64,
     /// Records of aborted transactions, and markers of transactions.
     pub aborted: u64,
     pub markers: u64,
@@ -39,6 +41,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.superseded += other.superseded;
         self.tombstones += other.tombstones;
+        self.keyless += other.keyless;
         self.aborted += other.aborted;
         self.markers += other.markers;
         self.records_kept += other.records_kept;
@@ -223,7 +226,10 @@ impl Rewrite for Rewriter<'_> {
                 counts.markers += u64::from(expired);
                 return !expired;
             }
-            let Some(key) = record.key else { return true };
+            let Some(key) = record.key else {
+                counts.keyless += 1;
+                return false;
+            };
             let offset = piece.first_offset + record.offset_delta.max(0) as u64;
             let latest = keys.latest(partition, key).map(|relative| state.plan.dirty + relative);
             if latest.is_some_and(|latest| latest > offset) {
