@@ -74,3 +74,21 @@ fn the_core_is_pure() {
         assert!(root().join("crates").join(pure).join("clippy.toml").exists(), "{pure} bans clocks and I/O");
     }
 }
+
+/// A crate whose tests are one program has to name each file there, or it would never run.
+#[test]
+fn every_file_of_tests_is_part_of_a_program() {
+    for entry in std::fs::read_dir(root().join("crates")).unwrap() {
+        let tests = entry.unwrap().path().join("tests");
+        let Ok(main) = std::fs::read_to_string(tests.join("main.rs")) else { continue };
+        for file in std::fs::read_dir(&tests).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(
+                name == "main" || main.contains(&format!("mod {name};")),
+                "{} is left out",
+                path.display()
+            );
+        }
+    }
+}

@@ -70,7 +70,7 @@ fn parse(args: &[String]) -> anyhow::Result<(u64, Vec<&'static str>)> {
 /// Builds the targets with coverage; the folder with the binaries.
 fn build(root: &Path, targets: &[&str]) -> anyhow::Result<PathBuf> {
     let host = host_triple()?;
-    let dir = target_dir(root).join("fuzz");
+    let dir = crate::target_dir(root).join("fuzz");
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--manifest-path"]).arg(root.join("fuzz/Cargo.toml"));
     // With an explicit target, build scripts and procedural macros stay uninstrumented.
@@ -88,7 +88,7 @@ fn build(root: &Path, targets: &[&str]) -> anyhow::Result<PathBuf> {
 
 /// Runs one target; where its findings are, if it has any.
 fn fuzz(root: &Path, binary: &Path, target: &str, seconds: u64) -> anyhow::Result<Option<PathBuf>> {
-    let scratch = target_dir(root).join("fuzz");
+    let scratch = crate::target_dir(root).join("fuzz");
     let corpus = scratch.join("corpus").join(target);
     let artifacts = scratch.join("artifacts").join(target);
     std::fs::create_dir_all(&corpus)?;
@@ -131,10 +131,6 @@ fn report(log: &Path, passed: bool) -> anyhow::Result<()> {
         lines[lines.len().saturating_sub(FAILURE_LINES)..].iter().for_each(|line| println!("    {line}"));
     }
     Ok(())
-}
-
-fn target_dir(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 /// The triple of the compiler's own machine.

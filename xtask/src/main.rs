@@ -13,6 +13,7 @@ mod sim;
 mod test;
 
 use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
 
 /// What a verb's module offers: it gets the arguments that follow its name.
 type Verb = fn(&[String]) -> Result<()>;
@@ -45,6 +46,11 @@ fn main() -> Result<()> {
             bail!("unknown verb {name:?}")
         }
     }
+}
+
+/// Where cargo builds.
+fn target_dir(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn print_usage() {

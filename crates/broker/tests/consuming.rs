@@ -1,12 +1,10 @@
 //! Who of several consumers gets messages, and for how long: single active consumers, and bounds on holding.
 
-mod common;
-
+use crate::common::*;
 use bowline_model::event::{Event, SubscribeError};
 use bowline_model::request::{Outcome, Provision, QueueSpec, Request, Subscribe};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{ConsumerId, QueueId, Token};
-use common::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

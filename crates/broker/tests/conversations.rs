@@ -1,14 +1,12 @@
 //! What sessions ask, and what a shard answers, step by step.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::{Options, Urgency};
 use bowline_model::event::{DropRefused, Event, Failure, MetaEvent, SubscribeError};
 use bowline_model::request::{
     DELIVERY_WINDOW_BYTES, Outcome, Provision, QueueSpec, Request, Settle, Subscribe,
 };
 use bowline_model::{ConsumerId, QueueId, SessionId, Token};
-use common::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

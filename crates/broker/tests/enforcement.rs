@@ -1,7 +1,6 @@
 //! What queues enforce: lifetimes, lengths, leases, and where the dead go.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::{DeadLetters, Reborn, Receipt, Remains, Transfer};
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish, SettleReason};
@@ -9,7 +8,6 @@ use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Vo
 use bowline_model::settings::{Overflow, QueueSettings};
 use bowline_model::{QueueId, Token};
 use bytes::Bytes;
-use common::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

@@ -1,15 +1,13 @@
 //! Keyed order and fair share: single cases, and random consumers, failures and crashes next to a model that knows of
 //! each message its key, its tenant and its place.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::Options;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Extras, Kind, PUBLISH_PERSISTENT, Publish, SettleReason};
 use bowline_model::request::{Outcome, Propose, QueueSpec, Request, Volatile, Want};
 use bowline_model::settings::{QueueSettings, Retry, RetryOn};
 use bowline_model::{ConsumerId, QueueId, Token};
-use common::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const A: u64 = 1;

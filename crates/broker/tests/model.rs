@@ -9,15 +9,13 @@
 //! in the log; counts agree; segments are live exactly as long as they are needed; and in the end, when everything
 //! is drained, nothing is left.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::{Moved, Options, Shard};
 use bowline_model::event::{Event, Failure, MetaEvent};
 use bowline_model::record::{self, Kind, Publish};
 use bowline_model::request::{Outcome, Provision, QueueSpec, Request, Settle, Subscribe};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{BlockRef, ConsumerId, Lsn, QueueId, Token};
-use common::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A message, unique over all publishes.

@@ -1,14 +1,12 @@
 //! What operators do with queues: look without taking, and move messages on purpose.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::{DeadLetters, Happened, Reborn, Remains};
 use bowline_model::event::{Event, MessageState};
 use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish, SettleReason};
 use bowline_model::request::{Outcome, Peek, PeekAt, Provision, RedriveTo, Request, Subscribe};
 use bowline_model::settings::QueueSettings;
 use bowline_model::{ConsumerId, QueueId, SessionId};
-use common::*;
 
 const QUEUE: u32 = 7;
 

@@ -1,15 +1,13 @@
 //! Messages that are not simply handed out in order: priorities, delays, what failed and waits, what failed too often,
 //! and duplicates. Each also over a restart, from a checkpoint and from the log alone.
 
-mod common;
-
+use crate::common::*;
 use bowline_model::event::Event;
 use bowline_model::extras::Window;
 use bowline_model::record::{Extras, PUBLISH_PERSISTENT, Publish};
 use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Volatile, Want};
 use bowline_model::settings::{Dedup, QueueSettings, Retry, RetryOn};
 use bowline_model::{Block, ConsumerId, QueueId, Token};
-use common::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

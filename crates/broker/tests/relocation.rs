@@ -1,7 +1,6 @@
 //! Relocation where the model test does not look: wide gaps, large runs, and partitions.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::Options;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Append, Kind};
@@ -10,7 +9,6 @@ use bowline_model::request::{
     Want,
 };
 use bowline_model::{Lsn, PartitionId, Token, TopicId};
-use common::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 const A: u64 = 1;

@@ -1,8 +1,7 @@
 //! What waits can be cancelled and replaced by its handle, and messages recur: each also over a restart, from a checkpoint
 //! and from the log alone.
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::{Effects, Shard};
 use bowline_model::event::{Event, Failure};
 use bowline_model::record::{self, Extras, PUBLISH_PERSISTENT, Publish};
@@ -10,7 +9,6 @@ use bowline_model::request::{Outcome, Propose, Provision, QueueSpec, Request, Vo
 use bowline_model::schedule::{Recurrence, Schedule};
 use bowline_model::settings::{Overflow, QueueSettings};
 use bowline_model::{ConsumerId, QueueId, Token};
-use common::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

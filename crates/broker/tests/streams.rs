@@ -1,7 +1,6 @@
 //! Partitions and groups through the shard: what the shard adds to them (proposals, parked fetches, provisioning).
 
-mod common;
-
+use crate::common::*;
 use bowline_broker::Options;
 use bowline_model::event::{AppendError, Event, FetchError, MetaEvent, OffsetFound};
 use bowline_model::group;
@@ -10,7 +9,6 @@ use bowline_model::request::{
     Fetch, FetchPartition, OffsetQuery, PartitionConfig, PartitionSpec, Propose, Provision, Request, Want,
 };
 use bowline_model::{PartitionId, Token, TopicId};
-use common::*;
 
 const A: u64 = 1;
 const P: PartitionId = PartitionId(20);

@@ -1,12 +1,10 @@
 //! The connection class after the handshake.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_model::event::{Event, Revoked};
 use bowline_model::meta::{Command, LimitScope, UserSpec, VhostSpec};
 use bowline_topology::password;
-use world::*;
 
 #[test]
 fn a_new_secret_is_acknowledged() {

@@ -1,11 +1,9 @@
 //! What clients say and hear, on a whole broker without sockets.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties, TableRef};
 use bowline_front_amqp::Options;
-use world::*;
 
 #[test]
 fn from_header_to_open() {

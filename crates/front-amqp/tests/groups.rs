@@ -1,10 +1,8 @@
 //! Consumers that share a stream by `x-group`.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, FieldValue, TableRef};
-use world::*;
 
 /// A stream with `partitions`, and a client on it.
 fn stream(world: &Shared, partitions: i64) -> Client {

@@ -1,12 +1,10 @@
 //! Input in any pieces gives the same conversation, and no input brings a session down.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::FieldTable;
 use bowline_codec_amqp::frame::{FrameKind, begin_frame, end_frame};
 use bowline_codec_amqp::methods::*;
 use proptest::prelude::*;
-use world::*;
 
 /// Says a bit of everything.
 fn conversation(client: &mut Client) {

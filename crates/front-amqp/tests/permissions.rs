@@ -1,12 +1,10 @@
 //! Vhosts, and what users may do in them.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, OwnedProperties, TableRef};
 use bowline_model::meta::{Command, PermissionSpec, TopicPermissionSpec, UserSpec, VhostSpec};
 use bowline_topology::password;
-use world::*;
 
 /// User `ann` of vhost `v`, who may do this there.
 fn with_ann(world: &Shared, configure: &str, write: &str, read: &str) {

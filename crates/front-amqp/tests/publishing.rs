@@ -1,12 +1,10 @@
 //! What publishes carry for their queues: extras, checks, copies.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, FieldValue, OwnedProperties};
 use bowline_model::extras::Extras;
 use bowline_model::settings::{Overflow, QueueSettings};
-use world::*;
 
 #[test]
 fn properties_and_headers_become_extras_and_stay_what_they_are() {

@@ -1,10 +1,8 @@
 //! Direct reply-to between sessions.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, OwnedProperties};
-use world::*;
 
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
 

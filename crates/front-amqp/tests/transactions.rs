@@ -1,11 +1,9 @@
 //! tx.select, commit and rollback.
 
-mod world;
-
+use crate::world::*;
 use bowline_codec_amqp::methods::*;
 use bowline_codec_amqp::{FieldTable, OwnedProperties, TableRef};
 use bowline_model::settings::QueueSettings;
-use world::*;
 
 fn count(client: &mut Client, queue: &str) -> String {
     client.say(1, QueueDeclare { passive: true, ..declare(queue, &[]) });

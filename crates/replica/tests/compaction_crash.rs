@@ -3,8 +3,7 @@
 //! key the latest record, and every record that it finds is the one that was appended at that offset; one who reads what
 //! is committed, by the list of aborted transactions as Kafka's clients do, finds the latest that was committed.
 
-mod machine;
-
+use crate::machine::{A, ID, Machine, Random};
 use bowline_broker::{Compacted, Moved};
 use bowline_codec_kafka::records::{
     Batch, BatchBuilder, Compression, ControlRecord, RecordIter, verify_batch,
@@ -18,7 +17,6 @@ use bowline_replica::compact::{Counts, Job};
 use bowline_replica::relocate;
 use bowline_storage::{ColdWriter, FakeDisk};
 use bytes::Bytes;
-use machine::{A, ID, Machine, Random};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The second is there to lie between, and is not compacted.

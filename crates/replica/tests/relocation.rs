@@ -1,12 +1,10 @@
 //! A whole node in which something is forgotten while heavy traffic passes: the log must not grow for it, and what
 //! was forgotten must be there, whole and in order, also after a restart.
 
-mod common;
-
+use crate::common::*;
 use bowline_model::record::{Append, Publish};
 use bowline_replica::Node;
 use bowline_replica::relocate::PINNED_SEGMENTS_MAX;
-use common::*;
 use std::time::{Duration, Instant};
 
 fn publish(queues: &[u32], body: &[u8]) -> Vec<u8> {

@@ -1,8 +1,7 @@
 //! Relocation on a fake disk that loses power at any moment: between copying, finishing the cold file, telling the
 //! shard, and any number of checkpoints. What was not settled is always there, once and in order, wherever it lies.
 
-mod machine;
-
+use crate::machine::{A, ID, Machine, Random};
 use bowline_broker::Moved;
 use bowline_model::event::Event;
 use bowline_model::record::{self, Append, Publish};
@@ -12,7 +11,6 @@ use bowline_model::request::{
 use bowline_model::{ConsumerId, PartitionId, QueueId, Token, TopicId};
 use bowline_replica::relocate;
 use bowline_storage::{ColdWriter, FakeDisk};
-use machine::{A, ID, Machine, Random};
 
 const KEPT: QueueId = QueueId(1);
 const PASSING: QueueId = QueueId(2);

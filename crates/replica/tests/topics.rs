@@ -1,10 +1,8 @@
 //! Topics and groups over the shards of a node.
 
-mod common;
-
+use crate::common::*;
 use bowline_model::meta::{Command, Outcome};
 use bowline_model::{ShardId, group};
-use common::*;
 
 /// What group `g` of `shard` has committed.
 fn committed(session: &mut Session, shard: ShardId) -> usize {

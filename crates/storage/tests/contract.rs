@@ -1,7 +1,6 @@
 //! What a log promises, on a real directory with threads and on the fake disk with threads.
 
-mod support;
-
+use crate::support::{append, collect, payload, small};
 use bowline_model::{AlignedBuf, Lsn, ShardId};
 use bowline_storage::fake_disk::Operation;
 use bowline_storage::{
@@ -13,7 +12,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{append, collect, payload, small};
 
 fn on_both(test: impl Fn(&dyn Fn() -> Arc<dyn Disk>)) {
     let fake = FakeDisk::new(1, 512);
@@ -23,7 +21,7 @@ fn on_both(test: impl Fn(&dyn Fn() -> Arc<dyn Disk>)) {
 }
 
 /// Opens without replaying.
-fn started(disk: Arc<dyn Disk>) -> (Log, support::Completions) {
+fn started(disk: Arc<dyn Disk>) -> (Log, crate::support::Completions) {
     let (log, mut recovered) = Log::open(disk, small()).unwrap();
     recovered.replay.skip_all().unwrap();
     let (done, on_complete) = collect();

@@ -1,8 +1,7 @@
 //! Crashes at random points, with torn, lost and reordered writes: every acknowledged block must come back
 //! identical and in order, nothing else may, and the log must open without asking anybody.
 
-mod support;
-
+use crate::support::{Manual, append, open, payload};
 use bowline_model::{Lsn, ShardId};
 use bowline_storage::fake_disk::{Counts, Operation};
 use bowline_storage::{Checkpoint, FakeDisk, Options, ShardCheckpoint, Ticket};
@@ -10,7 +9,6 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use support::{Manual, append, open, payload};
 
 const SHARDS: u16 = 3;
 
@@ -62,7 +60,7 @@ fn run(seed: u64) -> (Counts, Vec<Shard>) {
         write_bytes_max: 48 << 10,
         ready_segments: rng.random_range(1..4),
         spare_segments: rng.random_range(0..3),
-        ..support::small()
+        ..crate::support::small()
     };
     let disk = FakeDisk::new(seed, sector);
     let shards = vec![Shard::default(); SHARDS as usize];

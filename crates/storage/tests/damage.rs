@@ -1,8 +1,7 @@
 //! Damage at rest: what was acknowledged and is bad is reported with its place and never served or cut;
 //! with the operator's consent it is left out, kept aside, and everything else comes back.
 
-mod support;
-
+use crate::support::{Failed, Manual, open, payload, small};
 use bowline_model::{Lsn, ShardId};
 use bowline_storage::fake_disk::Operation;
 use bowline_storage::{
@@ -11,7 +10,6 @@ use bowline_storage::{
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::io;
-use support::{Failed, Manual, open, payload, small};
 
 fn corrupt(result: Result<Manual, Failed>) -> Corrupt {
     match result {
@@ -164,7 +162,7 @@ fn no_start_passes_over_a_checkpoint_that_it_cannot_read() {
     // Shard 2 has a block under way when the newest checkpoint is made, and it does not land.
     let newest = {
         let payload = payload(2, 1, 50_000);
-        manual.log.append(support::append(2, 1, &payload)).unwrap();
+        manual.log.append(crate::support::append(2, 1, &payload)).unwrap();
         checkpoint(&manual)
     };
     manual.log.write_checkpoint(&newest).unwrap();
@@ -210,7 +208,7 @@ fn inspection_tells_damage_from_cuts() {
             .log
             .append(bowline_storage::Append {
                 essential: true,
-                ..support::append(1, index, &payload(1, index, bytes))
+                ..crate::support::append(1, index, &payload(1, index, bytes))
             })
             .unwrap();
     }

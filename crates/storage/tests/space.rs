@@ -1,10 +1,8 @@
 //! Segments are recycled under new epochs, space is given back, and a full disk is an alarm, not an end.
 
-mod support;
-
+use crate::support::{Manual, append, open, payload, small};
 use bowline_model::{Lsn, ShardId};
 use bowline_storage::{AppendError, Checkpoint, Disk, FakeDisk, Options, ReadErrorKind, ShardCheckpoint};
-use support::{Manual, append, open, payload, small};
 
 fn checkpoint(manual: &mut Manual) {
     let (applied_term, applied_index) = manual.log.last(ShardId(1)).unwrap();

@@ -1,13 +1,11 @@
 //! Random topologies against the blackboard model: routing, auto-delete, restarts, replays and checkpoints.
 
-mod naive;
-
+use crate::naive::Naive;
 use bowline_model::meta::{
     Binding, Command, Destination, ExchangeKind, ExchangeSpec, QueueDeclaration, Table, TopicSpec, Value,
 };
 use bowline_model::{SessionId, TopicId};
 use bowline_topology::{Defaults, Entry, Targets, Topology};
-use naive::Naive;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

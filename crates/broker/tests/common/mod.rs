@@ -1,7 +1,5 @@
 //! A shard with a log that is a list, driven one step at a time.
 
-#![allow(dead_code)]
-
 use bowline_broker::{
     DeadLetters, Draft, Effects, Moved, Options, Proposal, Read, Shard, Told, Urgency, Waiter,
 };

@@ -2,8 +2,6 @@
 //!
 //! A [`Client`] says methods and hears frames as text, so a test reads like a conversation.
 
-#![allow(dead_code)]
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,7 +1,5 @@
 //! A node in a directory, and a session that waits for events by polling: no runtime needed.
 
-#![allow(dead_code)]
-
 use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest, Outcome, QueueDeclaration, TopicSpec};
 use bowline_model::record::{self, Publish};

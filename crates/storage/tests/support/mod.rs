@@ -1,5 +1,4 @@
 //! What the test files share: payloads, appends, and a log on a fake disk driven by hand.
-#![allow(dead_code)]
 
 use bowline_model::record::{self, Kind};
 use bowline_model::{AlignedBuf, BlockRef, Lsn, ShardId};
