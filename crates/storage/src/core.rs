@@ -30,6 +30,8 @@ const BLOCKS_PER_WRITE_MAX: usize = 256;
 const IN_USE_DIVISOR: u32 = 16;
 /// Fewer zeros than this are not worth a write, bytes.
 pub const FILL_STEP_BYTES: u32 = 64 << 10;
+/// Zeros are written in multiples of this, bytes: direct writes want whole sectors.
+const FILL_ALIGN: u32 = 4096;
 
 /// A block with its place in the log (or in a cold file).
 #[derive(Debug)]
@@ -351,7 +353,8 @@ impl LogCore {
                 let room = u64::from(active.capacity - active.position) * 3 / 4;
                 zeros = zeros.max(placed * u64::from(capacity - filled) / room.max(1));
             }
-            (u64::from(filled) + zeros).min(u64::from(capacity)) as u32
+            let filled_to = (u64::from(filled) + zeros).min(u64::from(capacity)) as u32;
+            filled_to / FILL_ALIGN * FILL_ALIGN
         });
         let due = self.filling.is_none_or(|filling| {
             filled_to == capacity || filled_to >= filling.filled.saturating_add(FILL_STEP_BYTES)
@@ -609,7 +612,7 @@ mod tests {
         );
         core.filled(wanted.filled_to);
         assert_eq!(core.wants_segment(), None);
-        core.filled(SEGMENT - 512);
+        core.filled(SEGMENT - 4096);
         place(&mut core, 700 << 10);
         assert_eq!(
             core.wants_segment().map(|w| w.filled_to),
@@ -621,7 +624,7 @@ mod tests {
         core.filled(SEGMENT_HEADER_BYTES);
         place(&mut core, 80 << 10);
         let wanted = core.wants_segment().unwrap();
-        assert!(room(94).contains(&wanted.filled_to), "an eighth more, for the last: {}", wanted.filled_to);
+        assert!(room(92).contains(&wanted.filled_to), "an eighth more, for the last: {}", wanted.filled_to);
     }
 
     #[test]
@@ -636,6 +639,7 @@ mod tests {
             place(&mut core, 16 << 10);
             if let Some(wanted) = core.wants_segment() {
                 assert!(!wanted.urgent && wanted.filled_to - filled <= 96 << 10, "in small steps");
+                assert!(wanted.filled_to.is_multiple_of(4096), "whole sectors: {}", wanted.filled_to);
                 filled = wanted.filled_to;
                 core.filled(filled);
                 steps += 1;

@@ -570,6 +570,8 @@ impl DiskFile for FakeFile {
     }
 
     fn write_zeros(&self, position: u64, len: u64) -> DiskResult<()> {
+        let sector = u64::from(self.disk.sector_bytes);
+        assert!(position.is_multiple_of(sector) && len.is_multiple_of(sector), "unaligned zeros");
         // Absent pages are zeros already; what was there before is overwritten.
         let zeros = vec![0; len as usize];
         self.with("write zeros", |state, inode| {

@@ -149,6 +149,8 @@ struct Making {
 impl Making {
     fn begin(shared: &Shared, header: &SegmentHeader) -> DiskResult<Making> {
         let path = format!("{}{UNFINISHED}", segment_path(header.number));
+        // The last process may have left one of that name, which was to go.
+        shared.upkeep.lock().shrinks.retain(|shrink| shrink.path != path);
         let file = shared.disk.create(&path)?;
         if let Err(e) = file.allocate(header.capacity).and_then(|()| write_header(&*file, header)) {
             drop(file);
