@@ -224,9 +224,14 @@ fn wait_for_work(shared: &Shared, i: usize) -> bool {
         let idle = wakers.sleep(i, &mut core, Some(shared.options.idle_seal_after))
             && wakers.appends.load(Ordering::Relaxed) == seen;
         wakers.sealing.store(false, Ordering::Relaxed);
-        if idle && core.wants_seal() && core.place_seal(false).is_err() {
-            // A full disk: the position is recorded by the next block instead.
-            wakers.sleep(i, &mut core, None);
+        if idle && core.wants_seal() {
+            match core.place_seal(false) {
+                Ok(_) => wake_upkeep_for(shared, &core),
+                // A full disk: the position is recorded by the next block instead.
+                Err(_) => {
+                    wakers.sleep(i, &mut core, None);
+                }
+            }
         }
     }
     true
@@ -308,6 +313,13 @@ fn keep_up(shared: &Shared) {
     }
 }
 
+/// A seal, too, may be the first block of a segment that is not there yet.
+fn wake_upkeep_for(shared: &Shared, core: &LogCore) {
+    if !core.alarm() && core.wants_segment().is_some() {
+        shared.wakers.wake_upkeep();
+    }
+}
+
 /// Waits for what was appended and records the durable position. For [`crate::Log::close`].
 pub(crate) fn finish(shared: &Shared) -> Result<(), Fatal> {
     let mut core = shared.core.lock();
@@ -319,6 +331,7 @@ pub(crate) fn finish(shared: &Shared) -> Result<(), Fatal> {
     wait(shared, &mut core, last)?;
     match core.place_seal(true) {
         Ok(lsn) => {
+            wake_upkeep_for(shared, &core);
             shared.wakers.wake(shared.wakers.writer_for(core.can_take()));
             wait(shared, &mut core, lsn)
         }
