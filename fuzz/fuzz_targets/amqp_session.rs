@@ -10,6 +10,7 @@ use bowline_fuzz as _;
 use libfuzzer_sys::fuzz_target;
 use world::{Client, World, consume, declare, get};
 
+#[allow(dead_code, reason = "the tests of sessions use more of it")]
 #[path = "../../crates/front-amqp/tests/world/mod.rs"]
 mod world;
 
