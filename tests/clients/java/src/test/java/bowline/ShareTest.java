@@ -116,7 +116,11 @@ class ShareTest {
     String topic = makeTopic(broker, "share-implicit", 1);
     String group = makeGroup(broker, Map.of());
     try (var one = consumer(broker, group, false, topic); var other = consumer(broker, group, false, topic)) {
-      List<String> sent = produce(broker, topic, 0, 200);
+      // A batch is dealt out whole, so there have to be several.
+      List<String> sent = new ArrayList<>();
+      for (int from = 0; from < 200; from += 10) {
+        sent.addAll(produce(broker, topic, from, from + 10));
+      }
       List<String> got = new ArrayList<>();
       Set<String> byOne = new HashSet<>();
       eventually(() -> {
