@@ -129,21 +129,7 @@ fn started_one(entry: &Entry, defaults: &Defaults) -> DescribeConfigsResourceRes
     if source == SOURCE_STATIC {
         values.push((entry.started_with(&Defaults::default()), SOURCE_DEFAULT));
     }
-    let synonyms = values.iter().map(|(value, source)| DescribeConfigsSynonym {
-        name: entry.broker_name.into(),
-        value: Some(value.clone()),
-        source: *source,
-    });
-    DescribeConfigsResourceResult {
-        name: entry.broker_name.into(),
-        read_only: true,
-        config_source: source,
-        is_sensitive: false,
-        synonyms: synonyms.collect(),
-        value: Some(values[0].0.clone()),
-        config_type: entry.kind as i8,
-        documentation: Some(entry.doc.to_owned()),
-    }
+    described(entry, &values, true)
 }
 
 /// What topics inherit. `own`: as it is set for this broker, or else only as it is for all.
@@ -159,6 +145,11 @@ fn changeable(entry: &Entry, own: bool, cx: &Context<'_>) -> DescribeConfigsReso
     });
     let last = (entry.started_with(&cx.broker.catalog.defaults()), SOURCE_DEFAULT);
     let values: Vec<(String, i8)> = found.chain([last]).collect();
+    described(entry, &values, false)
+}
+
+/// `values`: at least one, with where each is set; the first counts.
+fn described(entry: &Entry, values: &[(String, i8)], read_only: bool) -> DescribeConfigsResourceResult {
     let synonyms = values.iter().map(|(value, source)| DescribeConfigsSynonym {
         name: entry.broker_name.into(),
         value: Some(value.clone()),
@@ -167,7 +158,7 @@ fn changeable(entry: &Entry, own: bool, cx: &Context<'_>) -> DescribeConfigsReso
     DescribeConfigsResourceResult {
         name: entry.broker_name.into(),
         value: Some(values[0].0.clone()),
-        read_only: false,
+        read_only,
         config_source: values[0].1,
         is_sensitive: false,
         synonyms: synonyms.collect(),
