@@ -58,6 +58,10 @@ pub enum Request {
     Describe {
         group: String,
     },
+    /// Whether there is a group, of whichever protocol. Answered by [`Reply::KindOf`].
+    KindOf {
+        group: String,
+    },
     List,
     Delete {
         group: String,
@@ -162,6 +166,8 @@ pub enum Reply {
     Commit(Result<PartitionResults, Error>),
     FetchOffsets(Result<Vec<(String, Vec<PartitionOffset>)>, Error>),
     Describe(Description),
+    /// Of a group with members or offsets.
+    KindOf(Option<GroupKind>),
     List(Vec<Listed>),
     Delete(Result<(), Error>),
     OffsetDelete(Result<PartitionResults, Error>),

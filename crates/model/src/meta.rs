@@ -161,7 +161,8 @@ impl ScramMechanism {
     }
 }
 
-/// What the broker keeps of a password for SCRAM (RFC 5802, section 3): enough to check a proof, not enough to make one.
+/// What the broker keeps of a password for SCRAM (RFC 5802, section 3): enough to check a proof, not enough to make
+/// one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScramCredential {
     pub salt: Vec<u8>,

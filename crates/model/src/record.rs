@@ -371,8 +371,8 @@ pub fn publish_queues(body: &[u8]) -> Option<impl Iterator<Item = u32> + '_> {
 
 /// Flag of an append: the broker itself converted it from another protocol.
 pub const APPEND_CONVERTED: u8 = 1;
-/// [`Append`]: compaction wrote it into a cold file. The batch says its own base offset, there may be offsets missing before
-/// it, and it may have fewer records than offsets.
+/// [`Append`]: compaction wrote it into a cold file. The batch says its own base offset, there may be offsets missing
+/// before it, and it may have fewer records than offsets.
 pub const APPEND_COMPACTED: u8 = 4;
 /// Flag of an append: it is a marker that an administrator has written past the transaction's coordinator, and is held
 /// against what the partition knows of its producer.

@@ -1,5 +1,5 @@
-//! When a recurring message is due: a period, or a set of minutes as cron names them. Compiled from text once, by whoever
-//! takes the message in; a few integers from then on. Times are UTC; there is no daylight saving.
+//! When a recurring message is due: a period, or a set of minutes as cron names them. Compiled from text once, by
+//! whoever takes the message in; a few integers from then on. Times are UTC; there is no daylight saving.
 //!
 //! ```text
 //! schedule := "every" number unit                unit: ms, s, m, h, d; 100 ms to 366 days

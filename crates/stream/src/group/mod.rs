@@ -182,6 +182,10 @@ impl Groups {
                 // To the classic protocol a group of the other kind is none (as in Kafka).
                 _ => admin::describe_dead(group),
             }),
+            Request::KindOf { group } => {
+                let found = self.by_name.get(group.as_str()).map(|state| state.list(&group));
+                Reply::KindOf(found.filter(|group| group.state != api::State::Dead).map(|group| group.kind))
+            }
             Request::List => Reply::List(self.by_name.iter().map(|(name, group)| group.list(name)).collect()),
         };
         out.replies.push((session, Event::Group { token, reply }));

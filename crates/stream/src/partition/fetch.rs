@@ -114,8 +114,8 @@ impl Partitions {
     }
 }
 
-/// What is missing of the `share` bytes behind the extent that holds each one's offset. What many want next lies side by
-/// side, so it is one plan, in which a block is once.
+/// What is missing of the `share` bytes behind the extent that holds each one's offset. What many want next lies side
+/// by side, so it is one plan, in which a block is once.
 fn ahead_of_many<'a>(
     served: impl Iterator<Item = (&'a Partition, u64)>,
     share: u64,

@@ -1,4 +1,5 @@
-//! Looking at groups, beginning them anew, and forgetting them: because somebody asks, or because nobody comes any more.
+//! Looking at groups, beginning them anew, and forgetting them: because somebody asks, or because nobody comes any
+//! more.
 
 use super::log::Answer;
 use super::{HORIZON_RECORDS, SHARES_MAX, Share, ShareWaiter, Shares, begin};
@@ -9,8 +10,8 @@ use bowline_model::share::{ChangeError, CreateRecord, DeleteRecord, Described, L
 use bowline_model::{Millis, PartitionId, SessionId, Token};
 use std::collections::BTreeMap;
 
-/// A group in which nobody has been for so long is forgotten, partition by partition, ms. Since when is not logged: after
-/// a restart the days count anew, which keeps a group too long rather than too short.
+/// A group in which nobody has been for so long is forgotten, partition by partition, ms. Since when is not logged:
+/// after a restart the days count anew, which keeps a group too long rather than too short.
 pub const IDLE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How often that is looked at, ms.
 const IDLE_CHECK_MS: u64 = 10 * 60 * 1000;

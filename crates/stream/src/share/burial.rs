@@ -1,10 +1,10 @@
 //! Records that are archived and have somewhere to go: the dead-letter topic of their group (KIP-1191), or the
 //! dead-letter exchange of the consumer that gave them up.
 //!
-//! Such a record is *dying*: in nobody's hands, and not settled. Outside, a letter is made of it
-//! ([`Out::dead`]); letter and settle are one batch of the log ([`Shares::buried`]), with the letter in an Outbox record
-//! if it is for another shard. So a crash leaves both or neither, and after one that leaves neither the record is handed
-//! out again. Whoever waits for an answer to the acknowledgement has it when both are in the log.
+//! Such a record is *dying*: in nobody's hands, and not settled. Outside, a letter is made of it ([`Out::dead`]);
+//! letter and settle are one batch of the log ([`Shares::buried`]), with the letter in an Outbox record if it is for
+//! another shard. So a crash leaves both or neither, and after one that leaves neither the record is handed out again.
+//! Whoever waits for an answer to the acknowledgement has it when both are in the log.
 
 use super::log::Answer;
 use super::{Share, ShareNumber, ShareWaiter, Shares};

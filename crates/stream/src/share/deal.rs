@@ -206,8 +206,8 @@ impl Shares {
         taken
     }
 
-    /// Has the log reserve more before it runs out, at once if need be and `urgently`; asks for keys that are missing. True
-    /// if there are records that wait for that.
+    /// Has the log reserve more before it runs out, at once if need be and `urgently`; asks for keys that are missing.
+    /// True if there are records that wait for that.
     pub(super) fn reserve(
         &mut self,
         at: ShareNumber,

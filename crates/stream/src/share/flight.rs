@@ -169,7 +169,8 @@ impl Flight {
         taken
     }
 
-    /// Hands to `member` until `until` what can be handed out of `wanted`, without regard to the policy's window. How many.
+    /// Hands to `member` until `until` what can be handed out of `wanted`, without regard to the policy's window. How
+    /// many.
     pub fn acquire_rest(
         &mut self,
         wanted: Range<u64>,

@@ -16,7 +16,8 @@
 //!
 //! Invariants: a record is in at most one member's hands; at most [`WINDOW_RECORDS`] records from the first unsettled
 //! one on are in hand, and as few as the group's policy says, but for the rest of a batch; a fresh record is handed out
-//! only below a durable horizon, so `redelivered` is honest after a crash; who waits for records waits because there are none to be had.
+//! only below a durable horizon, so `redelivered` is honest after a crash; who waits for records waits because there
+//! are none to be had.
 //!
 //! Members live and die with their sessions. What a member is (an AMQP consumer, later a Kafka share session) is not
 //! known here, nor how records look: offsets are all there is.

@@ -106,6 +106,9 @@ impl Consumer {
     fn admit(&mut self, beat: &Heartbeat, env: &Env<'_>) -> Result<bool, Refused> {
         let id = &beat.member_id;
         let joins = beat.epoch == 0;
+        if joins && let Some(instance) = &beat.instance_id {
+            self.rename(id, instance);
+        }
         let current = match &beat.instance_id {
             None => self.members.contains_key(id).then(|| id.clone()),
             Some(instance) => self.statics.get(instance).cloned(),
@@ -165,8 +168,25 @@ impl Consumer {
         self.changed.insert(id.to_owned());
     }
 
-    /// The static member comes back under another id and takes over all that was its.
+    /// A member that joins anew as an instance that there is not is still itself, with all that it has, and that instance
+    /// from now on.
+    fn rename(&mut self, id: &str, instance: &str) {
+        if self.statics.contains_key(instance) {
+            return;
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        if let Some(former) = member.at.instance_id.replace(instance.to_owned())
+            && self.statics.get(&former).is_some_and(|current| current == id)
+        {
+            self.statics.remove(&former);
+        }
+        self.statics.insert(instance.to_owned(), id.to_owned());
+        self.changed.insert(id.to_owned());
+    }
+
+    /// The static member comes back under another id and takes over all that was its. Who had that id is no more.
     pub(super) fn replace(&mut self, old: &str, new: &str) {
+        self.remove(new);
         self.release(old);
         let Some(mut member) = self.members.remove(old) else { return };
         (member.at.epoch, member.at.previous_epoch) = (0, 0);

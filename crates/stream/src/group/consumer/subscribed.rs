@@ -120,7 +120,8 @@ impl Consumer {
         std::mem::replace(&mut subscribed.hash, hash) != hash
     }
 
-    /// Names of all topics that a member reads: of those who are there now, whoever was when topics were last looked at.
+    /// Names of all topics that a member reads: of those who are there now, whoever was when topics were last looked
+    /// at.
     pub fn subscribed_names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for member in self.members.values() {

@@ -6,7 +6,7 @@ mod random;
 use super::Script;
 use bowline_model::consumer_group::{Beat, Description, Heartbeat, Partitions, Refused};
 use bowline_model::event::Event;
-use bowline_model::group::{Commit, Error, Member, PartitionCommit, Reply, Request, State};
+use bowline_model::group::{Commit, Error, GroupKind, Member, PartitionCommit, Reply, Request, State};
 use bowline_model::record::Kind;
 use bowline_model::request::TopicMeta;
 use bowline_model::{SessionId, Token, TopicId, record};
@@ -324,6 +324,28 @@ fn a_static_member_finds_its_place_again() {
     assert_eq!(b.count(), 4);
 }
 
+/// Whatever a member calls itself when it joins anew: nothing stays with who it was before, where nobody could read it.
+#[test]
+fn a_member_that_becomes_another_instance_is_still_itself() {
+    let mut s = Script::with_topics(&[("t", 1, 4)]);
+    let (mut a, mut b) = (reader("a").of("one"), reader("b"));
+    s.calm(&mut [&mut a, &mut b]);
+    let (epoch, before) = (s.group().epoch, a.owned.clone());
+    let mut a = reader("a").of("other");
+    s.live(&mut a).unwrap();
+    assert_eq!((&a.owned, a.epoch, s.group().epoch), (&before, epoch, epoch));
+    // The name that it had is free: the one without a name takes it.
+    let mut b = reader("b").of("one");
+    s.calm(&mut [&mut a, &mut b]);
+    assert_eq!((a.count(), b.count(), s.group().members.len()), (2, 2, 2));
+    // It takes over the place of one that has left for a while, and its own is free.
+    s.send(Heartbeat { epoch: -2, ..a.heartbeat() }).unwrap();
+    let mut b = reader("b").of("other");
+    s.calm(&mut [&mut b]);
+    assert_eq!((b.count(), s.group().members.len()), (4, 1));
+    s.world.assert_replays(None, 0);
+}
+
 #[test]
 fn topics_that_come_grow_and_go_are_followed() {
     let mut s = Script::with_topics(&[("t", 1, 2)]);
@@ -440,7 +462,13 @@ fn commits_and_offsets_are_for_members_in_their_epoch() {
     );
     let Reply::Describe(described) = s.reply(Request::Describe { group: "g".into() }) else { panic!() };
     assert_eq!(described.state, State::Dead, "no classic group");
+    let kind = |s: &mut Script| match s.reply(Request::KindOf { group: "g".into() }) {
+        Reply::KindOf(kind) => kind,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kind(&mut s), Some(GroupKind::Consumer));
     assert_eq!(s.reply_code(Request::Delete { group: "g".into() }), 0);
+    assert_eq!(kind(&mut s), None);
     s.world.assert_replays(None, 0);
 }
 

@@ -249,5 +249,6 @@ fn text(reply: &Reply) -> String {
         Reply::ConsumerHeartbeat(Err(refused)) => format!("lives {}", refused.error as i16),
         Reply::ConsumerHeartbeat(Ok(beat)) => format!("lives {} in {}", beat.member_id, beat.epoch),
         Reply::ConsumerDescribe(described) => format!("{described:?}"),
+        Reply::KindOf(kind) => format!("{kind:?}"),
     }
 }
