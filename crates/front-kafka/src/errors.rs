@@ -4,9 +4,9 @@
 //! choosing their behaviour.
 
 use bowline_codec_kafka::ErrorCode;
-use bowline_model::event::{AppendError, Failure, FetchError};
+use bowline_model::event::{AppendError, Event, Failure, FetchError};
 use bowline_model::group;
-use bowline_model::meta::{Reason, Rejection};
+use bowline_model::meta::{Outcome, Reason, Rejection};
 use bowline_model::txn;
 
 pub fn append(error: AppendError) -> ErrorCode {
@@ -36,6 +36,16 @@ pub fn coordinator_failure(reason: Failure) -> ErrorCode {
             ErrorCode::CoordinatorNotAvailable
         }
     }
+}
+
+/// What the meta shard made of a command, or why not, as code and text. `None`: it is an answer to something else.
+pub fn outcome(answer: Event) -> Option<Result<Outcome, (ErrorCode, String)>> {
+    Some(match answer {
+        Event::Meta { result: Ok(outcome), .. } => Ok(outcome),
+        Event::Meta { result: Err(refused), .. } => Err((rejection(&refused), refused.text)),
+        Event::Failed { reason, .. } => Err((failure(reason), "the node cannot write now".to_owned())),
+        _ => return None,
+    })
 }
 
 pub fn fetch(error: FetchError) -> ErrorCode {

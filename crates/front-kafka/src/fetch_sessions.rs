@@ -8,8 +8,8 @@
 //! requests, so that a request or an answer that was lost is noticed; then the client opens a session anew.
 //! Requests without a session ([`Mode::Plain`]) take no lock here.
 //!
-//! Bounded in number and in memory; a session makes room for another by Kafka's rules ([`Cache::make_room`]). Who gets none
-//! is answered with session id 0 and asks in full the next time.
+//! Bounded in number and in memory; a session makes room for another by Kafka's rules ([`Cache::make_room`]). Who gets
+//! none is answered with session id 0 and asks in full the next time.
 
 use bowline_codec_kafka::messages::FetchRequest;
 use bowline_codec_kafka::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -179,8 +179,8 @@ impl Cache {
         }
     }
 
-    /// Whether there is room for `new`, made if need be: by the session that was idle the longest, if it is stale, or by the
-    /// smallest of those that have existed for a while, if it is smaller than the new one.
+    /// Whether there is room for `new`, made if need be: by the session that was idle the longest, if it is stale, or
+    /// by the smallest of those that have existed for a while, if it is smaller than the new one.
     fn make_room(&mut self, new: &Session, bounds: &Bounds, now: Instant) -> bool {
         if new.bytes > bounds.bytes_max {
             return false;

@@ -1,5 +1,5 @@
-//! What the node's log says of each part, changed while it runs (resource type BROKER_LOGGER). Not kept over a restart, as in
-//! Kafka.
+//! What the node's log says of each part, changed while it runs (resource type BROKER_LOGGER). Not kept over a restart,
+//! as in Kafka.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

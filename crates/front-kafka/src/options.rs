@@ -97,7 +97,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Whoever has to log in has done so after this time.
     pub login: Duration,
-    /// Largest request of whoever has to log in and has not, bytes: a token and what goes with it. One at a time is taken.
+    /// Largest request of whoever has to log in and has not, bytes: a token and what goes with it. One at a time is
+    /// taken.
     pub login_request_bytes_max: usize,
 }
 

@@ -1,7 +1,8 @@
-//! Checking passwords without keeping sessions waiting: a good hash takes tens of milliseconds and megabytes on purpose.
+//! Checking passwords without keeping sessions waiting: a good hash takes tens of milliseconds and megabytes on
+//! purpose.
 //!
-//! Few are checked at a time, on threads of their own. A password that was right is remembered as a fingerprint, so that a
-//! thousand clients that come back together are not kept out by the hash that protects them.
+//! Few are checked at a time, on threads of their own. A password that was right is remembered as a fingerprint, so
+//! that a thousand clients that come back together are not kept out by the hash that protects them.
 
 use bowline_model::meta::PasswordHash;
 use bowline_topology::password;

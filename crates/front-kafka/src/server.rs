@@ -54,8 +54,8 @@ pub async fn serve(listener: Listener, node: Node, options: Options, limit: Limi
     bowline_net::serve(listener, limit, shutdown, handler).await;
 }
 
-/// A connection too many of an address that has a quota: it is kept until it would have been in time and then closed, as
-/// in Kafka, so that the client does not come again at once.
+/// A connection too many of an address that has a quota: it is kept until it would have been in time and then closed,
+/// as in Kafka, so that the client does not come again at once.
 async fn turn_away(too_early: Duration, address: SocketAddr, mut stop: Shutdown) {
     tracing::debug!(%address, wait_ms = too_early.as_millis(), "Kafka connection beyond its address's quota");
     tokio::select! {

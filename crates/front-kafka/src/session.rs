@@ -7,8 +7,8 @@
 //! * Anything else runs alone, after everything before it, as in Kafka: what an earlier request on the connection
 //!   changed is visible to the next.
 //!
-//! The session does no I/O, and reads no clock but [`Broker::clock`], to see how long it works for a client whose share of
-//! time is limited. It may draw random ids (members, topics) in handlers.
+//! The session does no I/O, and reads no clock but [`Broker::clock`], to see how long it works for a client whose share
+//! of time is limited. It may draw random ids (members, topics) in handlers.
 
 use crate::access::AccessCache;
 use crate::accounts::Accounts;

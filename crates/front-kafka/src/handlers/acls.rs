@@ -18,7 +18,6 @@ use bowline_codec_kafka::messages::{
 use bowline_model::acl::{
     Acl, AclFilter, Operation, PatternFilter, PatternKind, Permission, Resource, ResourceKind,
 };
-use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use bowline_topology::acls;
 use std::collections::BTreeSet;
@@ -108,7 +107,7 @@ pub fn create(request: CreateAclsRequest, cx: &mut Context<'_>) -> Step {
     }
     cx.gather(asked.len(), move |answers, cx| {
         for (positions, answer) in asked.into_iter().zip(answers) {
-            let Some(outcome) = outcome(answer) else { return cx.mismatch() };
+            let Some(outcome) = errors::outcome(answer) else { return cx.mismatch() };
             let Err((error, message)) = outcome else { continue };
             for position in positions {
                 results[position] =
@@ -157,8 +156,8 @@ pub fn delete(request: DeleteAclsRequest, cx: &mut Context<'_>) -> Step {
         // What could not be removed; all of it for the same reason, that the node cannot write.
         let mut failed: Option<Refusal> = None;
         for answer in answers {
-            match outcome(answer) {
-                Some(Ok(())) => {}
+            match errors::outcome(answer) {
+                Some(Ok(_)) => {}
                 Some(Err(refusal)) => failed = Some(refusal),
                 None => return cx.mismatch(),
             }
@@ -189,20 +188,6 @@ fn matching(filter: &AclFilter, cx: &Context<'_>) -> Vec<Acl> {
     let mut found = Vec::new();
     cx.broker.catalog.look(&mut |topology| found = topology.acls().matching(filter));
     found
-}
-
-/// What the meta shard made of a command; `None`: nothing that answers one.
-fn outcome(answer: Event) -> Option<Result<(), Refusal>> {
-    match answer {
-        Event::Meta { result: Ok(_), .. } => Some(Ok(())),
-        Event::Meta { result: Err(rejection), .. } => {
-            Some(Err((errors::rejection(&rejection), rejection.text)))
-        }
-        Event::Failed { reason, .. } => {
-            Some(Err((errors::failure(reason), "the node cannot write now".into())))
-        }
-        _ => None,
-    }
 }
 
 fn wanted(creation: AclCreation) -> Result<Acl, Refusal> {

@@ -14,7 +14,6 @@ use bowline_codec_kafka::messages::{
     DescribeClientQuotasResponse,
 };
 use bowline_model::acl::{Operation, Resource};
-use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use bowline_model::quota::{QuotaChanges, QuotaEntity, QuotaKey};
 use bowline_topology::quotas;
@@ -85,17 +84,9 @@ pub fn alter(request: AlterClientQuotasRequest, cx: &mut Context<'_>) -> Step {
     }
     cx.gather(asked.len(), move |answers, cx| {
         for (position, answer) in asked.into_iter().zip(answers) {
-            match answer {
-                Event::Meta { result: Ok(_), .. } => {}
-                Event::Meta { result: Err(rejection), .. } => {
-                    let refusal = (errors::rejection(&rejection), rejection.text);
-                    refuse(&mut entries[position], refusal);
-                }
-                Event::Failed { reason, .. } => {
-                    let refusal = (errors::failure(reason), "the node cannot write now".to_owned());
-                    refuse(&mut entries[position], refusal);
-                }
-                _ => return cx.mismatch(),
+            let Some(set) = errors::outcome(answer) else { return cx.mismatch() };
+            if let Err(refusal) = set {
+                refuse(&mut entries[position], refusal);
             }
         }
         cx.reply(&AlterClientQuotasResponse { entries, ..Default::default() })

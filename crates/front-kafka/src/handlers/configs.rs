@@ -1,5 +1,5 @@
-//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, groups, subscriptions to
-//! clients' metrics, and the broker. Only settings that are enforced exist.
+//! DescribeConfigs (32), AlterConfigs (33) and IncrementalAlterConfigs (44): settings of topics, groups, subscriptions
+//! to clients' metrics, and the broker. Only settings that are enforced exist.
 
 mod broker;
 mod client_metrics;
@@ -22,7 +22,6 @@ use bowline_codec_kafka::messages::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use bowline_model::acl::{Operation as Permission, Resource};
-use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use bowline_topology::config::{self, Effective, Type, effective_of};
 use hashbrown::HashMap;
@@ -233,15 +232,10 @@ where
     }
     cx.gather(asked.len(), move |answers, cx| {
         for (position, answer) in asked.into_iter().zip(answers) {
-            let done = &mut results[position];
-            match answer {
-                Event::Meta { result: Ok(_), .. } => {}
-                Event::Meta { result: Err(rejection), .. } => {
-                    done.error = errors::rejection(&rejection);
-                    done.message = Some(rejection.text);
-                }
-                Event::Failed { reason, .. } => done.error = errors::failure(reason),
-                _ => return cx.mismatch(),
+            let Some(changed) = errors::outcome(answer) else { return cx.mismatch() };
+            if let Err((error, message)) = changed {
+                let done = &mut results[position];
+                (done.error, done.message) = (error, Some(message));
             }
         }
         respond(results, cx)
@@ -321,8 +315,8 @@ fn check_form(change: &Change) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The list setting `name`, which is `now`, with the elements of `value` added or removed. What is in it already stays in
-/// its place.
+/// The list setting `name`, which is `now`, with the elements of `value` added or removed. What is in it already stays
+/// in its place. As in Kafka, an element with blanks around it is none to remove.
 fn edited_list(
     name: &str,
     operation: Operation,
@@ -335,16 +329,16 @@ fn edited_list(
     let elements = |text: &str| -> Vec<String> {
         text.split(',').map(|element| element.trim().to_owned()).filter(|e| !e.is_empty()).collect()
     };
-    let (mut list, named) = (elements(&now), elements(value));
+    let mut list = elements(&now);
     match operation {
         Operation::Append => {
-            for element in named {
+            for element in elements(value) {
                 if !list.contains(&element) {
                     list.push(element);
                 }
             }
         }
-        _ => list.retain(|element| !named.contains(element)),
+        _ => list.retain(|element| !value.split(',').any(|named| named == element)),
     }
     Ok(list.join(","))
 }
@@ -436,7 +430,8 @@ mod tests {
         assert_eq!(edited(Operation::Append, "delete"), "delete,compact", "it is there, where it was");
         assert_eq!(edited(Operation::Append, "new,compact,new"), "delete,compact,new");
         assert_eq!(edited(Operation::Append, ""), "delete,compact");
-        assert_eq!(edited(Operation::Subtract, " delete ,absent"), "compact");
+        assert_eq!(edited(Operation::Subtract, "delete,absent"), "compact");
+        assert_eq!(edited(Operation::Subtract, " delete"), "delete,compact");
         assert_eq!(edited(Operation::Subtract, "compact,delete"), "");
         let refused = edited_list("retention.ms", Operation::Append, "1", None).unwrap_err();
         assert_eq!(refused.0, ErrorCode::InvalidConfig);

@@ -1,9 +1,9 @@
-//! ConsumerGroupHeartbeat (68): the one request by which a member of a KIP-848 group joins, lives, is told what to read,
-//! and leaves.
+//! ConsumerGroupHeartbeat (68): the one request by which a member of a KIP-848 group joins, lives, is told what to
+//! read, and leaves.
 
 use super::create_topics::Refusal;
 use super::denied;
-use super::share_group_offsets::is_inhabited;
+use super::group_kinds::not_shared;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
@@ -17,17 +17,29 @@ use bowline_model::group::{Reply, Request};
 
 /// From this version on members name themselves.
 const NAMES_ITSELF_FROM: i16 = 1;
+/// The epoch with which a member joins.
+const JOINS: i32 = 0;
 
 pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx: &mut Context<'_>) -> Step {
     if let Err((error, message)) = check(&request, cx) {
         return cx.reply(&refuse(error, Some(message)));
     }
-    // A name is of one kind of group.
-    if request.member_epoch == 0 && is_inhabited(&request.group_id, cx) {
-        let message = format!("Group {} is not a consumer group.", request.group_id);
-        return cx.reply(&refuse(ErrorCode::GroupIdNotFound, Some(message)));
+    let client_id = client_id.unwrap_or_default().to_owned();
+    if request.member_epoch != JOINS {
+        return beat(request, client_id, cx);
     }
-    let unnamed = request.member_id.is_empty() && request.member_epoch == 0;
+    not_shared(request.group_id.clone(), cx, |free, cx| match free {
+        Ok(()) => beat(request, client_id, cx),
+        Err(error @ ErrorCode::GroupIdNotFound) => {
+            let message = format!("Group {} is not a consumer group.", request.group_id);
+            cx.reply(&refuse(error, Some(message)))
+        }
+        Err(error) => cx.reply(&refuse(error, None)),
+    })
+}
+
+fn beat(request: ConsumerGroupHeartbeatRequest, client_id: String, cx: &mut Context<'_>) -> Step {
+    let unnamed = request.member_id.is_empty() && request.member_epoch == JOINS;
     let member_id = match unnamed && cx.head.version < NAMES_ITSELF_FROM {
         true => uuid::Uuid::new_v4().to_string(),
         false => request.member_id,
@@ -53,7 +65,7 @@ pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx
         regex: request.subscribed_topic_regex,
         assignor: request.server_assignor,
         owned,
-        client_id: client_id.unwrap_or_default().to_owned(),
+        client_id,
         client_host: cx.peer.client_host.clone(),
     };
     cx.ask_group(0, &group, Request::ConsumerHeartbeat(Box::new(heartbeat)));
@@ -71,8 +83,8 @@ pub fn start(request: ConsumerGroupHeartbeatRequest, client_id: Option<&str>, cx
     })
 }
 
-/// A member reads by its group, and has to be allowed to see what it subscribes to: by name, or with a pattern, which the
-/// coordinator matches with all topics there are, any topic at all.
+/// A member reads by its group, and has to be allowed to see what it subscribes to: by name, or with a pattern, which
+/// the coordinator matches with all topics there are, any topic at all.
 fn check(request: &ConsumerGroupHeartbeatRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
     super::may_join(&request.group_id, cx).map_err(denied)?;
     let mut see = |name: &str| {

@@ -11,7 +11,6 @@ use bowline_codec_kafka::messages::create_partitions_request::CreatePartitionsTo
 use bowline_codec_kafka::messages::create_partitions_response::CreatePartitionsTopicResult;
 use bowline_codec_kafka::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use bowline_model::acl::Operation;
-use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use hashbrown::HashMap;
 
@@ -55,15 +54,10 @@ pub fn start(request: CreatePartitionsRequest, cx: &mut Context<'_>) -> Step {
     }
     cx.gather(asked.len(), move |answers, cx| {
         for (position, answer) in asked.into_iter().zip(answers) {
-            let result: &mut CreatePartitionsTopicResult = &mut results[position];
-            match answer {
-                Event::Meta { result: Ok(_), .. } => {}
-                Event::Meta { result: Err(rejection), .. } => {
-                    result.error_code = errors::rejection(&rejection).code();
-                    result.error_message = Some(rejection.text);
-                }
-                Event::Failed { reason, .. } => result.error_code = errors::failure(reason).code(),
-                _ => return cx.mismatch(),
+            let Some(made) = errors::outcome(answer) else { return cx.mismatch() };
+            if let Err((error, message)) = made {
+                let result: &mut CreatePartitionsTopicResult = &mut results[position];
+                (result.error_code, result.error_message) = (error.code(), Some(message));
             }
         }
         cx.reply(&CreatePartitionsResponse { results, ..Default::default() })

@@ -136,10 +136,9 @@ fn command(creation: Creation) -> Command {
 
 /// What the meta shard made of [`propose`].
 pub fn outcome(answer: Event) -> Result<TopicId, Refusal> {
-    match answer {
-        Event::Meta { result: Ok(Outcome::Topic { id, .. }), .. } => Ok(id),
-        Event::Meta { result: Err(rejection), .. } => Err((errors::rejection(&rejection), rejection.text)),
-        Event::Failed { reason, .. } => Err((errors::failure(reason), "the node cannot write now".into())),
+    match errors::outcome(answer) {
+        Some(Ok(Outcome::Topic { id, .. })) => Ok(id),
+        Some(Err(refusal)) => Err(refusal),
         _ => Err((ErrorCode::UnknownServerError, "unexpected answer".into())),
     }
 }

@@ -8,7 +8,6 @@ use bowline_codec_kafka::messages::delete_topics_response::DeletableTopicResult;
 use bowline_codec_kafka::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::acl::Operation;
-use bowline_model::event::Event;
 use bowline_model::meta::{Command, MetaRequest};
 use hashbrown::{HashMap, HashSet};
 
@@ -72,15 +71,10 @@ pub fn start(request: DeleteTopicsRequest, cx: &mut Context<'_>) -> Step {
     }
     cx.gather(asked.len(), move |answers, cx| {
         for (position, answer) in asked.into_iter().zip(answers) {
-            let result = &mut results[position];
-            match answer {
-                Event::Meta { result: Ok(_), .. } => {}
-                Event::Meta { result: Err(rejection), .. } => {
-                    result.error_code = errors::rejection(&rejection).code();
-                    result.error_message = Some(rejection.text);
-                }
-                Event::Failed { reason, .. } => result.error_code = errors::failure(reason).code(),
-                _ => return cx.mismatch(),
+            let Some(deleted) = errors::outcome(answer) else { return cx.mismatch() };
+            if let Err((error, message)) = deleted {
+                let result = &mut results[position];
+                (result.error_code, result.error_message) = (error.code(), Some(message));
             }
         }
         cx.reply(&DeleteTopicsResponse { responses: results, ..Default::default() })

@@ -1,4 +1,5 @@
-//! DescribeQuorum (55): the quorum of the metadata log, which is this node alone. Offsets are those of the meta shard's log.
+//! DescribeQuorum (55): the quorum of the metadata log, which is this node alone. Offsets are those of the meta shard's
+//! log.
 
 use super::LEADER_EPOCH;
 use crate::pending::{Context, Step};

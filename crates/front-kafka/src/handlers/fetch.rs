@@ -5,9 +5,9 @@
 //!          ▲                                  │ no
 //!          └── Moved ◄── Watch at the ends ◄──┘          (deadline: answer with what there is)
 //! ```
-//! Fetch sessions (KIP-227) stand before and behind it: [`crate::fetch_sessions`] makes of a request all that it asks for, and
-//! leaves of the answer what is news.
-//! Batches leave as they lie in the log, but for the first 16 bytes, which carry offset and leader epoch.
+//! Fetch sessions (KIP-227) stand before and behind it: [`crate::fetch_sessions`] makes of a request all that it asks
+//! for, and leaves of the answer what is news. Batches leave as they lie in the log, but for the first 16 bytes, which
+//! carry offset and leader epoch.
 
 use super::LEADER_EPOCH;
 use crate::access::Named;

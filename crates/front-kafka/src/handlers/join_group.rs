@@ -1,6 +1,6 @@
 //! JoinGroup (11): answered when the group's next generation begins.
 
-use super::share_group_offsets::is_inhabited;
+use super::group_kinds::not_shared;
 use crate::errors;
 use crate::pending::{Context, Step};
 use bowline_codec_kafka::ErrorCode;
@@ -20,20 +20,27 @@ pub fn start(request: JoinGroupRequest, client_id: Option<&str>, cx: &mut Contex
     if let Err(error) = super::may_join(&request.group_id, cx) {
         return refuse(error, request.member_id, cx);
     }
-    // A name is of one kind of group.
-    if is_inhabited(&request.group_id, cx) {
-        return refuse(ErrorCode::InconsistentGroupProtocol, request.member_id, cx);
+    let client_id = client_id.unwrap_or_default().to_owned();
+    if !request.member_id.is_empty() {
+        return join(request, client_id, cx);
     }
-    let client_id = client_id.unwrap_or_default();
+    not_shared(request.group_id.clone(), cx, |free, cx| match free {
+        Ok(()) => join(request, client_id, cx),
+        Err(ErrorCode::GroupIdNotFound) => refuse(ErrorCode::InconsistentGroupProtocol, String::new(), cx),
+        Err(error) => refuse(error, String::new(), cx),
+    })
+}
+
+fn join(request: JoinGroupRequest, client_id: String, cx: &mut Context<'_>) -> Step {
     // A static member's id names the instance, so that people can tell them apart.
-    let named_after = request.group_instance_id.as_deref().unwrap_or(client_id);
+    let named_after = request.group_instance_id.as_deref().unwrap_or(&client_id);
     let join = Join {
         group: request.group_id,
         new_member_id: format!("{named_after}-{}", uuid::Uuid::new_v4()),
         require_known_member_id: cx.head.version >= KNOWN_MEMBER_FROM && request.group_instance_id.is_none(),
         member_id: request.member_id,
         instance_id: request.group_instance_id,
-        client_id: client_id.to_owned(),
+        client_id,
         client_host: cx.peer.client_host.clone(),
         session_timeout_ms: request.session_timeout_ms,
         // Version 0 has no timeout of its own for rebalances.

@@ -29,6 +29,7 @@ mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod get_telemetry_subscriptions;
+mod group_kinds;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;

@@ -1,5 +1,6 @@
 //! OffsetCommit (8): progress of a group, answered when it is on stable storage.
 
+use super::group_kinds::not_shared;
 use crate::access::Named;
 use crate::errors;
 use crate::pending::{Context, Step};
@@ -17,12 +18,14 @@ const EPOCHS_FROM: i16 = 9;
 /// First version in which topics are named by id.
 const TOPIC_IDS_FROM: i16 = 10;
 
+/// For each topic of a commit: its position in the response and the positions of its partitions there.
+type Places = Vec<(usize, Vec<usize>)>;
+
 pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
     let group_allowed = cx.allows(Operation::Read, Resource::Group(&request.group_id));
     let mut response = OffsetCommitResponse::default();
     let mut topics = Vec::new();
-    // For each topic of the commit: its position in the response and the positions of its partitions there.
-    let mut places: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut places = Places::new();
     for asked in request.topics {
         let named = Named::new(cx.head.version >= TOPIC_IDS_FROM, &asked.name, asked.topic_id);
         let topic = match group_allowed {
@@ -73,9 +76,22 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
         generation: request.generation_id_or_member_epoch,
         instance_id: request.group_instance_id,
     };
-    let group = member.group.clone();
     let knows_epochs = cx.head.version >= EPOCHS_FROM;
-    cx.ask_group(0, &group, Request::Commit(Commit { member, topics, knows_epochs }));
+    let commit = Commit { member, topics, knows_epochs };
+    if commit.member.generation >= 0 {
+        return log(commit, response, places, cx);
+    }
+    // Who is no member may begin a group.
+    not_shared(commit.member.group.clone(), cx, move |free, cx| match free {
+        Ok(()) => log(commit, response, places, cx),
+        Err(error) => refuse(error, response, cx),
+    })
+}
+
+/// Answered when it is logged.
+fn log(commit: Commit, mut response: OffsetCommitResponse, places: Places, cx: &mut Context<'_>) -> Step {
+    let group = commit.member.group.clone();
+    cx.ask_group(0, &group, Request::Commit(commit));
     cx.gather(1, move |mut answers, cx| {
         let whole = match answers.pop() {
             Some(Event::Group { reply: Reply::Commit(Ok(results)), .. }) => {
@@ -86,13 +102,18 @@ pub fn start(request: OffsetCommitRequest, cx: &mut Context<'_>) -> Step {
             Some(Event::Failed { reason, .. }) => Some(errors::coordinator_failure(reason)),
             _ => return cx.mismatch(),
         };
-        if let Some(error) = whole {
-            // There is no room for an error of the whole request, so every partition gets it.
-            let all = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-            all.filter(|partition| partition.error_code == 0).for_each(|p| p.error_code = error.code());
+        match whole {
+            Some(error) => refuse(error, response, cx),
+            None => cx.reply(&response),
         }
-        cx.reply(&response)
     })
+}
+
+/// There is no room for an error of the whole request, so every partition gets it.
+fn refuse(error: ErrorCode, mut response: OffsetCommitResponse, cx: &Context<'_>) -> Step {
+    let all = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    all.filter(|partition| partition.error_code == 0).for_each(|p| p.error_code = error.code());
+    cx.reply(&response)
 }
 
 fn fill(response: &mut OffsetCommitResponse, places: &[(usize, Vec<usize>)], results: PartitionResults) {

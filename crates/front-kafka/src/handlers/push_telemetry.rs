@@ -1,10 +1,10 @@
 //! PushTelemetry (72): a client's metrics, which become a record of the topic for metrics (KIP-714).
 //!
-//! The broker publishes, not the client: what the client may do with the topic does not matter. The topic is made when the
-//! first metrics come. The answer waits until the record is durable.
+//! The broker publishes, not the client: what the client may do with the topic does not matter. The topic is made when
+//! the first metrics come. The answer waits until the record is durable.
 //!
-//! Clients give up pushing for good on all errors but a few. Where metrics cannot be taken just now (a full disk, a topic
-//! that cannot be made), they are dropped, and the client is told to come again at its next interval.
+//! Clients give up pushing for good on all errors but a few. Where metrics cannot be taken just now (a full disk, a
+//! topic that cannot be made), they are dropped, and the client is told to come again at its next interval.
 
 use super::create_topics::{self, Creation};
 use crate::batch_rules;

@@ -1,5 +1,5 @@
-//! SaslAuthenticate (36): one token of the exchange that SaslHandshake began. After a handshake of version 0 tokens come
-//! bare, without this request around them.
+//! SaslAuthenticate (36): one token of the exchange that SaslHandshake began. After a handshake of version 0 tokens
+//! come bare, without this request around them.
 //!
 //! A refusal says neither why nor whether there is such a user, and comes after a while: the log says more.
 

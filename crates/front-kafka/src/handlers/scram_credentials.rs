@@ -173,7 +173,8 @@ fn credential(
     if upsertion.salt.is_empty() {
         return unacceptable("there is no salt");
     }
-    // Kafka asks for no length. One that is not the hash's is of a password that nobody can have, and still a credential.
+    // Kafka asks for no length. One that is not the hash's is of a password that nobody can have, and still a
+    // credential.
     if upsertion.salted_password.is_empty() {
         return unacceptable("there is no salted password");
     }

@@ -1,7 +1,7 @@
 //! Acknowledgements, as ShareFetch brings them along and ShareAcknowledge brings nothing else.
 //!
-//! For each partition they are done all together or not at all (121 INVALID_RECORD_STATE), and answered when the log has
-//! them: what a client was told to be accepted does not come again.
+//! For each partition they are done all together or not at all (121 INVALID_RECORD_STATE), and answered when the log
+//! has them: what a client was told to be accepted does not come again.
 
 use crate::pending::Context;
 use crate::share::session::{Holder, Place};

@@ -6,11 +6,11 @@
 //!                                          ▲                                  │ no          (when all is in the log)
 //!                                          └────── some are there ◄── wait ◄──┘  (deadline: answer with what there is)
 //! ```
-//! Whole batches are answered, beside them which of their records the member now holds. In the mode `record_limit` these
-//! are never more than the client asked for. In `batch_optimized` (KIP-1206) the last batch of each partition that it has
-//! got a part of becomes the client's as a whole, as far as nobody else has records of it: the shard knows no batches,
-//! so the rest is asked for when they have been read. What was acquired and does not fit the answer goes back as if it
-//! had never been handed out.
+//! Whole batches are answered, beside them which of their records the member now holds. In the mode `record_limit`
+//! these are never more than the client asked for. In `batch_optimized` (KIP-1206) the last batch of each partition
+//! that it has got a part of becomes the client's as a whole, as far as nobody else has records of it: the shard knows
+//! no batches, so the rest is asked for when they have been read. What was acquired and does not fit the answer goes
+//! back as if it had never been handed out.
 
 use super::create_topics::{self, Creation};
 use super::fetch::{Budget, records};

@@ -1,7 +1,7 @@
 //! ShareGroupHeartbeat (76): a member joins, lives, learns what to fetch from, and leaves.
 
+use super::group_kinds::not_read;
 use crate::catalog::Catalog;
-use crate::errors;
 use crate::pending::{Context, Step};
 use crate::share;
 use crate::share::assignor::Assignment;
@@ -11,8 +11,6 @@ use bowline_codec_kafka::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartb
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::TopicId;
 use bowline_model::acl::{Operation, Resource};
-use bowline_model::event::Event;
-use bowline_model::group::{self, Description, Reply, State};
 
 /// The epoch with which a member joins.
 const JOINS: i32 = 0;
@@ -32,22 +30,14 @@ pub fn start(request: ShareGroupHeartbeatRequest, client_id: Option<&str>, cx: &
     if request.member_epoch != JOINS {
         return beat(request, client_id.unwrap_or_default().to_owned(), cx);
     }
-    // A name is of one kind of group.
-    let group = request.group_id.clone();
     let client_id = client_id.unwrap_or_default().to_owned();
-    cx.ask_group(0, &group.clone(), group::Request::Describe { group });
-    cx.gather(1, |mut answers, cx| match answers.pop() {
-        Some(Event::Group { reply: Reply::Describe(Description { state: State::Dead, .. }), .. }) => {
-            beat(request, client_id, cx)
-        }
-        Some(Event::Group { reply: Reply::Describe(_), .. }) => {
+    not_read(request.group_id.clone(), cx, |free, cx| match free {
+        Ok(()) => beat(request, client_id, cx),
+        Err(error @ ErrorCode::GroupIdNotFound) => {
             let message = format!("Group {} is not a share group.", request.group_id);
-            refuse(ErrorCode::GroupIdNotFound, message, cx)
+            refuse(error, message, cx)
         }
-        Some(Event::Failed { reason, .. }) => {
-            refuse(errors::coordinator_failure(reason), "the coordinator does not answer".to_owned(), cx)
-        }
-        _ => cx.mismatch(),
+        Err(error) => refuse(error, "the coordinator does not answer".to_owned(), cx),
     })
 }
 

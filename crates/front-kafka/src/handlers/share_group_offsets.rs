@@ -1,5 +1,5 @@
-//! DescribeShareGroupOffsets (90), AlterShareGroupOffsets (91), DeleteShareGroupOffsets (92): how far share groups are, for
-//! people to look at and to change. Changes need a group in which nobody is, AMQP consumers included.
+//! DescribeShareGroupOffsets (90), AlterShareGroupOffsets (91), DeleteShareGroupOffsets (92): how far share groups are,
+//! for people to look at and to change. Changes need a group in which nobody is, AMQP consumers included.
 
 use super::LEADER_EPOCH;
 use super::share_group_heartbeat::topic as lookup;

@@ -1,7 +1,7 @@
 //! WriteTxnMarkers (27): ends a transaction in single partitions, past its coordinator: the last resort of an
-//! administrator (`kafka-transactions.sh abort`). A commit is taken as well, as in Kafka: whoever may act as the cluster
-//! answers for it. The partition refuses what is older than what it knows: the producer's epoch (47), the coordinator's (52).
-//! Our own coordinator is never refused, whatever epoch an administrator has claimed.
+//! administrator (`kafka-transactions.sh abort`). A commit is taken as well, as in Kafka: whoever may act as the
+//! cluster answers for it. The partition refuses what is older than what it knows: the producer's epoch (47), the
+//! coordinator's (52). Our own coordinator is never refused, whatever epoch an administrator has claimed.
 
 use crate::errors;
 use crate::pending::{Context, Step};

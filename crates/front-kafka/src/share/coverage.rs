@@ -57,9 +57,9 @@ pub fn joined(mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     joined
 }
 
-/// `ranges`: first offset and end of each batch, ascending. `spans`: first offset and end of what was read without a break;
-/// what lies in one and in no batch has no record. What is found is told in runs that end with the batch with which they
-/// reach `batch_size` records.
+/// `ranges`: first offset and end of each batch, ascending. `spans`: first offset and end of what was read without a
+/// break; what lies in one and in no batch has no record. What is found is told in runs that end with the batch with
+/// which they reach `batch_size` records.
 pub fn cover(
     acquired: &[Acquired],
     ranges: &[(u64, u64)],

@@ -1,9 +1,10 @@
-//! Who is in a share group, and what each member is to fetch from (KIP-932): the coordinator's half that says nothing of
-//! records.
+//! Who is in a share group, and what each member is to fetch from (KIP-932): the coordinator's half that says nothing
+//! of records.
 //!
 //! Members tell that they live by heartbeats; who is silent for too long is forgotten when somebody next looks. When a
-//! member comes or goes, changes its topics, or a topic changes its partitions, the group's *epoch* rises and everything is
-//! assigned anew; a member learns of it with its next heartbeat. Nothing is handed over: partitions are shared anyway.
+//! member comes or goes, changes its topics, or a topic changes its partitions, the group's *epoch* rises and
+//! everything is assigned anew; a member learns of it with its next heartbeat. Nothing is handed over: partitions are
+//! shared anyway.
 //!
 //! All of it is volatile. After a restart a member is unknown, which makes its client join again.
 

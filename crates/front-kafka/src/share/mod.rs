@@ -1,14 +1,14 @@
 //! Share groups (KIP-932) as this front end sees them.
 //!
 //! * [`membership`]: who is in a group, and which partitions each member is told to fetch from. It is kept here, for all
-//!   listeners of the node, and dies with the process: members join again by themselves. It has no say in who gets which
-//!   record.
+//! listeners of the node, and dies with the process: members join again by themselves. It has no say in who gets which
+//! record.
 //! * [`session`]: share sessions, by which a member fetches and acknowledges. What a member holds comes back when the
 //!   connection ends over which it fetches.
 //! * [`coverage`]: which of the acquired records the fetched batches have.
 //!
-//! Who holds a record, and what is settled, is the business of the shard of the partition ([`bowline_model::share`]), and
-//! of AMQP's consumers with `x-group` too.
+//! Who holds a record, and what is settled, is the business of the shard of the partition ([`bowline_model::share`]),
+//! and of AMQP's consumers with `x-group` too.
 
 pub mod assignor;
 pub mod coverage;

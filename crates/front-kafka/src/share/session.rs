@@ -1,9 +1,10 @@
-//! Share sessions: what a member fetches from, kept between its requests so that each names only what changes (KIP-932).
+//! Share sessions: what a member fetches from, kept between its requests so that each names only what changes
+//! (KIP-932).
 //!
-//! A session is opened by a ShareFetch with epoch 0, closed by a request with epoch −1, and each request between names the
-//! next epoch. The node keeps them by group and member. What the member holds comes back when the connection ends that
-//! opened its session, and only there it fetches; it may acknowledge over another, as clients do that keep a connection
-//! for fetches alone. To the shards a session is one consumer of that connection.
+//! A session is opened by a ShareFetch with epoch 0, closed by a request with epoch −1, and each request between names
+//! the next epoch. The node keeps them by group and member. What the member holds comes back when the connection ends
+//! that opened its session, and only there it fetches; it may acknowledge over another, as clients do that keep a
+//! connection for fetches alone. To the shards a session is one consumer of that connection.
 
 use bowline_codec_kafka::{ErrorCode, Uuid};
 use bowline_model::share_config::ShareConfig;

@@ -1,8 +1,8 @@
-//! What a client pushed, as a record: OTLP's `MetricsData` as the client encoded it, decompressed. On the wire that is an
-//! `ExportMetricsServiceRequest` too, which is how OpenTelemetry's collector reads it (encoding `otlp_proto`).
+//! What a client pushed, as a record: OTLP's `MetricsData` as the client encoded it, decompressed. On the wire that is
+//! an `ExportMetricsServiceRequest` too, which is how OpenTelemetry's collector reads it (encoding `otlp_proto`).
 //!
-//! The key is the client's instance id. Headers tell what the broker knows of the client, by the names that subscriptions
-//! match clients by, and `principal`.
+//! The key is the client's instance id. Headers tell what the broker knows of the client, by the names that
+//! subscriptions match clients by, and `principal`.
 
 use bowline_codec_kafka::Uuid;
 use bowline_codec_kafka::records::{BatchBuilder, BuildError, Compression, Header};

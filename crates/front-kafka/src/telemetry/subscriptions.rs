@@ -24,7 +24,8 @@ pub struct Subscriptions {
 /// What is wanted of one client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wanted {
-    /// What names begin with, sorted; [`ALL_METRICS`] alone for all, and nothing at all if no subscription is for the client.
+    /// What names begin with, sorted; [`ALL_METRICS`] alone for all, and nothing at all if no subscription is for the
+    /// client.
     pub metrics: Vec<String>,
     pub interval_ms: u32,
     /// Changes when the others do.

@@ -1,5 +1,5 @@
-//! Settings of brokers (resource type 4): how this one was started, read only, and what topics inherit, which can be changed
-//! while it runs: for this broker, or by the empty name for all of them.
+//! Settings of brokers (resource type 4): how this one was started, read only, and what topics inherit, which can be
+//! changed while it runs: for this broker, or by the empty name for all of them.
 
 use super::{Change, SOURCE_DEFAULT, operated};
 use crate::errors;

@@ -506,8 +506,8 @@ fn a_reader_beyond_its_quota_comes_again_later() {
     assert_eq!(filled(&mut bench).responses.len(), 1);
 }
 
-/// Each look at the clock takes 10 ms here, and there are two steps of that between the looks at each request: until it is
-/// answered, and until it is out of hand.
+/// Each look at the clock takes 10 ms here, and there are two steps of that between the looks at each request: until it
+/// is answered, and until it is out of hand.
 #[test]
 fn who_takes_too_much_of_the_sessions_time_is_held_back_and_told() {
     const LOOK: Duration = Duration::from_millis(10);

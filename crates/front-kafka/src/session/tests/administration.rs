@@ -92,16 +92,18 @@ fn the_quorum_is_this_node() {
 
 #[test]
 fn levels_of_features_stay() {
-    let codes = |version, name: &str, level| {
+    let typed = |version, name: &str, level, upgrade_type| {
         let update = update_features_request::FeatureUpdateKey {
             feature: name.into(),
             max_version_level: level,
+            upgrade_type,
             ..Default::default()
         };
         let request = UpdateFeaturesRequest { feature_updates: vec![update], ..Default::default() };
         let response = answer(version, &request);
         (response.error_code, response.results.iter().map(|result| result.error_code).collect::<Vec<_>>())
     };
+    let codes = |version, name: &str, level| typed(version, name, level, 1);
     let refused = ErrorCode::InvalidUpdateVersion.code();
     for version in [1, 2] {
         assert_eq!(codes(version, "none.version", 1), (refused, vec![]));
@@ -110,6 +112,9 @@ fn levels_of_features_stay() {
         assert_eq!(codes(1, feature.name, feature.level), (0, vec![0]));
         assert_eq!(codes(2, feature.name, feature.level), (0, vec![]));
         assert_eq!(codes(2, feature.name, feature.supported.1 + 1), (refused, vec![]));
+        for (upgrade_type, error) in [(0, refused), (2, 0), (3, 0), (4, refused)] {
+            assert_eq!(typed(2, feature.name, feature.level, upgrade_type).0, error, "{upgrade_type}");
+        }
     }
 }
 

@@ -334,6 +334,8 @@ pub fn send_full(bench: &mut Bench, api: ApiKey, version: i16) {
             };
             let request = ConsumerGroupHeartbeatRequest {
                 group_id: "g".into(),
+                member_id: "m".into(),
+                member_epoch: 3,
                 subscribed_topic_names: Some(vec!["t".into()]),
                 subscribed_topic_regex: (version >= 1).then(|| "t.*".into()),
                 topic_partitions: Some(vec![owned]),
@@ -349,7 +351,8 @@ pub fn send_full(bench: &mut Bench, api: ApiKey, version: i16) {
             )
         }
         ApiKey::JoinGroup => {
-            bench.send(version, &JoinGroupRequest { group_id: "g".into(), ..Default::default() })
+            let (group_id, member_id) = ("g".into(), "m".into());
+            bench.send(version, &JoinGroupRequest { group_id, member_id, ..Default::default() })
         }
         ApiKey::Heartbeat => {
             bench.send(version, &HeartbeatRequest { group_id: "g".into(), ..Default::default() })
@@ -684,6 +687,7 @@ fn well(request: &Request) -> Event {
                         assignment: Bytes::new(),
                     }],
                 }),
+                group::Request::KindOf { .. } => Reply::KindOf(None),
                 group::Request::List => Reply::List(vec![group::Listed {
                     group: "g".into(),
                     protocol_type: "consumer".into(),

@@ -104,7 +104,7 @@ fn run(partition: u32, first: u64, count: u64) -> Acquired {
 
 impl Bench {
     /// What is asked of share groups now, in order.
-    fn shared(&mut self) -> Vec<ShareRequest> {
+    pub fn shared(&mut self) -> Vec<ShareRequest> {
         let share = |(_, request)| match request {
             Request::Share(share) => share,
             other => panic!("{other:?}"),
@@ -112,7 +112,7 @@ impl Bench {
         self.sent().into_iter().map(share).collect()
     }
 
-    fn reply(&mut self, request: &ShareRequest, reply: Reply) {
+    pub fn reply(&mut self, request: &ShareRequest, reply: Reply) {
         self.event(Event::Share { token: token(request), reply });
     }
 
@@ -382,51 +382,6 @@ fn a_partition_is_read_as_far_as_it_was_asked_for() {
     let fetches = bench.sent();
     let [(_, Request::Fetch(fetch))] = &fetches[..] else { panic!("{fetches:?}") };
     assert_eq!((fetch.partitions[0].max_bytes, fetch.max_bytes, fetch.committed), (4 << 20, 4 << 20, false));
-}
-
-#[test]
-fn a_name_is_of_one_kind_of_group() {
-    use bowline_model::group::{self, Description, State};
-    use messages::{
-        ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-        ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
-    };
-    let mut bench = Bench::new();
-    let heartbeat = |member_epoch| ShareGroupHeartbeatRequest {
-        group_id: "g".into(),
-        member_id: "m".into(),
-        member_epoch,
-        subscribed_topic_names: Some(vec!["t".into()]),
-        ..Default::default()
-    };
-    for (state, expected) in [(State::Empty, ErrorCode::GroupIdNotFound), (State::Dead, ErrorCode::None)] {
-        bench.send(1, &heartbeat(0));
-        let asked = bench.sent();
-        let [(_, Request::Group { token, request: group::Request::Describe { group } })] = &asked[..] else {
-            panic!("{asked:?}")
-        };
-        let description = Description {
-            group: group.clone(),
-            state,
-            protocol_type: String::new(),
-            protocol_name: String::new(),
-            members: Vec::new(),
-        };
-        bench.event(Event::Group { token: *token, reply: group::Reply::Describe(description) });
-        let (_, response) = bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
-        assert_eq!(response.error_code, expected.code());
-    }
-    bench.send(1, &heartbeat(1));
-    let (_, response) = bench.receive::<ShareGroupHeartbeatResponse>(1).unwrap();
-    assert_eq!((response.error_code, bench.sent().len()), (0, 0), "who is in asks nobody");
-    // No group of another kind comes beside one with members.
-    bench.send(9, &JoinGroupRequest { group_id: "g".into(), ..Default::default() });
-    let (_, response) = bench.receive::<JoinGroupResponse>(9).unwrap();
-    assert_eq!(response.error_code, ErrorCode::InconsistentGroupProtocol.code());
-    bench.send(1, &ConsumerGroupHeartbeatRequest { group_id: "g".into(), ..Default::default() });
-    let (_, response) = bench.receive::<ConsumerGroupHeartbeatResponse>(1).unwrap();
-    assert_eq!(response.error_code, ErrorCode::GroupIdNotFound.code());
-    assert!(bench.sent().is_empty());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Clients' metrics (KIP-714): what is asked of clients, what becomes of what they push, and the settings of subscriptions.
+//! Clients' metrics (KIP-714): what is asked of clients, what becomes of what they push, and the settings of
+//! subscriptions.
 
 use super::*;
 use crate::telemetry::{PUSH_BYTES_MAX, Telemetry};
