@@ -134,7 +134,7 @@ def strangers(talk):
                 talk.ask("ExpireDelegationToken", {"Hmac": b"x", "ExpiryTimePeriodMs": -1})
             case 4:
                 talk.ask("UpdateFeatures", {"TimeoutMs": 1000, "ValidateOnly": talk.chance(0.5), "FeatureUpdates": talk.some([], [
-                    {"Feature": talk.some("no.such.feature", "group.version", "transaction.version"), "MaxVersionLevel": talk.some(99, 1, -1), "UpgradeType": talk.some(0, 1, 2, 3, 9)}])})
+                    {"Feature": talk.some("no.such.feature", "group.version", "share.version"), "MaxVersionLevel": talk.some(99, 1, -1), "UpgradeType": talk.some(0, 1, 2, 3, 9)}])})
             case 5:
                 talk.ask("DescribeQuorum", {"Topics": talk.some([], [{"TopicName": topic, "Partitions": [{"PartitionIndex": 0}]}], [{"TopicName": "__cluster_metadata", "Partitions": [{"PartitionIndex": 5}]}])})
             case 6:
