@@ -1,7 +1,7 @@
 //! What bodies consist of, behind their stamp.
 //!
-//! Without compression that does not matter, and every body is the same. With it bodies are a text of words that repeat as
-//! those of log lines do, each from another place, so that lz4 and zstd find about what they find in practice.
+//! Without compression that does not matter, and every body is the same. With it bodies are a text of words that repeat
+//! as those of log lines do, each from another place, so that lz4 and zstd find about what they find in practice.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -1,7 +1,7 @@
 //! Waits until a compacted topic is as small as it will be.
 //!
-//! Brokers do not say when they are through. But it is known what the last records of all keys take of what was written,
-//! and DescribeLogDirs tells what a topic takes.
+//! Brokers do not say when they are through. But it is known what the last records of all keys take of what was
+//! written, and DescribeLogDirs tells what a topic takes.
 
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! Transactional producers: small transactions one after the other, each over two partitions where there are two.
 //!
-//! What is measured is a whole transaction, from when it was due until the answer to its end: partitions joined, records
-//! written, markers on their way. Version 2 (KIP-890) is spoken with brokers that have it.
+//! What is measured is a whole transaction, from when it was due until the answer to its end: partitions joined,
+//! records written, markers on their way. Version 2 (KIP-890) is spoken with brokers that have it.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -153,8 +153,8 @@ impl Producer<'_> {
     }
 }
 
-/// Writes one broker's part. In version 2 that makes the partitions part of the transaction, for which the end of the one
-/// before may have to be waited for.
+/// Writes one broker's part. In version 2 that makes the partitions part of the transaction, for which the end of the
+/// one before may have to be waited for.
 fn write(
     connection: &mut Connection,
     transactional_id: &str,

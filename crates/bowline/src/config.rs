@@ -55,7 +55,8 @@ pub struct ServeArgs {
     /// The certificate's private key, PEM, not encrypted.
     #[arg(long, env = "BOWLINE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
-    /// Authorities of clients' certificates, PEM. With it clients may show one, and AMQP clients log in by it (EXTERNAL).
+    /// Authorities of clients' certificates, PEM. With it clients may show one, and AMQP clients log in by it
+    /// (EXTERNAL).
     #[arg(long, env = "BOWLINE_TLS_CLIENT_CA", value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
     /// Turn away TLS clients that show no certificate.
@@ -65,7 +66,8 @@ pub struct ServeArgs {
     /// What of a client's certificate is its user's name. [default: common-name]
     #[arg(long, env = "BOWLINE_TLS_USER", value_enum)]
     tls_user: Option<TlsUser>,
-    /// A user, `name:password`, for both protocols; may be given several times. `guest:guest` exists for loopback connections.
+    /// A user, `name:password`, for both protocols; may be given several times. `guest:guest` exists for loopback
+    /// connections.
     #[arg(long = "user", env = "BOWLINE_USERS", value_name = "NAME:PASSWORD", value_delimiter = ',')]
     #[serde(default)]
     users: Vec<String>,
@@ -89,8 +91,8 @@ pub struct ServeArgs {
     /// Tokens must be for (claim `aud`); `any`: for anything, so that tokens for other services open this one.
     #[arg(long, env = "BOWLINE_OAUTH_AUDIENCE", value_name = "TEXT")]
     oauth_audience: Option<String>,
-    /// RabbitMQ's definitions (JSON): vhosts, users, permissions, policies, queues, exchanges, bindings. What is missing
-    /// is added at the start and on SIGHUP; nothing is removed.
+    /// RabbitMQ's definitions (JSON): vhosts, users, permissions, policies, queues, exchanges, bindings. What is
+    /// missing is added at the start and on SIGHUP; nothing is removed.
     #[arg(long, env = "BOWLINE_DEFINITIONS", value_name = "FILE")]
     definitions: Option<PathBuf>,
     /// `durable`: a confirm means on stable storage. `relaxed`: a confirm means handed to the operating
@@ -123,12 +125,12 @@ pub struct ServeArgs {
     /// [default: 48MiB]
     #[arg(long, env = "BOWLINE_COMPACTION_MEMORY", value_name = "SIZE")]
     compaction_memory: Option<Size>,
-    /// How long the first rebalance of an empty group of Kafka consumers waits for more of them, milliseconds; 0: not at
-    /// all. [default: 300]
+    /// How long the first rebalance of an empty group of Kafka consumers waits for more of them, milliseconds; 0: not
+    /// at all. [default: 300]
     #[arg(long, env = "BOWLINE_KAFKA_REBALANCE_DELAY", value_name = "MS")]
     kafka_rebalance_delay: Option<u32>,
-    /// What a group has committed is forgotten so many minutes after its last member has left, or if nobody subscribes to
-    /// the topic any more. [default: 10080, seven days]
+    /// What a group has committed is forgotten so many minutes after its last member has left, or if nobody subscribes
+    /// to the topic any more. [default: 10080, seven days]
     #[arg(long, env = "BOWLINE_KAFKA_OFFSETS_RETENTION", value_name = "MINUTES")]
     kafka_offsets_retention: Option<u32>,
     /// A setting of Kafka's brokers, `name=value`, that bounds groups or is what groups inherit; may be given several
@@ -141,15 +143,15 @@ pub struct ServeArgs {
     )]
     #[serde(default, rename = "kafka-config")]
     kafka_configs: Vec<String>,
-    /// The topic that metrics go to which Kafka clients push (KIP-714), made when the first come; an empty name: clients
-    /// are not asked for any. [default: otlp_metrics]
+    /// The topic that metrics go to which Kafka clients push (KIP-714), made when the first come; an empty name:
+    /// clients are not asked for any. [default: otlp_metrics]
     #[arg(long, env = "BOWLINE_CLIENT_METRICS_TOPIC", value_name = "NAME")]
     client_metrics_topic: Option<String>,
     /// Create topics on first use. [default: true]
     #[arg(long, env = "BOWLINE_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     auto_create_topics: Option<bool>,
-    /// Kafka's access rules (ACLs) decide what Kafka clients may do, and nothing is allowed that no rule allows. Without
-    /// it there are no rules, and the permissions of users hold for Kafka, too.
+    /// Kafka's access rules (ACLs) decide what Kafka clients may do, and nothing is allowed that no rule allows.
+    /// Without it there are no rules, and the permissions of users hold for Kafka, too.
     #[arg(long, env = "BOWLINE_KAFKA_ACLS")]
     #[serde(default)]
     kafka_acls: bool,

@@ -15,8 +15,8 @@ const KEYS_BYTES_MAX: u64 = 1 << 20;
 const SKEW_MS: i64 = 30_000;
 /// An address is asked again after so long.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(600);
-/// And after so long if a token wants a key that is not known, or if the last answer was of no use. Invented tokens make
-/// us ask no more often.
+/// And after so long if a token wants a key that is not known, or if the last answer was of no use. Invented tokens
+/// make us ask no more often.
 const ASKED_SOON_AFTER: Duration = Duration::from_secs(10);
 /// An address that does not answer is given up after so long.
 const ANSWER_WAITED_FOR: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Committed blocks in memory, and the reads that bring more of them.
 //!
-//! Two rings with budgets of their own, in bytes of memory: the *tail* (what was just written; a consumer that keeps up finds
-//! everything here) and *ahead* (what was read back). A replay of old data fills and empties the second and so
+//! Two rings with budgets of their own, in bytes of memory: the *tail* (what was just written; a consumer that keeps up
+//! finds everything here) and *ahead* (what was read back). A replay of old data fills and empties the second and so
 //! never evicts the first. Deliveries hold blocks by themselves, so evicting is always safe.
 //!
 //! At most one read covers a place of the log: who wants something that is under way just joins.
@@ -26,8 +26,8 @@ const BLOCKS_MAX: u32 = 4096;
 /// What a block takes besides its payload: [`bowline_model::Block`], what counts its readers, its place in the cache.
 const BLOCK_OVERHEAD: usize = 256;
 
-/// What directories of blocks may take, as a part of what blocks may take. They take 8 bytes a message, and no message is
-/// shorter than 32: all blocks that are resident may have theirs. Where messages are wanted in another order than
+/// What directories of blocks may take, as a part of what blocks may take. They take 8 bytes a message, and no message
+/// is shorter than 32: all blocks that are resident may have theirs. Where messages are wanted in another order than
 /// that of the log (priorities, delays, keys), a directory that is not there is a walk over a block for each of them.
 const DIRECTORY_SHARE: usize = 4;
 

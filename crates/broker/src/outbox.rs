@@ -1,5 +1,5 @@
-//! Transactions that span shards: this shard has committed parts for others ([`bowline_model::outbox`]), hands them over,
-//! and keeps them until they have arrived. Durable state; a start hands over again whatever is still there.
+//! Transactions that span shards: this shard has committed parts for others ([`bowline_model::outbox`]), hands them
+//! over, and keeps them until they have arrived. Durable state; a start hands over again whatever is still there.
 //!
 //! Each record of a part has a number of its own, so that a queue that gets several of them can tell them apart.
 
@@ -106,8 +106,8 @@ impl Outbox {
         }
     }
 
-    /// A part has arrived. `None`: the ticket is not the outbox's. Else whether that was the last part of an entry, with
-    /// its OutboxDone record, and who waits.
+    /// A part has arrived. `None`: the ticket is not the outbox's. Else whether that was the last part of an entry,
+    /// with its OutboxDone record, and who waits.
     pub fn arrived(&mut self, ticket: u64) -> Option<Option<Arrived>> {
         if ticket & TICKET == 0 {
             return None;

@@ -298,15 +298,16 @@ impl Shard {
         self.queues.reborn(now, from, reborn, &mut self.proposals);
     }
 
-    /// What becomes of a dying record of a share group ([`Effects::dead_records`]): framed records, `count` of them. They
-    /// and the end of the record are in one block.
+    /// What becomes of a dying record of a share group ([`Effects::dead_records`]): framed records, `count` of them.
+    /// They and the end of the record are in one block.
     pub fn buried(&mut self, dead: Dead, records: Vec<u8>, count: u32) {
         let streams = &mut self.streams;
         streams.stream.shares.buried(dead, records, count, &mut streams.out);
         streams.hand_over(&mut self.proposals);
     }
 
-    /// Hashes of the keys of records that a share group has to know ([`Effects::unkeyed`]), by offset; known below `upto`.
+    /// Hashes of the keys of records that a share group has to know ([`Effects::unkeyed`]), by offset; known below
+    /// `upto`.
     pub fn keys_known(
         &mut self,
         now: Millis,

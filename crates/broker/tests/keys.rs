@@ -693,8 +693,8 @@ fn nobody_waits_longer_than_there_are_tenants() {
     }
 }
 
-/// `cargo test -p bowline-broker --test keys -- --ignored --nocapture` tells what it takes. Memory that a case leaves is
-/// used again by the next: `BOWLINE_CASE=N` runs one alone.
+/// `cargo test -p bowline-broker --test keys -- --ignored --nocapture` tells what it takes. Memory that a case leaves
+/// is used again by the next: `BOWLINE_CASE=N` runs one alone.
 #[test]
 #[ignore = "takes a while"]
 fn a_million_of_one_key_and_of_a_million_keys() {

@@ -1,5 +1,5 @@
-//! What waits can be cancelled and replaced by its handle, and messages recur: each also over a restart, from a checkpoint
-//! and from the log alone.
+//! What waits can be cancelled and replaced by its handle, and messages recur: each also over a restart, from a
+//! checkpoint and from the log alone.
 
 use crate::common::*;
 use bowline_broker::{Effects, Shard};

@@ -680,8 +680,8 @@ impl Session {
     }
 }
 
-/// What the group's settings say where the consumer does not, and how it hands out records. Kafka's defaults do not bind
-/// consumers that know nothing of Kafka: what is not set for the group is without limit.
+/// What the group's settings say where the consumer does not, and how it hands out records. Kafka's defaults do not
+/// bind consumers that know nothing of Kafka: what is not set for the group is without limit.
 fn settings(group: &GroupArguments, broker: &dyn Broker) -> (Option<u64>, share::Policy) {
     let explicit = look_up(broker, |topology| topology.configs(ConfigKind::Group, &group.name).to_vec());
     let config = ShareConfig::parsed(&explicit);

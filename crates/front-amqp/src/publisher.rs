@@ -278,8 +278,8 @@ impl Publisher {
         self.hand_over_full(broker, shard);
     }
 
-    /// Adds a message for one queue that may refuse it. The open batch is this message's alone, or a transaction's: then
-    /// what goes to the shard is refused as a whole.
+    /// Adds a message for one queue that may refuse it. The open batch is this message's alone, or a transaction's:
+    /// then what goes to the shard is refused as a whole.
     pub fn publish_checked(
         &mut self,
         broker: &mut dyn Broker,

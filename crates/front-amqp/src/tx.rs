@@ -1,13 +1,13 @@
 //! tx.select, commit and rollback.
 //!
-//! What a transactional channel publishes and settles is held in the session. A commit hands the publishes over as
-//! one batch for one shard, which keeps what is for others until they have it ([`bowline_model::outbox`]): after a crash
+//! What a transactional channel publishes and settles is held in the session. A commit hands the publishes over as one
+//! batch for one shard, which keeps what is for others until they have it ([`bowline_model::outbox`]): after a crash
 //! all of them are there or none. When they are where they belong the settles follow, and then commit-ok. A commit that
 //! fails leaves the settles undone and closes the channel.
 //!
-//! Publishes are checked when they come, so that what is wrong with them is told at once; they are routed when they
-//! are committed. A returned mandatory message precedes commit-ok. If a queue is full and refuses publishes, nothing of
-//! the transaction gets into the queues of its shard, and the commit fails; a transaction with such a queue goes to each
+//! Publishes are checked when they come, so that what is wrong with them is told at once; they are routed when they are
+//! committed. A returned mandatory message precedes commit-ok. If a queue is full and refuses publishes, nothing of the
+//! transaction gets into the queues of its shard, and the commit fails; a transaction with such a queue goes to each
 //! shard by itself.
 
 use bowline_codec_amqp::Properties;

@@ -1,8 +1,8 @@
 //! What becomes of a record that a share group has given up: a record of the group's dead-letter topic (KIP-1191), or a
 //! message for the dead-letter exchange of an AMQP consumer.
 //!
-//! The letter and the end of the record are one batch of the log of the record's shard. What is for other shards is in an
-//! Outbox record of that batch, and is handed over until it has arrived.
+//! The letter and the end of the record are one batch of the log of the record's shard. What is for other shards is in
+//! an Outbox record of that batch, and is handed over until it has arrived.
 
 use bowline_broker::DeadRecord;
 use bowline_codec_amqp::Properties;

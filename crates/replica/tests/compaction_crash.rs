@@ -1,7 +1,8 @@
-//! Compaction on a fake disk that loses power at any moment: between collecting keys, rewriting each piece, finishing its
-//! cold file, telling the shard, relocations and any number of checkpoints. Whatever happened, a reader finds of every
-//! key the latest record, and every record that it finds is the one that was appended at that offset; one who reads what
-//! is committed, by the list of aborted transactions as Kafka's clients do, finds the latest that was committed.
+//! Compaction on a fake disk that loses power at any moment: between collecting keys, rewriting each piece, finishing
+//! its cold file, telling the shard, relocations and any number of checkpoints. Whatever happened, a reader finds of
+//! every key the latest record, and every record that it finds is the one that was appended at that offset; one who
+//! reads what is committed, by the list of aborted transactions as Kafka's clients do, finds the latest that was
+//! committed.
 
 use crate::machine::{A, ID, Machine, Random};
 use bowline_broker::{Compacted, Moved};

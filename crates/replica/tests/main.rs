@@ -1,4 +1,5 @@
-//! A node of threads, and shards over a fake disk: one program for all tests, which is quicker to build than one for each file.
+//! A node of threads, and shards over a fake disk: one program for all tests, which is quicker to build than one for
+//! each file.
 
 mod common;
 mod compaction_crash;

@@ -1,8 +1,8 @@
 //! Signed tokens (JWS, RFC 7515, in compact form) with claims (JWT, RFC 7519), and the keys that they are checked with
 //! (JWKS, RFC 7517).
 //!
-//! Only signatures with a public key are known here: what a token says of its own algorithm picks a hash, never the kind
-//! of key, so that neither `none` nor an HMAC with a public key as secret can pass.
+//! Only signatures with a public key are known here: what a token says of its own algorithm picks a hash, never the
+//! kind of key, so that neither `none` nor an HMAC with a public key as secret can pass.
 
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use base64ct::{Base64UrlUnpadded, Encoding};

@@ -1,11 +1,13 @@
-//! SASL mechanisms: tokens in, tokens and verdicts out. No I/O, clock or randomness: nonces, keys and the time are inputs.
+//! SASL mechanisms: tokens in, tokens and verdicts out. No I/O, clock or randomness: nonces, keys and the time are
+//! inputs.
 //!
 //! * [`plain`]: user and password in one message (RFC 4616).
 //! * [`scram`]: a proof of the password that does not tell it (RFC 5802, RFC 7677).
 //! * [`oauth`]: a token of somebody else's (RFC 7628), which [`jwt`] checks (RFC 7519).
 //!
-//! What comes from a client is bounded by the caller ([`TOKEN_BYTES_MAX`]) before it comes here, and nothing that it may
-//! say makes this panic. What a refusal tells the client is the caller's to choose; the reasons given here are for logs.
+//! What comes from a client is bounded by the caller ([`TOKEN_BYTES_MAX`]) before it comes here, and nothing that it
+//! may say makes this panic. What a refusal tells the client is the caller's to choose; the reasons given here are for
+//! logs.
 
 pub mod jwt;
 pub mod oauth;

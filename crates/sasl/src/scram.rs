@@ -234,8 +234,8 @@ fn hashed(mechanism: ScramMechanism, text: &[u8]) -> Vec<u8> {
 pub mod client {
     use super::*;
 
-    /// The last message to a server that answered `first` with `challenge`. A challenge that is none gets a proof that is
-    /// none.
+    /// The last message to a server that answered `first` with `challenge`. A challenge that is none gets a proof that
+    /// is none.
     pub fn proof(mechanism: ScramMechanism, password: &str, first: &str, challenge: &str) -> String {
         let field =
             |name: &str| challenge.split(',').find_map(|field| field.strip_prefix(name)).unwrap_or("");

@@ -24,8 +24,8 @@ pub enum Compaction {
 }
 
 impl Node {
-    /// The next step of the compaction under way, or the first one in data shard `i`. False: there is nothing to compact.
-    /// One that meets a fault is given up, as in production.
+    /// The next step of the compaction under way, or the first one in data shard `i`. False: there is nothing to
+    /// compact. One that meets a fault is given up, as in production.
     pub fn compact(&mut self, i: usize, now: Millis) -> bool {
         self.compaction = match std::mem::take(&mut self.compaction) {
             Compaction::None => return self.begin_compaction(i, now),

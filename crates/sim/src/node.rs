@@ -464,8 +464,8 @@ impl Node {
     }
 }
 
-/// What recovery found of a shard begins at the latest where its checkpoint ends. Behind a gap the log counts anew, so a
-/// block that was taken although one before it is missing shows here.
+/// What recovery found of a shard begins at the latest where its checkpoint ends. Behind a gap the log counts anew, so
+/// a block that was taken although one before it is missing shows here.
 fn check_no_gaps(log: &Log, data_shards: u16, saved: &BTreeMap<ShardId, u64>) {
     for shard in (0..=data_shards).map(ShardId) {
         let saved = saved.get(&shard).copied().unwrap_or(0);

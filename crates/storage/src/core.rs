@@ -331,8 +331,9 @@ impl LogCore {
     /// The segment on which there is something to do now, if any.
     ///
     /// Zeros are written in step with what is appended, an eighth faster, or half as fast again if several segments are
-    /// missing, and not as fast as the disk can: each of them is in some commit's way. Only for a log that has no other segment to go on to they may have to be quicker:
-    /// they are to be there when three quarters of what is left of the active segment are used.
+    /// missing, and not as fast as the disk can: each of them is in some commit's way. Only for a log that has no other
+    /// segment to go on to they may have to be quicker: they are to be there when three quarters of what is left of the
+    /// active segment are used.
     pub fn wants_segment(&self) -> Option<Wanted> {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none())?;
         let urgent = active.number > self.prepared_upto;

@@ -11,7 +11,8 @@ use bowline_model::{Lsn, Millis, ShardId};
 
 /// Bytes before the first block of a segment or cold file.
 pub const SEGMENT_HEADER_BYTES: u32 = 4096;
-/// Of which this many are in use and under the checksum: less than the smallest sector, so it is written whole or not at all.
+/// Of which this many are in use and under the checksum: less than the smallest sector, so it is written whole or not
+/// at all.
 const SEGMENT_HEADER_USED: usize = 512;
 const SEGMENT_MAGIC: [u8; 8] = *b"BOWLSEGM";
 const SEGMENT_VERSION: u32 = 1;

@@ -114,7 +114,8 @@ impl Topology {
         from_loopback && !self.guest_is_out
     }
 
-    /// Nobody may come without a name of their own: guest is refused from loopback, too. Not part of the replicated state.
+    /// Nobody may come without a name of their own: guest is refused from loopback, too. Not part of the replicated
+    /// state.
     pub fn keep_guest_out(&mut self) {
         self.guest_is_out = true;
     }

@@ -256,8 +256,8 @@ fn entry(acl: &Acl) -> Entry {
     }
 }
 
-/// The entries of all keys that `name` begins with, the longest first. Each step goes to the greatest key that can still
-/// be a beginning, so what lies between is not walked.
+/// The entries of all keys that `name` begins with, the longest first. Each step goes to the greatest key that can
+/// still be a beginning, so what lies between is not walked.
 fn prefixes<'a>(
     names: &'a BTreeMap<Box<str>, BTreeSet<Entry>>,
     name: &'a str,

@@ -4,8 +4,8 @@
 //! the same state; [`Topology::checkpoint`] is canonical: equal states give equal bytes. [`Topology::check`] tells
 //! beforehand whether a command has anything to do, so that refusals and no-ops need no log entry.
 //!
-//! What it deliberately does not do: I/O, clocks and random numbers (times and topic ids come with commands),
-//! messages and consumers (data shards); enforcing permissions, access rules and quotas (sessions ask [`Topology::may`],
+//! What it deliberately does not do: I/O, clocks and random numbers (times and topic ids come with commands), messages
+//! and consumers (data shards); enforcing permissions, access rules and quotas (sessions ask [`Topology::may`],
 //! [`acls`] and [`quotas`])
 //!
 //! Words: an exchange *routes* a message to *targets*; a target is a queue or a topic. Queues and topics share one

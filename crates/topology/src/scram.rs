@@ -1,7 +1,7 @@
 //! What SCRAM knows of users, by mechanism; and the broker's secret, which makes up salts for those who are not there.
 //!
-//! A credential may belong to a name that is no AMQP user: Kafka's tools make them so. It goes with the user when that is
-//! deleted, and when the user's password is replaced: an old password must not open what a new one is for.
+//! A credential may belong to a name that is no AMQP user: Kafka's tools make them so. It goes with the user when that
+//! is deleted, and when the user's password is replaced: an old password must not open what a new one is for.
 
 use crate::Applied;
 use crate::access::{GUEST, USERS_MAX};

@@ -89,7 +89,8 @@ pub enum Entry<'a> {
 }
 
 impl Topology {
-    /// One vhost, `/`, with RabbitMQ's predeclared exchanges and its user guest. `data_shards` ≥ 1 never changes for a data directory.
+    /// One vhost, `/`, with RabbitMQ's predeclared exchanges and its user guest. `data_shards` ≥ 1 never changes for a
+    /// data directory.
     pub fn new(data_shards: u16, defaults: Defaults) -> Topology {
         let mut topology = Topology::bare(data_shards, defaults);
         topology.put_vhost(VhostSpec { name: DEFAULT_VHOST.to_owned(), ..VhostSpec::default() });

@@ -16,7 +16,8 @@ pub struct Targets {
     /// Histories of exchanges that it came by. A message that only is remembered is unroutable; one with the header
     /// [`crate::history::NO_STORE`] is not to be.
     pub history: SmallVec<[QueueTarget; 1]>,
-    /// The result depends on the message's headers, its properties or chance: do not remember it per (exchange, routing key).
+    /// The result depends on the message's headers, its properties or chance: do not remember it per (exchange, routing
+    /// key).
     pub needs_headers: bool,
 }
 

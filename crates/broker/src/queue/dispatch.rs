@@ -409,7 +409,8 @@ impl Dispatch<'_> {
 /// How much of the log from `lsn` on holds what the queue wants next, bytes.
 fn useful_span(queue: &Queue, lsn: Lsn) -> u32 {
     let Some(resolved) = queue.fresh.unresolved() else {
-        // What comes by priority or by time is found all over the log. If that is near what was read last, so is the next.
+        // What comes by priority or by time is found all over the log. If that is near what was read last, so is the
+        // next.
         let last = queue.special.as_deref().map(|special| special.read_last.0);
         let is_near = last.is_some_and(|last| lsn.0 > last && lsn.0 - last <= 2 * READ_AHEAD);
         return if is_near { READ_AHEAD as u32 } else { 1 };

@@ -19,8 +19,8 @@ const MARKS_MAX: u64 = 4096;
 /// No queue remembers more, whatever it is told to.
 const COUNT_MAX: u64 = 1 << 30;
 
-/// The windows of a queue. Durable. Its own is used while its settings say so; the others are those of exchanges that do
-/// it for queues that do not, and go when they are empty.
+/// The windows of a queue. Durable. Its own is used while its settings say so; the others are those of exchanges that
+/// do it for queues that do not, and go when they are empty.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Scopes {
     by_scope: BTreeMap<u64, (Window, Seen)>,

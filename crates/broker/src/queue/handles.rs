@@ -1,6 +1,6 @@
-//! Handles: names by which publishers cancel or replace what waits in a queue. The log decides: what is applied in a block
-//! of a time before the message's own comes in time, anything else is too late. So that nothing is delivered that is
-//! cancelled, what waits is not released before all blocks that were sealed earlier have been applied
+//! Handles: names by which publishers cancel or replace what waits in a queue. The log decides: what is applied in a
+//! block of a time before the message's own comes in time, anything else is too late. So that nothing is delivered that
+//! is cancelled, what waits is not released before all blocks that were sealed earlier have been applied
 //! ([`Queues::time_of_log`]).
 //!
 //! Whoever publishes a second message with a handle under which one waits replaces it.

@@ -350,8 +350,8 @@ impl Lanes {
     }
 
     /// Of the ready messages that are not first in line because of their key or tenant, the one that came in first: for
-    /// those who look for what is too old. Logged ones only if `search`, and if many in front of it are out or wait, not
-    /// at once.
+    /// those who look for what is too old. Logged ones only if `search`, and if many in front of it are out or wait,
+    /// not at once.
     pub fn oldest(
         &mut self,
         kept: &Kept,
@@ -449,9 +449,9 @@ impl Lanes {
         }
     }
 
-    /// All that is ready, in the order in which it is handed out as far as that is known now: runs of logged messages, each by
-    /// its first and how many, and whether they came back. Some may be settled by now. Of tenants' messages at most
-    /// `max` in a lane; and then `max` of those that stand behind others of their keys.
+    /// All that is ready, in the order in which it is handed out as far as that is known now: runs of logged messages,
+    /// each by its first and how many, and whether they came back. Some may be settled by now. Of tenants' messages at
+    /// most `max` in a lane; and then `max` of those that stand behind others of their keys.
     pub fn visit_ready(&self, max: usize, visit: &mut dyn FnMut(&MessageRef, u64, bool)) {
         for lane in self.lanes.iter().rev() {
             match &lane.tenants {
@@ -681,8 +681,8 @@ impl Queue {
         })
     }
 
-    /// The node starts at time `stamp`: what is ready, and what waits, by what the log has said. Deliveries that are due
-    /// are not told from others any more.
+    /// The node starts at time `stamp`: what is ready, and what waits, by what the log has said. Deliveries that are
+    /// due are not told from others any more.
     pub(super) fn rebuild_lanes(&mut self, stamp: Millis) {
         let Queue { special, fresh, index, spec, .. } = self;
         let Some(special) = special else { return };

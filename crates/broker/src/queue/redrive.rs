@@ -1,5 +1,5 @@
-//! Redriving: a consumer whose acks do not end a message but move it elsewhere, as a rule out of a dead-letter queue and
-//! back to where it died. The router that carries dead letters carries these, too: the new message and the end of
+//! Redriving: a consumer whose acks do not end a message but move it elsewhere, as a rule out of a dead-letter queue
+//! and back to where it died. The router that carries dead letters carries these, too: the new message and the end of
 //! the old one are one block, or the other shard knows it again.
 //!
 //! A message is *moving* from its ack until the router has said what becomes of it. If it has no place to go, it is

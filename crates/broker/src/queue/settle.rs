@@ -122,7 +122,8 @@ impl Queues {
         }
     }
 
-    /// Gives a consumer that settled something, or may hold more than before, its place in the ring back, or forgets it if that was its last.
+    /// Gives a consumer that settled something, or may hold more than before, its place in the ring back, or forgets it
+    /// if that was its last.
     pub(super) fn has_settled(&mut self, at: ConsumerRef) {
         let Some(consumer) = self.consumers.get_mut(at) else { return };
         if consumer.may_enter()

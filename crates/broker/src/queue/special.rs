@@ -132,8 +132,8 @@ impl Special {
         Special { kept, ready_bytes, ..Special::default() }
     }
 
-    /// Durable: the queue enforces something else from time `stamp` on. `head` is the first message that is not settled,
-    /// `next_seq` the next; `guess` the usual size of a message.
+    /// Durable: the queue enforces something else from time `stamp` on. `head` is the first message that is not
+    /// settled, `next_seq` the next; `guess` the usual size of a message.
     pub fn changed(
         &mut self,
         (old, new): (&QueueSettings, &QueueSettings),

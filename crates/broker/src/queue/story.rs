@@ -1,5 +1,5 @@
-//! The story of messages: queues with a trace exchange tell what happens to each of theirs. What is told waits here until
-//! the queue is served, then goes to the router, which makes small messages of it.
+//! The story of messages: queues with a trace exchange tell what happens to each of theirs. What is told waits here
+//! until the queue is served, then goes to the router, which makes small messages of it.
 //!
 //! Best effort, and bounded: where too much happens between two rounds, what is beyond is counted instead
 //! ([`Told::lost`]). Nothing of it is durable before the router's messages are; what is under way when a node dies is

@@ -15,7 +15,8 @@ const SHARED_BYTES_MAX: usize = 32 * 1024;
 /// So many messages that are gone in between are written as empty records; for more, another block begins. An empty
 /// record takes 13 to 17 bytes, a block up to 4 KiB.
 const GAP_MAX: u64 = 64;
-/// Offsets without batches that are passed over; in a wider gap empty batches keep the place. An extent counts up to 2^32.
+/// Offsets without batches that are passed over; in a wider gap empty batches keep the place. An extent counts up to
+/// 2^32.
 const GAP_OFFSETS_MAX: u64 = 1 << 30;
 
 /// Copies the live messages of an extent as records for `queue` alone, in order. `entries`: all messages of the

@@ -1,9 +1,9 @@
 //! The latest offset of each key, for as many keys as a budget of memory allows.
 //!
 //! A table with open addressing, 12 bytes a place: 64 bits of the key's hash, and the offset relative to where its
-//! partition's dirty part begins. The place itself comes from another 64-bit hash under a secret of its own, so two keys
-//! are taken for one only if their fingerprints agree and they meet in the same few places: about 10^-12 for ten million
-//! keys. Both hashes are SipHash with random keys; nobody can choose keys that collide.
+//! partition's dirty part begins. The place itself comes from another 64-bit hash under a secret of its own, so two
+//! keys are taken for one only if their fingerprints agree and they meet in the same few places: about 10^-12 for ten
+//! million keys. Both hashes are SipHash with random keys; nobody can choose keys that collide.
 
 use bowline_model::PartitionId;
 use std::hash::{BuildHasher, Hasher, RandomState};

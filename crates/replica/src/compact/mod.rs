@@ -18,8 +18,8 @@ use bowline_model::{PartitionId, ShardId};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Memory for keys, bytes, unless the operator says otherwise: 3.5 million keys at a time. It is taken while a compaction
-/// needs it.
+/// Memory for keys, bytes, unless the operator says otherwise: 3.5 million keys at a time. It is taken while a
+/// compaction needs it.
 pub const KEYS_BYTES: usize = 48 << 20;
 /// How often shards are asked, at most …
 const LOOK_EVERY: Duration = Duration::from_secs(1);

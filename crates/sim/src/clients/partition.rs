@@ -171,7 +171,8 @@ impl Partition {
         self.starts_at(start);
     }
 
-    /// An answer to a fetch from `offset`. `end`, `start`: what was known when it was asked for. Returns where to go on.
+    /// An answer to a fetch from `offset`. `end`, `start`: what was known when it was asked for. Returns where to go
+    /// on.
     pub fn fetched(
         &mut self,
         offset: u64,

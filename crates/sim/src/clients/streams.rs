@@ -28,7 +28,8 @@ pub struct Producer {
     pub unanswered: VecDeque<BatchId>,
     /// Requests under way.
     pub requests: u32,
-    /// Something was refused, or the connection is gone: all that is unanswered has to be sent again before anything new.
+    /// Something was refused, or the connection is gone: all that is unanswered has to be sent again before anything
+    /// new.
     pub stumbled: bool,
     /// A batch was refused since, so those behind it may be.
     pub excused: bool,

@@ -1,6 +1,6 @@
 //! Settings of the broker that can be changed while it runs: those that topics inherit, by their names at the broker.
-//! They hold for topics that do not set them, from the moment on at which they are changed. And those that are about dead-letter
-//! topics of share groups (KIP-1191).
+//! They hold for topics that do not set them, from the moment on at which they are changed. And those that are about
+//! dead-letter topics of share groups (KIP-1191).
 
 use super::{BOOLEANS, Defaults, ENTRIES, Entry, Rule, Type, get, normalised};
 use crate::refusal::refuse;

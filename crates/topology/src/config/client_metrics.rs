@@ -1,5 +1,5 @@
-//! Settings of subscriptions to clients' metrics (KIP-714): which exist, their checks in Kafka's words, and which clients
-//! a subscription is for.
+//! Settings of subscriptions to clients' metrics (KIP-714): which exist, their checks in Kafka's words, and which
+//! clients a subscription is for.
 //!
 //! Patterns are those of our engine, in which a match takes time linear in the text: look-around and back-references,
 //! which Java knows, are refused when the setting is made.

@@ -8,8 +8,8 @@ use bowline_model::meta::Rejection;
 use bowline_model::share_config::Reset;
 
 /// All settings, sorted by name. Bounds are those that Kafka's brokers set for groups
-/// (`group.consumer.{min,max}.session.timeout.ms` and so on), for share groups wider ones. Those that begin with `bowline.`
-/// are ours.
+/// (`group.consumer.{min,max}.session.timeout.ms` and so on), for share groups wider ones. Those that begin with
+/// `bowline.` are ours.
 #[rustfmt::skip]
 pub static ENTRIES: &[Entry] = &[
     Entry { name: "bowline.share.order.by.key", kind: Type::Boolean, broker_name: "",
@@ -95,8 +95,8 @@ pub fn inherited(defaults: &Defaults) -> Vec<(String, String)> {
     ENTRIES.iter().map(|entry| (entry.name.to_owned(), entry.inherited(defaults))).collect()
 }
 
-/// Members must be heard of before they are given up. What is neither set nor among `inherited` is not compared: how the
-/// node is started may change, and what was once accepted must stay so.
+/// Members must be heard of before they are given up. What is neither set nor among `inherited` is not compared: how
+/// the node is started may change, and what was once accepted must stay so.
 pub fn check_timeouts(configs: &[(String, String)], inherited: &[(String, String)]) -> Result<(), Rejection> {
     for kind in ["consumer", "share"] {
         let (session, heartbeat) =

@@ -1,6 +1,6 @@
-//! Settings of the broker that are made when it starts (`bowline serve --kafka-config`) and not while it runs: what groups
-//! inherit, and bounds of groups and of compaction. In Kafka most of them are read-only, too. Their names are Kafka's, at
-//! the broker.
+//! Settings of the broker that are made when it starts (`bowline serve --kafka-config`) and not while it runs: what
+//! groups inherit, and bounds of groups and of compaction. In Kafka most of them are read-only, too. Their names are
+//! Kafka's, at the broker.
 
 use super::{Entry, Rule, Type, get, group, invalid};
 use crate::config::Defaults;

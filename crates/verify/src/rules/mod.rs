@@ -1,10 +1,10 @@
-//! What queues enforce, under attack: lifetimes, retries, delays, duplicate detection, priorities, order by key, lengths;
-//! and transactions.
+//! What queues enforce, under attack: lifetimes, retries, delays, duplicate detection, priorities, order by key,
+//! lengths; and transactions.
 //!
 //! Each [`Kind`] has two *lanes*: a queue, where what it enforces shows, and for some a queue for what dies in it. The
-//! broker has several data shards ([`SHARDS`]); queues are declared in such an order that one lane of each kind has both
-//! queues in one shard and the other in two. What dies on the first lane is taken out while the attacks go on, on the
-//! second only when they are over: so there it lies in the queue just once, or the broker has doubled it.
+//! broker has several data shards ([`SHARDS`]); queues are declared in such an order that one lane of each kind has
+//! both queues in one shard and the other in two. What dies on the first lane is taken out while the attacks go on, on
+//! the second only when they are over: so there it lies in the queue just once, or the broker has doubled it.
 
 pub mod judge;
 pub mod produce;

@@ -37,7 +37,8 @@ pub struct Verdict {
     pub aborted_reads: u64,
     /// Records that are there more than once.
     pub duplicated: u64,
-    /// Transfers that were made twice; below the committed offset and not made; made although the offset does not say so.
+    /// Transfers that were made twice; below the committed offset and not made; made although the offset does not say
+    /// so.
     pub doubled: u64,
     pub skipped: u64,
     pub ahead: u64,

@@ -1,8 +1,8 @@
 //! A bank and lists in Kafka transactions, under attack.
 //!
-//! Worker *w* has an endless list of transfers, number 0, 1, 2 …, each from one account to another; which ones follows from
-//! the seed. A transaction makes a few of them: for each a debit and a credit, which lie in the partitions of their
-//! accounts, and with them the group's committed offset, which says how many transfers this worker has made. That
+//! Worker *w* has an endless list of transfers, number 0, 1, 2 …, each from one account to another; which ones follows
+//! from the seed. A transaction makes a few of them: for each a debit and a credit, which lie in the partitions of
+//! their accounts, and with them the group's committed offset, which says how many transfers this worker has made. That
 //! offset is all that a worker knows of its past when its session has broken. Some transactions are aborted, some
 //! abandoned, some lose their connection while they end. Each transaction also appends unique values to [`lists`], in a
 //! topic of their own. Every other worker speaks version 2 of the protocol (KIP-890), and batches are compressed in all
@@ -13,9 +13,10 @@
 //! readers ─ read what is committed meanwhile ──► logs (claims)                ─┼─► judge
 //! judge  ─ reads everything in the end ────────────────────────────────────────┘
 //! ```
-//! So every transfer below the offset is there exactly once, whole, and none beyond; what was aborted is never seen; money
-//! is neither made nor lost. What the lists have of a transaction is what the accounts have: all or nothing. That is the list of anomalies which analyses of Kafka and its kin look for: lost and
-//! aborted reads, torn transactions, duplicates, offsets that go back.
+//! So every transfer below the offset is there exactly once, whole, and none beyond; what was aborted is never seen;
+//! money is neither made nor lost. What the lists have of a transaction is what the accounts have: all or nothing. That
+//! is the list of anomalies which analyses of Kafka and its kin look for: lost and aborted reads, torn transactions,
+//! duplicates, offsets that go back.
 
 pub mod judge;
 pub mod lists;

@@ -12,8 +12,8 @@
 //! Where the plan is so, workers without an epoch for each transaction are *careless*: they abort a transaction while
 //! batches of it are on their way, and go on. Such a batch may be written late, into a later transaction of its
 //! producer, and nothing is promised of it but that it is nowhere else and there once; all else holds as before. And
-//! where the plan is so, transactions also write to the *annex*, a topic that is deleted and made anew at any time: what
-//! they have written there goes with it, and nothing else does.
+//! where the plan is so, transactions also write to the *annex*, a topic that is deleted and made anew at any time:
+//! what they have written there goes with it, and nothing else does.
 //!
 //! What is checked: [`Clients::txn_decided`] and the [`log`]s of partitions (a transaction is there as a whole or not
 //! at all, in its order, and nothing twice), [`Clients::txn_offset`] (offsets do not go back, and say nothing that was
