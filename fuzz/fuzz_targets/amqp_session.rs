@@ -1,5 +1,6 @@
-//! An AMQP client that says anything, on a whole broker without sockets (the one of front-amqp's tests): the session, the
-//! topology and the data shards. Every frame that comes back is whole, and a neighbour on the same broker is served after.
+//! An AMQP client that says anything, on a whole broker without sockets (the one of front-amqp's tests): the session,
+//! the topology and the data shards. Every frame that comes back is whole, and a neighbour on the same broker is served
+//! after.
 //!
 //! The first octet: how many octets a read brings; the second: where the rest begins.
 #![no_main]

@@ -1,5 +1,5 @@
-//! Octets as the head of a segment file and as the head of a block. The checksum is put right first in half of the cases,
-//! or else all damage would hide behind it. What decodes must be written the same way again.
+//! Octets as the head of a segment file and as the head of a block. The checksum is put right first in half of the
+//! cases, or else all damage would hide behind it. What decodes must be written the same way again.
 #![no_main]
 
 use bowline_fuzz as _;

@@ -1,8 +1,9 @@
 //! A test of the repository: the pages in `docs/compatibility` name tests for what they say, and those tests exist.
 //!
 //! A reference is a letter of the page's first table, or a path in backquotes, and then names in backquotes with commas
-//! between: ``P `a_test`, `another` ``. In the tables below the first one, each row that says *served* or *differs* has one.
-//! A letter may stand for a folder, then a file's name for the tests in it, and a path may leave out folders with `…`.
+//! between: ``P `a_test`, `another` ``. In the tables below the first one, each row that says *served* or *differs* has
+//! one. A letter may stand for a folder, then a file's name for the tests in it, and a path may leave out folders with
+//! `…`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

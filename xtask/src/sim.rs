@@ -1,5 +1,5 @@
-//! `cargo xtask sim [--seeds N] [--from S] [--steps M] [--seed S --trace] [--sabotage NAME|all]`: the simulation, on all
-//! cores (see `docs/simulation.md`).
+//! `cargo xtask sim [--seeds N] [--from S] [--steps M] [--seed S --trace] [--sabotage NAME|all]`: the simulation, on
+//! all cores (see `docs/simulation.md`).
 //!
 //! Built like the tests: optimised enough for hundreds of seeds a second and core, and with every debug assertion of
 //! the broker awake. Planted bugs inside the broker need its switches, which only this verb turns on.

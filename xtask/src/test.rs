@@ -289,8 +289,8 @@ fn available(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Whether a program and a file of a library (the last part of its name may end in `*`) are there, once Debian's packages
-/// are installed if need be and may be.
+/// Whether a program and a file of a library (the last part of its name may end in `*`) are there, once Debian's
+/// packages are installed if need be and may be.
 fn debian(program: &str, library: &str, packages: &[&str]) -> anyhow::Result<bool> {
     let there = || available(program) && exists(library);
     // Only root may install; anybody else finds out quickly.
