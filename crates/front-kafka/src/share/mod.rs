@@ -1,8 +1,8 @@
 //! Share groups (KIP-932) as this front end sees them.
 //!
 //! * [`membership`]: who is in a group, and which partitions each member is told to fetch from. It is kept here, for all
-//! listeners of the node, and dies with the process: members join again by themselves. It has no say in who gets which
-//! record.
+//!   listeners of the node, and dies with the process: members join again by themselves. It has no say in who gets
+//!   which record.
 //! * [`session`]: share sessions, by which a member fetches and acknowledges. What a member holds comes back when the
 //!   connection ends over which it fetches.
 //! * [`coverage`]: which of the acquired records the fetched batches have.
