@@ -86,6 +86,29 @@ fn blocks_complete_in_order_and_come_back() {
     });
 }
 
+/// The disk is asked for more than one piece.
+#[test]
+fn a_run_of_megabytes_comes_in_one_answer() {
+    on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
+        let large = Options { segment_bytes: 8 << 20, first_segment_bytes: 8 << 20, ..small() };
+        let (log, mut recovered) = Log::open(open(), large).unwrap();
+        recovered.replay.skip_all().unwrap();
+        let (_done, on_complete) = collect();
+        log.start(on_complete).unwrap();
+        // Odd lengths: blocks lie across the pieces' ends.
+        let lsns: Vec<Lsn> = (1..=11)
+            .map(|index| log.append(append(1, index, &payload(1, index, 300_001))).unwrap())
+            .collect();
+        log.wait_durable(*lsns.last().unwrap()).unwrap();
+        let run = log.read_run(lsns[0], 8 << 20, 100).unwrap();
+        assert_eq!(run.len(), lsns.len());
+        for (block, index) in run.iter().zip(1..) {
+            assert_eq!((block.index, &block.payload[..]), (index, &payload(1, index, 300_001)[..]));
+        }
+        log.close().unwrap();
+    });
+}
+
 #[test]
 fn a_held_block_is_written_by_whoever_releases_it() {
     on_both(|open: &dyn Fn() -> Arc<dyn Disk>| {
